@@ -1,0 +1,283 @@
+//! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::auth::Authenticator;
+use crate::config::{Config, PrincipalConfig};
+use crate::ledger::Ledger;
+use crate::model::{Credentials, Principal, Scope};
+use crate::outbound::{self, Outbound};
+use crate::pipeline::Pipeline;
+use crate::policy::GeneratedPermits;
+use crate::registry::{Generation, Loader, Registry};
+use crate::sandbox::Sandbox;
+use crate::server::{self, StdioConfig};
+use crate::store::Store;
+
+/// How long running calls get to end after shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long calls that were ended by force get to write their outcome.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The control socket's name in the data folder.
+const SOCKET: &str = "control.sock";
+
+/// The folder of secrets in the data folder.
+pub const KEYS: &str = "keys";
+
+/// Whom a host lets in without credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Everyone on loopback is `u1`, holding every scope: `dev` only.
+    Everyone,
+    /// Everyone on loopback is `[auth.anonymous]`: `--insecure-no-auth`.
+    Configured,
+    /// Nobody.
+    Nobody,
+}
+
+/// What a verb decides about the host it runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Whom to let in without credentials.
+    pub trust: Trust,
+    /// Whether manifests may name test hooks.
+    pub test_hooks: bool,
+}
+
+/// A host with its store open and its plugins loaded.
+pub struct Host {
+    pipeline: Arc<Pipeline>,
+    ledger: Ledger,
+    data: PathBuf,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    stop: CancellationToken,
+}
+
+/// The addresses a host listens on.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The MCP endpoint.
+    pub mcp: SocketAddr,
+    /// Health, readiness and metrics.
+    pub admin: SocketAddr,
+}
+
+impl Host {
+    /// Opens the store, recovers what a crash left behind, and loads plugins and policies.
+    ///
+    /// # Errors
+    /// Anything that keeps the host from serving honestly; nothing is half open then.
+    pub async fn open(config: &Config, options: &Options) -> Result<Self> {
+        let (data, store_config, ledger_config) = (options.data.clone(), config.store.clone(), config.ledger.clone());
+        // Opening replays the store's log; it may take seconds after a crash.
+        let (ledger, recovery) = tokio::task::spawn_blocking(move || -> Result<_> {
+            let store = Store::open(&data, &store_config)?;
+            let (ledger, recovery) = Ledger::open(store.clone(), &data.join(KEYS), &ledger_config)?;
+            Ok((ledger, recovery))
+        })
+        .await
+        .context("opening the store panicked")??;
+        if recovery.interrupted + recovery.outcome_unknown > 0 {
+            tracing::warn!(
+                interrupted = recovery.interrupted,
+                outcome_unknown = recovery.outcome_unknown,
+                "closed the calls that the last stop cut off"
+            );
+        }
+        let host = Self::load(config, options, ledger.clone()).await;
+        if host.is_err() {
+            close(&ledger).await;
+        }
+        host
+    }
+
+    async fn load(config: &Config, options: &Options, ledger: Ledger) -> Result<Self> {
+        let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+        let loader = Loader {
+            sandbox: sandbox.clone(),
+            backends: config.backends.keys().cloned().collect(),
+            test_hooks: options.test_hooks,
+            permits: if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off },
+        };
+        let generation = loader.load(1, &config.plugins.path, config.policies.path.as_deref()).await?;
+        let anonymous = match options.trust {
+            Trust::Everyone => {
+                let u1 = PrincipalConfig { subject: "u1".into(), ..PrincipalConfig::default() };
+                Some(principal(&u1, "tidegate:dev", &generation))
+            }
+            Trust::Configured => config.auth.anonymous.as_ref().map(|who| principal(who, "tidegate:config", &generation)),
+            Trust::Nobody => None,
+        };
+        let local = match (&options.trust, &anonymous) {
+            (Trust::Everyone, Some(u1)) => u1.clone(),
+            _ => principal(&config.auth.local, "tidegate:config", &generation),
+        };
+        let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let pipeline = Pipeline::new(crate::pipeline::Parts {
+            authenticator: Authenticator::new(anonymous, local),
+            registry: Registry::new(generation),
+            ledger: ledger.clone(),
+            admission: Admission::new(config.admission.clone()),
+            sandbox,
+            outbound: Outbound::new(&config.backends)?,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            stop: stop.clone(),
+        });
+        Ok(Self { pipeline: Arc::new(pipeline), ledger, data: options.data.clone(), tasks, shutdown, stop })
+    }
+
+    /// The call path, for those who serve it.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Ends every listener and queue when cancelled.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Starts the MCP endpoint, the admin listener and the control socket.
+    ///
+    /// # Errors
+    /// A port is in use, or the socket can't be made.
+    pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
+        let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port").await?;
+        let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port").await?;
+        let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
+        self.listen_locally()?;
+
+        let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
+        let http = config.server.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = server::http::serve(mcp, pipeline, http, shutdown).await {
+                tracing::error!(%error, "the MCP endpoint ended");
+            }
+        });
+        let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            let render = Arc::new(move || metrics.render());
+            server::admin::serve(admin, pipeline, render, shutdown).await;
+        });
+        Ok(addresses)
+    }
+
+    /// Serves the control socket in the data folder, through which `tidegate run` and other verbs reach a live host.
+    ///
+    /// # Errors
+    /// The socket can't be made.
+    pub fn listen_locally(&self) -> Result<()> {
+        let path = socket_path(&self.data);
+        // The store's lock is ours, so a socket that is still there belongs to nobody.
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).with_context(|| format!("can't make the control socket `{}`", path.display()))?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .with_context(|| format!("can't protect the control socket `{}`", path.display()))?;
+        let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
+        let principal = self.pipeline.authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+        self.tasks.spawn(async move {
+            loop {
+                let stream = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    accepted = listener.accept() => match accepted {
+                        Ok((stream, _)) => stream,
+                        Err(error) => {
+                            tracing::warn!(%error, "a connection to the control socket failed");
+                            continue;
+                        }
+                    },
+                };
+                let (reader, writer) = stream.into_split();
+                let (pipeline, principal, shutdown) = (pipeline.clone(), principal.clone(), shutdown.clone());
+                tasks.spawn(async move {
+                    server::stdio::serve(pipeline, principal, StdioConfig::default(), reader, writer, shutdown).await;
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// Stops taking calls, lets running ones end, and closes the store.
+    pub async fn close(self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "ending the calls that are still running");
+            self.stop.cancel();
+            let _ = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
+        }
+        let _ = std::fs::remove_file(socket_path(&self.data));
+        close(&self.ledger).await;
+    }
+}
+
+/// Writes down what is left, and closes the store.
+async fn close(ledger: &Ledger) {
+    if let Err(error) = ledger.close().await {
+        tracing::error!(%error, "the ledger did not close cleanly; recovery will look after it");
+    }
+}
+
+/// The control socket of the host that owns `data`.
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join(SOCKET)
+}
+
+/// Completes on SIGINT or SIGTERM.
+///
+/// # Errors
+/// The signals can't be listened to.
+pub async fn interrupted() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("port {} is in use by another program; stop that program, or choose a port with `{flag} N` (0 picks one)", address.port())
+        }
+        Err(error) => Err(error).with_context(|| format!("can't listen on {address}")),
+    }
+}
+
+/// A principal that the operator vouches for, holding what the loaded tools need if nothing else is said.
+fn principal(config: &PrincipalConfig, issuer: &str, generation: &Generation) -> Principal {
+    let declared = || {
+        let mut scopes: Vec<Scope> = generation.tools.values().flat_map(|tool| tool.manifest.scopes.clone()).collect();
+        scopes.sort();
+        scopes.dedup();
+        scopes
+    };
+    Principal {
+        issuer: issuer.into(),
+        subject: config.subject.clone(),
+        client: None,
+        tenant: None,
+        scopes: config.scopes.clone().unwrap_or_else(declared),
+        claims: config.claims.clone(),
+    }
+}

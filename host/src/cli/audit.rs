@@ -1,0 +1,96 @@
+//! `tidegate audit`: reading and checking the log of a stopped host.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use super::{AuditArgs, HostArgs, Output, serve};
+use crate::app;
+use crate::ledger::{Ledger, Record};
+use crate::store::Store;
+
+/// Records read at a time.
+const PAGE: usize = 512;
+
+/// `tidegate audit list`
+pub fn list(args: &AuditArgs) -> Result<ExitCode> {
+    with_ledger(args, |ledger| {
+        let mut rows = Vec::new();
+        let mut next = 1;
+        loop {
+            let page = ledger.records(next, PAGE)?;
+            let Some(last) = page.last() else { break };
+            next = last.head.seq + 1;
+            rows.extend(page.iter().map(row));
+        }
+        match args.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+            Output::Table => println!("{}", table(&rows)),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// `tidegate audit verify`
+pub fn verify(args: &AuditArgs) -> Result<ExitCode> {
+    with_ledger(args, |ledger| {
+        let verified = ledger.verify()?;
+        let report = json!({
+            "records": verified.records, "tip": verified.tip.hash, "open_calls": verified.open_calls,
+            "erased_bodies": verified.erased_bodies,
+            "broken": verified.broken.as_ref().map(|broken| json!({"seq": broken.seq, "problem": broken.problem})),
+        });
+        match (args.output, &verified.broken) {
+            (Output::Json, _) => println!("{}", serde_json::to_string_pretty(&report)?),
+            (Output::Table, None) => println!("{} records, unbroken; tip {}", verified.records, verified.tip.hash),
+            (Output::Table, Some(broken)) => println!("broken at record {}: {}", broken.seq, broken.problem),
+        }
+        Ok(if verified.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+}
+
+fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
+    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
+    let config = serve::configure(&host, None)?;
+    let data = serve::data_dir(&config);
+    if !data.exists() {
+        bail!("there is no data folder `{}`; name the host's with `--data DIR`", data.display());
+    }
+    let store = Store::open(&data, &config.store).context("can't read the log of a host that runs; stop it first")?;
+    let (ledger, _) = Ledger::open(store, &data.join(app::KEYS), &config.ledger)?;
+    let result = read(&ledger);
+    serve::runtime()?.block_on(ledger.close())?;
+    result
+}
+
+fn row(record: &Record) -> Value {
+    let head = &record.head;
+    let body = record.body.as_deref().map(|body| serde_json::from_slice::<Value>(body).unwrap_or(Value::Null));
+    json!({
+        "seq": head.seq, "at_ms": head.at.as_millis(), "kind": head.kind.as_str(), "call": head.call, "hash": record.hash,
+        "generation": head.generation, "policy": head.policy, "body": body,
+    })
+}
+
+fn table(rows: &[Value]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["seq", "time", "kind", "call", "subject", "tool", "result"]);
+    for row in rows {
+        let text = |value: &Value| value.as_str().map_or_else(String::new, str::to_owned);
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(row["at_ms"].as_u64().unwrap_or_default());
+        let body = &row["body"];
+        let result = [&body["code"], &body["state"], &body["decision"]].into_iter().find(|value| value.is_string());
+        table.add_row([
+            row["seq"].to_string(),
+            humantime::format_rfc3339_seconds(at).to_string(),
+            text(&row["kind"]),
+            text(&row["call"]),
+            text(&body["subject"]),
+            text(&body["tool"]),
+            result.map_or_else(String::new, text),
+        ]);
+    }
+    table
+}

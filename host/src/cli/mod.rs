@@ -1,0 +1,210 @@
+//! The command line: its verbs and flags, no logic.
+
+pub mod audit;
+pub mod build;
+pub mod call;
+pub mod dev;
+pub mod plugin;
+pub mod serve;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A production host for MCP tools: every call authorized, audited before it runs, run at most once, metered.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build the plugins under `plugins/`, start the demo backend, serve on loopback, and print what to try.
+    Dev(DevArgs),
+    /// Serve MCP over Streamable HTTP, as `tidegate.toml` says.
+    Serve(ServeArgs),
+    /// Serve MCP over stdin and stdout, for desktop clients.
+    Run(RunArgs),
+    /// Call a tool of a running host.
+    Call(CallArgs),
+    /// List, inspect and build plugins.
+    #[command(subcommand)]
+    Plugin(PluginVerb),
+    /// Read and check what was written down, on a stopped host.
+    #[command(subcommand)]
+    Audit(AuditVerb),
+}
+
+/// What every verb that runs a host takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HostArgs {
+    /// The configuration file; `tidegate.toml` here if it exists.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder that holds the store, the keys and the control socket.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A folder of plugin folders, or one plugin folder.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+    /// A folder of `*.cedar` policies.
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// Use a running backend: `billing=http://127.0.0.1:8080`. May be repeated.
+    #[arg(long, value_name = "NAME=URL", value_parser = parse_backend)]
+    pub backend: Vec<(String, String)>,
+}
+
+/// The two listeners.
+#[derive(Debug, Clone, Args)]
+pub struct PortArgs {
+    /// The port of the MCP endpoint; 0 picks one and prints it.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The port of health, readiness and metrics; 0 picks one and prints it.
+    #[arg(long)]
+    pub admin_port: Option<u16>,
+}
+
+/// `tidegate dev`
+#[derive(Debug, Clone, Args)]
+pub struct DevArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened into the flags it documents")]
+    pub host: HostArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened into the flags it documents")]
+    pub ports: PortArgs,
+    /// What to serve.
+    #[arg(long, value_enum, default_value_t = DevProfile::Demo)]
+    pub profile: DevProfile,
+}
+
+/// What `dev` serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DevProfile {
+    /// The plugins under `plugins/` but the conformance fixtures, with the demo backend.
+    Demo,
+    /// The fixtures of the official MCP conformance suite, with authentication off.
+    Conformance,
+}
+
+/// `tidegate serve`
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened into the flags it documents")]
+    pub host: HostArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened into the flags it documents")]
+    pub ports: PortArgs,
+    /// Let callers without credentials in as `[auth.anonymous]`. Loopback only.
+    #[arg(long)]
+    pub insecure_no_auth: bool,
+}
+
+/// `tidegate run`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened into the flags it documents")]
+    pub host: HostArgs,
+}
+
+/// `tidegate call`
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments, a JSON object.
+    #[arg(default_value = "{}")]
+    pub arguments: String,
+    /// The host's MCP endpoint.
+    #[arg(long, default_value = "http://127.0.0.1:7300/mcp")]
+    pub url: String,
+    /// The idempotency key of a write; a new one is made up, and printed, if absent.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// A bearer token, if the host wants one; better in the variable than on the command line.
+    #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Print the whole result, not just its text.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `tidegate plugin …`
+#[derive(Debug, Subcommand)]
+pub enum PluginVerb {
+    /// List the plugins and tools in a folder.
+    List(PluginArgs),
+    /// Load one plugin as a host would, and show its tools, schemas, scopes and limits.
+    Inspect(PluginArgs),
+    /// Compile plugin crates to components, ready to be served.
+    Build(BuildArgs),
+}
+
+/// The folder a plugin verb looks at.
+#[derive(Debug, Clone, Args)]
+pub struct PluginArgs {
+    /// A folder of plugin folders, or one plugin folder.
+    #[arg(default_value = "plugins")]
+    pub dir: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `tidegate plugin build`
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// Plugin crates, or folders of them.
+    #[arg(default_value = "plugins")]
+    pub dirs: Vec<PathBuf>,
+    /// Where the built plugins go, one folder each.
+    #[arg(long, value_name = "DIR", default_value = "target/plugins")]
+    pub out: PathBuf,
+}
+
+/// `tidegate audit …`
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Print every record, oldest first.
+    List(AuditArgs),
+    /// Check that no record was changed, removed, reordered or inserted; exits with 1 and the first bad one otherwise.
+    Verify(AuditArgs),
+}
+
+/// Whose log to read.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// The configuration file; `tidegate.toml` here if it exists.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder of the host.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// How listings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+fn parse_backend(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, url)) if !name.is_empty() && url.contains("://") => Ok((name.to_owned(), url.to_owned())),
+        _ => Err("write NAME=URL, for example `billing=http://127.0.0.1:8080`".to_owned()),
+    }
+}

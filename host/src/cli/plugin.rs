@@ -1,0 +1,124 @@
+//! `tidegate plugin list` and `inspect`: what lies in a folder, as a host would see it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use super::{Output, PluginArgs, build, serve};
+use crate::model::{Bytes, Manifest, Scope, ToolManifest};
+use crate::outbound;
+use crate::policy::GeneratedPermits;
+use crate::registry::{Loader, load, manifest};
+use crate::sandbox::{Sandbox, SandboxConfig};
+
+/// `tidegate plugin list`
+pub fn list(args: &PluginArgs) -> Result<ExitCode> {
+    let mut rows = Vec::new();
+    for dir in load::plugin_dirs(&args.dir)? {
+        let manifest = read_manifest(&dir)?;
+        let is_built = dir.join(format!("{}.wasm", manifest.name)).exists();
+        rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));
+    }
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Output::Table => {
+            const COLUMNS: [&str; 8] = ["plugin", "version", "tool", "effect", "scopes", "fuel", "deadline", "built"];
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING).set_header(COLUMNS);
+            for row in &rows {
+                table.add_row(COLUMNS.map(|column| match &row[column] {
+                    Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                }));
+            }
+            println!("{table}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tidegate plugin inspect`
+pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
+    let runtime = serve::runtime()?;
+    let mut plugins = Vec::new();
+    for dir in load::plugin_dirs(&args.dir)? {
+        let built = built_dir(&dir)?;
+        plugins.push(runtime.block_on(inspect_plugin(&built))?);
+    }
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&plugins)?),
+        Output::Table => plugins.iter().for_each(print_plugin),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder with the component: `dir` itself, or, for a crate, where it is staged after building it.
+fn built_dir(dir: &Path) -> Result<std::path::PathBuf> {
+    let name = read_manifest(dir)?.name;
+    if dir.join(format!("{name}.wasm")).exists() || !dir.join("Cargo.toml").exists() {
+        return Ok(dir.to_owned());
+    }
+    build::build(dir, Path::new("target/plugins"))
+}
+
+async fn inspect_plugin(dir: &Path) -> Result<Value> {
+    // What a backend's address is does not matter for looking at a plugin.
+    let backends: BTreeSet<_> = read_manifest(dir)?.sandbox.backends.into_iter().collect();
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), outbound::is_reserved)?);
+    let loader = Loader { sandbox, backends, test_hooks: true, permits: GeneratedPermits::On };
+    let (plugin, advertised) = loader.load_plugin(dir).await?;
+    let tools: Vec<_> = plugin
+        .manifest
+        .tools
+        .iter()
+        .zip(&advertised)
+        .map(|(tool, advertised)| {
+            let listing = &advertised.listing;
+            let mut row = row(&plugin.manifest, tool, true);
+            row["title"] = json!(listing.title);
+            row["description"] = json!(listing.description);
+            row["input_schema"] = json!(*listing.input_schema);
+            row["output_schema"] = json!(listing.output_schema.as_deref());
+            row["annotations"] = json!(listing.annotations);
+            row
+        })
+        .collect();
+    let sandbox = &plugin.manifest.sandbox;
+    Ok(json!({
+        "name": plugin.manifest.name, "version": plugin.manifest.version, "contract": plugin.manifest.contract,
+        "sha256": plugin.digest, "memory": sandbox.memory.to_string(), "backends": sandbox.backends, "tools": tools,
+    }))
+}
+
+fn print_plugin(plugin: &Value) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for key in ["name", "version", "contract", "sha256", "memory", "backends"] {
+        println!("{key:<10} {}", text(&plugin[key]));
+    }
+    for tool in plugin["tools"].as_array().into_iter().flatten() {
+        println!("\n{} ({})", text(&tool["tool"]), text(&tool["effect"]));
+        for key in ["description", "scopes", "fuel", "deadline", "risk", "input_schema", "output_schema", "annotations"] {
+            println!("  {key:<14} {}", text(&tool[key]));
+        }
+    }
+}
+
+fn row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Value {
+    json!({
+        "plugin": manifest.name, "version": manifest.version, "tool": tool.name, "effect": tool.effect,
+        "scopes": tool.scopes.iter().map(Scope::to_string).collect::<Vec<_>>(), "fuel": tool.fuel,
+        "deadline": tool.deadline.to_string(), "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory), "built": is_built,
+    })
+}
+
+fn read_manifest(dir: &Path) -> Result<Manifest> {
+    let path = dir.join("plugin.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("can't read `{}`", path.display()))?;
+    Ok(manifest::parse(&path, &text)?)
+}

@@ -1,0 +1,154 @@
+//! `tidegate serve` and `tidegate run`: the host for programs and for desktop clients.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::UnixStream;
+
+use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
+use crate::app::{self, Host, Options, Trust};
+use crate::config::Config;
+use crate::model::Credentials;
+use crate::server::{self, StdioConfig};
+use crate::store::StoreError;
+use crate::telemetry::Telemetry;
+
+/// The data folder when nobody names one.
+const DEFAULT_DATA: &str = ".tidegate";
+
+/// `tidegate serve`
+pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
+    let config = configure(&args.host, Some(&args.ports))?;
+    if config.auth.anonymous.is_some() && !args.insecure_no_auth {
+        bail!("`[auth.anonymous]` lets callers in without credentials; if you mean that, pass `--insecure-no-auth`");
+    }
+    if !args.insecure_no_auth {
+        bail!(
+            "no way to authenticate callers is configured, so nobody could call anything; on loopback, set `[auth.anonymous]` \
+             and pass `--insecure-no-auth`"
+        );
+    }
+    if config.auth.anonymous.is_none() {
+        bail!("`--insecure-no-auth` needs to know who callers are: set `[auth.anonymous]` with a `subject` in the config");
+    }
+    if !config.server.address.is_loopback() {
+        bail!("`--insecure-no-auth` works on loopback only, but `server.address` is {}", config.server.address);
+    }
+    let options = Options { data: data_dir(&config), trust: Trust::Configured, test_hooks: false };
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    runtime()?.block_on(async {
+        let host = Host::open(&config, &options).await?;
+        let addresses = match host.listen(&config, telemetry.metrics()).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                host.close().await;
+                return Err(error);
+            }
+        };
+        println!("MCP    http://{}/mcp", addresses.mcp);
+        println!("admin  http://{}/readyz", addresses.admin);
+        app::interrupted().await?;
+        eprintln!("draining");
+        host.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let config = configure(&args.host, None)?;
+    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false };
+    let _telemetry = Telemetry::install(&config.telemetry)?;
+    runtime()?.block_on(async {
+        let host = match Host::open(&config, &options).await {
+            Ok(host) => host,
+            Err(error) if matches!(error.downcast_ref(), Some(StoreError::InUse { .. })) => {
+                return relay(&options.data).await.map(|()| ExitCode::SUCCESS);
+            }
+            Err(error) => return Err(error),
+        };
+        host.listen_locally()?;
+        let principal = host.pipeline().authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+        let served = tokio::select! {
+            () = server::stdio::serve(
+                host.pipeline().clone(), principal, StdioConfig::default(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
+            ) => Ok(()),
+            interrupted = app::interrupted() => interrupted,
+        };
+        host.close().await;
+        served.map(|()| ExitCode::SUCCESS)
+    })
+    .inspect(|_| {
+        // Tokio reads stdin on a thread that can't be cancelled; nothing is left to be done, so don't wait for it.
+        use std::io::Write as _;
+        let _ = std::io::stdout().flush();
+        std::process::exit(0);
+    })
+}
+
+/// Carries stdin and stdout to and from the live host's control socket.
+async fn relay(data: &Path) -> Result<()> {
+    let path = app::socket_path(data);
+    let stream = UnixStream::connect(&path).await.with_context(|| {
+        format!("another process owns the data folder `{}` but does not answer on `{}`", data.display(), path.display())
+    })?;
+    let (mut from_host, mut to_host) = stream.into_split();
+    let upstream = async {
+        let (mut stdin, mut to_host) = (tokio::io::stdin(), &mut to_host);
+        tokio::io::copy(&mut stdin, &mut to_host).await?;
+        tokio::io::AsyncWriteExt::shutdown(&mut to_host).await
+    };
+    let downstream = async {
+        let mut stdout = tokio::io::stdout();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = tokio::io::AsyncReadExt::read(&mut from_host, &mut buffer).await?;
+            if count == 0 {
+                return std::io::Result::Ok(());
+            }
+            tokio::io::AsyncWriteExt::write_all(&mut stdout, &buffer[..count]).await?;
+            // A client waits for whole lines; a buffered tail would be a hang.
+            tokio::io::AsyncWriteExt::flush(&mut stdout).await?;
+        }
+    };
+    tokio::select! {
+        // The host closed the connection; whatever the client still has to say has no reader.
+        done = downstream => done.context("the connection to the live host failed"),
+        failed = async { upstream.await?; std::future::pending::<std::io::Result<()>>().await } => failed.context("stdin failed"),
+    }
+}
+
+/// The configuration with the flags on top.
+pub fn configure(host: &HostArgs, ports: Option<&PortArgs>) -> Result<Config> {
+    let mut config = Config::load(host.config.as_deref(), std::env::vars())?;
+    if let Some(data) = &host.data {
+        config.data = Some(data.clone());
+    }
+    if let Some(plugins) = &host.plugins {
+        config.plugins.path.clone_from(plugins);
+    }
+    if let Some(policies) = &host.policies {
+        config.policies.path = Some(policies.clone());
+    }
+    for (name, url) in &host.backend {
+        config.set_backend(name, url);
+    }
+    if let Some(port) = ports.and_then(|ports| ports.port) {
+        config.server.port = port;
+    }
+    if let Some(port) = ports.and_then(|ports| ports.admin_port) {
+        config.admin.port = port;
+    }
+    Ok(config)
+}
+
+/// The data folder that `config` names.
+pub fn data_dir(config: &Config) -> PathBuf {
+    config.data.clone().unwrap_or_else(|| DEFAULT_DATA.into())
+}
+
+/// The multi-threaded runtime every verb with sockets runs on.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the async runtime")
+}

@@ -1,0 +1,258 @@
+//! `tidegate.toml`: every module's own config, overridden by `TIDEGATE_…`, overridden by flags.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::admission::AdmissionConfig;
+use crate::ledger::LedgerConfig;
+use crate::model::{DocumentError, Scope, document};
+use crate::outbound::BackendConfig;
+use crate::sandbox::SandboxConfig;
+use crate::server::HttpConfig;
+use crate::store::StoreConfig;
+
+/// The whole configuration. Unknown keys are errors.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The folder that holds the store, the keys and the control socket.
+    pub data: Option<PathBuf>,
+    /// `[plugins]`
+    pub plugins: PluginsConfig,
+    /// `[policies]`
+    pub policies: PoliciesConfig,
+    /// `[backends.<name>]`: what plugins may reach, by the names their manifests use.
+    pub backends: BTreeMap<String, BackendConfig>,
+    /// `[server]`
+    pub server: HttpConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[admission]`
+    pub admission: AdmissionConfig,
+    /// `[sandbox]`
+    pub sandbox: SandboxConfig,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[ledger]`
+    pub ledger: LedgerConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[plugins]`: where the plugins lie.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginsConfig {
+    /// A folder of plugin folders, or one plugin folder.
+    pub path: PathBuf,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self { path: "plugins".into() }
+    }
+}
+
+/// `[policies]`: where the operator's own policies lie.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoliciesConfig {
+    /// A folder of `*.cedar` files; none by default.
+    pub path: Option<PathBuf>,
+    /// Whether permits are generated from the manifests. Without them, only the operator's own policies permit anything.
+    pub generate: bool,
+}
+
+impl Default for PoliciesConfig {
+    fn default() -> Self {
+        Self { path: None, generate: true }
+    }
+}
+
+/// `[admin]`: health, readiness and metrics, on a listener of their own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// The port on 127.0.0.1; 0 picks one.
+    pub port: u16,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { port: 7301 }
+    }
+}
+
+/// `[auth]`: who callers are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Who callers without credentials are; nobody by default. Only with `--insecure-no-auth`, on loopback.
+    pub anonymous: Option<PrincipalConfig>,
+    /// Who the local user is, over stdio and the control socket.
+    pub local: PrincipalConfig,
+}
+
+/// A principal that the operator vouches for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalConfig {
+    /// The subject.
+    pub subject: String,
+    /// The scopes held; all that the loaded manifests declare if absent.
+    pub scopes: Option<Vec<Scope>>,
+    /// Further claims.
+    #[serde(default)]
+    pub claims: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for PrincipalConfig {
+    fn default() -> Self {
+        Self { subject: "local".into(), scopes: None, claims: BTreeMap::new() }
+    }
+}
+
+/// `[telemetry]`: logs and traces.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// What is logged to stderr, as a `tracing` filter: `info`, `tidegate=debug`.
+    pub log: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// OTLP/HTTP endpoint for traces, such as `http://127.0.0.1:4318`; none by default.
+    pub otlp: Option<String>,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log: "info".into(), format: LogFormat::Text, otlp: None }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read the config `{}`: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The file is broken.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// An environment variable is broken.
+    #[error("the environment variable `{name}`: {problem}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The prefix of environment variables; `__` stands for the dot: `TIDEGATE_ADMISSION__SLOTS=128`.
+const PREFIX: &str = "TIDEGATE_";
+
+impl Config {
+    /// Reads `file` (or `tidegate.toml` here, if it exists, or the defaults), then applies the environment.
+    ///
+    /// # Errors
+    /// The file can't be read or is broken, or a variable does not fit.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let default = Path::new("tidegate.toml");
+        let (path, text) = match file {
+            Some(path) => (path, read(path)?),
+            None if default.exists() => (default, read(default)?),
+            None => (default, String::new()),
+        };
+        let config: Self = document::parse(path, &text)?;
+        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        if variables.is_empty() {
+            return Ok(config);
+        }
+        let file: toml::Table = document::parse(path, &text)?;
+        // Only all variables together need to make sense; if they don't, the first one that breaks things is to blame.
+        overridden(file.clone(), &variables).or_else(|error| {
+            let blamed = (1..=variables.len()).find_map(|count| overridden(file.clone(), &variables[..count]).err());
+            Err(blamed.unwrap_or(error))
+        })
+    }
+}
+
+impl Config {
+    /// Defines the backend `name` as `url`, with whatever else the file says of it.
+    pub fn set_backend(&mut self, name: &str, url: &str) {
+        let backend = self.backends.entry(name.to_owned()).or_insert_with(|| BackendConfig::at(url));
+        url.clone_into(&mut backend.url);
+    }
+}
+
+/// The configuration that `table` and the variables make together.
+fn overridden(mut table: toml::Table, variables: &[(String, String)]) -> Result<Config, ConfigError> {
+    let mut last = String::new();
+    for (name, value) in variables {
+        set(&mut table, &name[PREFIX.len()..].to_ascii_lowercase(), value)
+            .map_err(|problem| ConfigError::Variable { name: name.clone(), problem })?;
+        last.clone_from(name);
+    }
+    table.try_into().map_err(|error: toml::de::Error| ConfigError::Variable { name: last, problem: error.message().trim().to_owned() })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+}
+
+/// Sets `section__key` in `table`. The value is TOML if it reads as TOML, and text otherwise.
+fn set(table: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
+    let mut keys: Vec<&str> = path.split("__").collect();
+    let last = keys.pop().filter(|key| !key.is_empty()).ok_or("it names no key")?;
+    let mut table = table;
+    for key in keys {
+        let entry = table.entry(key).or_insert_with(|| toml::Table::new().into());
+        table = entry.as_table_mut().ok_or_else(|| format!("`{key}` is not a section"))?;
+    }
+    let parsed = toml::from_str::<toml::Table>(&format!("v = {value}")).ok().and_then(|mut parsed| parsed.remove("v"));
+    table.insert(last.to_owned(), parsed.unwrap_or_else(|| value.into()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::load(None, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_by_section_and_key() {
+        let config = with(&[("TIDEGATE_ADMISSION__SLOTS", "7"), ("TIDEGATE_BACKENDS__BILLING__URL", "http://127.0.0.1:9")]);
+        let config = config.expect("both fit");
+        assert_eq!(config.admission.slots, 7);
+        assert!(config.backends.contains_key("billing"));
+    }
+
+    #[test]
+    fn a_variable_that_fits_nothing_is_named() {
+        let error = with(&[("TIDEGATE_ADMISSION__SLOT", "7")]).expect_err("misspelt").to_string();
+        assert!(error.contains("TIDEGATE_ADMISSION__SLOT") && error.contains("unknown field"), "{error}");
+    }
+}

@@ -1,0 +1,234 @@
+//! The life of a call in the ledger: open from its intent to its outcome, then kept for whoever may ask for the answer.
+
+use sha2::{Digest as _, Sha256};
+
+use super::cbor::{self, Malformed, Reader};
+use super::facts::StoredResponse;
+use super::open::{effect_number, read_effect};
+use super::{Ledger, LedgerError, keys};
+use crate::model::{CallId, Digest, Effect, Principal, Timestamp};
+use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
+
+/// Where a call stands, as far as the ledger remembers it.
+///
+/// It remembers open calls, and for a day those that may be asked for: with an idempotency key, or with a handle given out.
+/// Of all others only the audit log tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallState {
+    /// The call.
+    pub call: CallId,
+    /// Where it stands.
+    pub status: CallStatus,
+    /// Whether it may change the world.
+    pub effect: Effect,
+    /// When its intent was recorded.
+    pub started: Timestamp,
+    /// When its outcome was recorded.
+    pub ended: Option<Timestamp>,
+    /// The answer it was given, if it is kept.
+    pub response: Option<StoredResponse>,
+    owner: Digest,
+}
+
+impl CallState {
+    /// Whether `principal` made the call: nobody else may see it.
+    pub fn is_owned_by(&self, principal: &Principal) -> bool {
+        self.owner == owner(principal)
+    }
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStatus {
+    /// It has an intent and no outcome yet.
+    Running,
+    /// It ran to its end, well or not.
+    Done,
+    /// It ended without having changed anything; its key is free again.
+    Released,
+    /// It may have changed something, and nobody knows. It stays so until somebody finds out.
+    Unknown,
+}
+
+impl Ledger {
+    /// Where a call stands; `None` if the ledger does not remember it. May touch the disk, as reads of the store do.
+    ///
+    /// # Errors
+    /// If the store can't be read, or holds nonsense.
+    pub fn call(&self, call: &CallId) -> Result<Option<CallState>, LedgerError> {
+        // In this order: a call stops running, for all to see, only once its ended row is durable. Before that the row may be
+        // there already, but after a power cut it might not.
+        if let Some(open) = self.inner.open_calls.running(call) {
+            return Ok(Some(CallState {
+                call: *call,
+                status: CallStatus::Running,
+                effect: open.effect,
+                started: open.started,
+                ended: None,
+                response: None,
+                owner: open.owner,
+            }));
+        }
+        let Some(row) = self.inner.store.get(&keys::ended(call))? else { return Ok(None) };
+        let row = EndedRow::decode(call, &row)?;
+        if row.is_expired(self.now()) {
+            return Ok(None);
+        }
+        let response = self.response(call, &row)?;
+        Ok(Some(CallState {
+            call: *call,
+            status: row.status,
+            effect: row.effect,
+            started: row.started,
+            ended: Some(row.ended),
+            response,
+            owner: row.owner,
+        }))
+    }
+
+    /// The response kept with an ended call.
+    pub(super) fn response(&self, call: &CallId, row: &EndedRow) -> Result<Option<StoredResponse>, LedgerError> {
+        let damaged = |problem: &str| LedgerError::damaged(format!("the response of {call}"))(problem);
+        let sealed = match &row.response {
+            Kept::Nothing => return Ok(None),
+            Kept::Inline(sealed) => sealed.clone(),
+            Kept::InFile(name) => self.inner.store.read_body(name)?.ok_or_else(|| damaged("its file is missing"))?,
+        };
+        let json = self.inner.secret.unseal(call.as_bytes(), &sealed).ok_or_else(|| damaged("it does not decrypt"))?;
+        let value = serde_json::from_slice(&json).map_err(LedgerError::damaged(format!("the response of {call}")))?;
+        Ok(Some(StoredResponse { value, is_error: row.is_error }))
+    }
+}
+
+/// The row of an ended call that may be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct EndedRow {
+    pub status: CallStatus,
+    pub effect: Effect,
+    pub claim: Option<Digest>,
+    pub owner: Digest,
+    pub started: Timestamp,
+    pub ended: Timestamp,
+    /// When it is forgotten; never, while its outcome is unknown.
+    pub expires: Option<Timestamp>,
+    pub is_error: bool,
+    pub response: Kept,
+}
+
+/// The encrypted response of an ended call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Kept {
+    #[default]
+    Nothing,
+    Inline(Vec<u8>),
+    /// In the body file of this name.
+    InFile(Digest),
+}
+
+impl Kept {
+    /// The longest response that still fits into the row with everything else there is, in bytes.
+    const INLINE_MAX: usize = MAX_PAYLOAD - 256;
+
+    /// Finds a place for an encrypted response; durable before any row can name it.
+    pub async fn keep(store: &Store, sealed: Vec<u8>) -> Result<Self, StoreError> {
+        if sealed.len() <= Self::INLINE_MAX {
+            return Ok(Self::Inline(sealed));
+        }
+        store.write_body(sealed).await.map(Self::InFile)
+    }
+}
+
+impl EndedRow {
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether the call's idempotency key is still taken.
+    pub fn holds_claim(&self, now: Timestamp) -> bool {
+        self.status != CallStatus::Released && !self.is_expired(now)
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let status = match self.status {
+            CallStatus::Running => unreachable!("an ended call does not run"),
+            CallStatus::Done => 0,
+            CallStatus::Released => 1,
+            CallStatus::Unknown => 2,
+        };
+        cbor::encode(256, |writer| {
+            writer.array(11).number(1).number(status).number(effect_number(self.effect));
+            writer.maybe_bytes(self.claim.as_ref().map(|claim| &claim.0[..])).bytes(&self.owner.0);
+            writer.number(self.started.as_millis()).number(self.ended.as_millis());
+            // No expiry is the end of time: the row keeps its shape.
+            writer.number(self.expires.map_or(u64::MAX, Timestamp::as_millis)).number(self.is_error.into());
+            let (inline, file) = match &self.response {
+                Kept::Nothing => (None, None),
+                Kept::Inline(sealed) => (Some(&sealed[..]), None),
+                Kept::InFile(name) => (None, Some(&name.0[..])),
+            };
+            writer.maybe_bytes(inline).maybe_bytes(file);
+        })
+    }
+
+    pub fn decode(call: &CallId, row: &[u8]) -> Result<Self, LedgerError> {
+        let mut reader = Reader::new(row);
+        let mut read = || {
+            reader.row(11, 1)?;
+            let status = match reader.number()? {
+                0 => CallStatus::Done,
+                1 => CallStatus::Released,
+                2 => CallStatus::Unknown,
+                _ => return Err(Malformed::message("an unknown status")),
+            };
+            let row = Self {
+                status,
+                effect: read_effect(&mut reader)?,
+                claim: reader.maybe(Reader::digest)?,
+                owner: reader.digest()?,
+                started: Timestamp(reader.number()?),
+                ended: Timestamp(reader.number()?),
+                expires: Some(reader.number()?).filter(|expires| *expires != u64::MAX).map(Timestamp),
+                is_error: reader.number()? != 0,
+                response: match (reader.maybe(Reader::bytes)?, reader.maybe(Reader::digest)?) {
+                    (None, None) => Kept::Nothing,
+                    (Some(sealed), None) => Kept::Inline(sealed.to_vec()),
+                    (None, Some(name)) => Kept::InFile(name),
+                    (Some(_), Some(_)) => return Err(Malformed::message("a response in two places")),
+                },
+            };
+            reader.end().map(|()| row)
+        };
+        read().map_err(LedgerError::damaged(format!("the ended row of {call}")))
+    }
+}
+
+/// Deletes ended calls whose time has come, at most `limit`, with the claims that are still theirs. Answers which body files
+/// nothing names any more, and how many calls it was.
+pub(super) fn forget_expired(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<(Vec<Digest>, usize), LedgerError> {
+    let due = tx.scan(keys::EXPIRY_START, &keys::expired_end(now), limit)?;
+    let mut files = Vec::new();
+    for (key, _) in &due {
+        tx.delete(key.clone());
+        let call = keys::expiry_call(key).ok_or_else(|| LedgerError::damaged("an expiry")("its key is too short"))?;
+        let Some(row) = tx.get(&keys::ended(&call))? else { continue };
+        let row = EndedRow::decode(&call, &row)?;
+        // INVARIANT: what is unknown is never forgotten, whatever an index says.
+        if !row.is_expired(now) {
+            continue;
+        }
+        tx.delete(keys::ended(&call));
+        if let Some(claim) = row.claim {
+            super::idempotency::free(tx, &claim, &call)?;
+        }
+        if let Kept::InFile(name) = row.response {
+            files.push(name);
+        }
+    }
+    Ok((files, due.len()))
+}
+
+/// Whose call it is: `SHA-256(dCBOR([iss, sub]))`.
+pub(super) fn owner(principal: &Principal) -> Digest {
+    let preimage = cbor::encode_parts(&[cbor::Part::Text(&principal.issuer), cbor::Part::Text(&principal.subject)]);
+    Digest(Sha256::digest(preimage).into())
+}

@@ -1,0 +1,287 @@
+//! What the records of a call that ran say: the JSON of their bodies.
+//!
+//! A body's own members stand in canonical order (RFC 8785). What came from outside, arguments and answers, stands in it as it
+//! came, so that nothing is lost to number formats.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::body::{Body, fresh_salt};
+use super::facts::{IntentFacts, OutcomeFacts};
+use super::redact::{Redacted, Secrets};
+use super::secret::Secret;
+use crate::model::{Decision, Digest, Ended, GuestLog, Scope, Sent, Trap};
+
+/// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
+const ANSWER_MAX: usize = 2048;
+/// The same for a call that claimed an idempotency key.
+const KEYED_ANSWER_MAX: usize = 1 << 20;
+/// The most scopes, policies, errors or requests listed in one record.
+const LIST_MAX: usize = 16;
+/// The longest single text, in bytes.
+pub(super) const TEXT_MAX: usize = 256;
+/// How much of the guest's log is kept, in bytes.
+const LOG_MAX: usize = 1024;
+
+/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint.
+pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<(&Digest, &Digest)>) -> (Body, Secrets) {
+    let salt = fresh_salt();
+    let (principal, tool) = (facts.principal, &facts.tool);
+    let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
+    let body = IntentBody {
+        arguments: &arguments,
+        claim: claim.map(|(claim, _)| Hex(claim)),
+        client: principal.client.as_deref(),
+        component: Hex(&tool.component),
+        decision: match facts.verdict.decision {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+        },
+        effect: tool.effect.as_str(),
+        fuel_limit: tool.fuel_limit,
+        issuer: &principal.issuer,
+        plugin: tool.plugin,
+        plugin_version: tool.plugin_version,
+        policies: first(&facts.verdict.policies),
+        print: claim.map(|(_, print)| Hex(print)),
+        queued_us: micros(facts.queued),
+        risk: tool.risk.as_str(),
+        scopes: ScopeDelta {
+            excess: principal.scopes.iter().filter(|scope| !tool.scopes.contains(scope)).take(LIST_MAX).collect(),
+            missing: Scope::missing(&principal.scopes, tool.scopes).into_iter().take(LIST_MAX).collect(),
+        },
+        subject: &principal.subject,
+        tenant: principal.tenant.as_deref(),
+        tool: tool.name.as_str(),
+        trace_id: facts.trace.trace_id(),
+    };
+    (Body::new(&salt, &body), arguments.secrets)
+}
+
+/// The body of an outcome. An unkeyed call's is shortened until it fits into a row: answering reads must not wait for files.
+pub(super) fn of_outcome(facts: &OutcomeFacts<'_>, answer: &[u8], intent: u64, keyed: bool, secrets: &Secrets) -> Body {
+    let outcome = facts.outcome;
+    let in_full = answer.len() <= if keyed { KEYED_ANSWER_MAX } else { ANSWER_MAX };
+    let mut content = OutcomeBody {
+        answer: in_full.then(|| secrets.scrub_value(&facts.answer.value)),
+        answer_bytes: answer.len(),
+        answer_sha256: (!in_full).then(|| Sha256Hex::of(answer)),
+        detail: detail(&outcome.ended).map(|text| secrets.scrub(text)).map(|text| clip(&text, TEXT_MAX).to_owned()),
+        disposition: facts.disposition.as_str(),
+        ended: ended(&outcome.ended),
+        error: facts.error.map(|code| code.as_str()),
+        fuel: outcome.fuel,
+        intent,
+        is_error: facts.answer.is_error,
+        latency_us: micros(outcome.latency),
+        log: log_tail(&outcome.log, LOG_MAX, secrets),
+        memory_peak: outcome.memory_peak,
+        sent: outcome.sent.iter().take(LIST_MAX).map(|sent| SentBody::of(sent, secrets)).collect(),
+        sent_count: outcome.sent.len(),
+    };
+    let salt = fresh_salt();
+    let body = Body::new(&salt, &content);
+    if keyed || body.is_inline() {
+        return body;
+    }
+    content.answer = None;
+    content.answer_sha256 = Some(Sha256Hex::of(answer));
+    let body = Body::new(&salt, &content);
+    if body.is_inline() {
+        return body;
+    }
+    content.log = LogTail { dropped_bytes: log_bytes(&outcome.log), lines: Vec::new() };
+    content.sent.clear();
+    Body::new(&salt, &content)
+}
+
+/// The body of an outcome that nobody could tell: the intent came to nothing, or the host lost track of the call.
+pub(super) fn of_lost(disposition: &'static str, ended: &'static str, intent: u64) -> Body {
+    Body::new(&fresh_salt(), &LostBody { disposition, ended, intent })
+}
+
+#[derive(Serialize)]
+struct IntentBody<'a> {
+    arguments: &'a Redacted<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<Hex<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    component: Hex<'a>,
+    decision: &'static str,
+    effect: &'static str,
+    fuel_limit: u64,
+    issuer: &'a str,
+    plugin: &'a str,
+    plugin_version: &'a str,
+    policies: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    print: Option<Hex<'a>>,
+    queued_us: u64,
+    risk: &'static str,
+    scopes: ScopeDelta<'a>,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    tool: &'a str,
+    trace_id: String,
+}
+
+/// The scopes held and not needed, and those needed and not held.
+#[derive(Serialize)]
+struct ScopeDelta<'a> {
+    excess: Vec<&'a Scope>,
+    missing: Vec<&'a Scope>,
+}
+
+#[derive(Serialize)]
+struct OutcomeBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Cow<'a, Value>>,
+    answer_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer_sha256: Option<Sha256Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    disposition: &'static str,
+    ended: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    fuel: u64,
+    intent: u64,
+    is_error: bool,
+    latency_us: u64,
+    #[serde(skip_serializing_if = "LogTail::is_empty")]
+    log: LogTail<'a>,
+    memory_peak: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sent: Vec<SentBody<'a>>,
+    sent_count: usize,
+}
+
+#[derive(Serialize)]
+struct LostBody {
+    disposition: &'static str,
+    ended: &'static str,
+    intent: u64,
+}
+
+#[derive(Serialize)]
+struct LogTail<'a> {
+    dropped_bytes: u64,
+    lines: Vec<Cow<'a, str>>,
+}
+
+impl LogTail<'_> {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.dropped_bytes == 0
+    }
+}
+
+#[derive(Serialize)]
+struct SentBody<'a> {
+    backend: &'a str,
+    bytes_in: u64,
+    bytes_out: u64,
+    method: &'a str,
+    path: String,
+    status: Option<u16>,
+}
+
+impl<'a> SentBody<'a> {
+    fn of(sent: &'a Sent, secrets: &Secrets) -> Self {
+        Self {
+            backend: clip(&sent.backend, TEXT_MAX),
+            bytes_in: sent.bytes_in,
+            bytes_out: sent.bytes_out,
+            method: clip(&sent.method, TEXT_MAX),
+            path: clip(&secrets.scrub(&sent.path), TEXT_MAX).to_owned(),
+            status: sent.status,
+        }
+    }
+}
+
+fn ended(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Completed(_) => "completed",
+        Ended::Failed(_) => "failed",
+        Ended::Trapped(Trap::OutOfFuel) => "out_of_fuel",
+        Ended::Trapped(Trap::OutOfMemory) => "out_of_memory",
+        Ended::Trapped(Trap::DeadlineExceeded) => "deadline_exceeded",
+        Ended::Trapped(Trap::Guest(_)) => "trapped",
+        Ended::Cancelled => "cancelled",
+    }
+}
+
+/// The text that operators get beyond what the caller is told.
+fn detail(ended: &Ended) -> Option<&str> {
+    match ended {
+        Ended::Trapped(Trap::Guest(text)) => Some(text),
+        Ended::Failed(failure) => Some(&failure.message),
+        _ => None,
+    }
+}
+
+/// The last lines of the guest's log that together are no longer than `max` bytes.
+fn log_tail<'a>(log: &'a GuestLog, max: usize, secrets: &Secrets) -> LogTail<'a> {
+    let mut room = max;
+    let fits = |line: &&String| {
+        let fits = line.len() <= room;
+        room = room.saturating_sub(line.len());
+        fits
+    };
+    let mut lines: Vec<_> = log.lines.iter().rev().take_while(fits).map(|line| secrets.scrub(line)).collect();
+    lines.reverse();
+    let dropped = log.lines[..log.lines.len() - lines.len()].iter().map(|line| line.len() as u64).sum::<u64>();
+    LogTail { dropped_bytes: log.dropped_bytes + dropped, lines }
+}
+
+fn log_bytes(log: &GuestLog) -> u64 {
+    log.dropped_bytes + log.lines.iter().map(|line| line.len() as u64).sum::<u64>()
+}
+
+pub(super) fn first<T>(list: &[T]) -> &[T] {
+    &list[..list.len().min(LIST_MAX)]
+}
+
+/// The start of a text, at most `max` bytes.
+pub(super) fn clip(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A digest as hex. Three of them stand in every intent, so they are written without the formatting machinery.
+struct Hex<'a>(&'a Digest);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0.0) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        serializer.serialize_str(str::from_utf8(&hex).expect("hex digits are ASCII"))
+    }
+}
+
+/// The digest of an answer, as hex.
+struct Sha256Hex(Digest);
+
+impl Sha256Hex {
+    fn of(bytes: &[u8]) -> Self {
+        Self(Digest(Sha256::digest(bytes).into()))
+    }
+}
+
+impl Serialize for Sha256Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Hex(&self.0).serialize(serializer)
+    }
+}

@@ -1,0 +1,49 @@
+//! What can go wrong with the ledger, in words for the person who has to mend it.
+
+use std::path::PathBuf;
+
+use crate::model::CallId;
+use crate::store::StoreError;
+
+/// Why something could not be written down or looked up. Whatever it is: what was to be recorded must not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The store failed or refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another call has claimed the idempotency key since it was looked up.
+    #[error("{first} claimed the idempotency key first")]
+    Claimed {
+        /// That call.
+        first: CallId,
+    },
+    /// An outcome came for a call that has no intent, or has its outcome already.
+    #[error("{call} has no open intent, so no outcome can be recorded for it; this is a bug in tidegate")]
+    NotOpen {
+        /// The call.
+        call: CallId,
+    },
+    /// A row is whole but makes no sense.
+    #[error("{what} in the ledger makes no sense: {problem}; restore the data folder from a backup")]
+    Damaged {
+        /// Which row.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file that holds the ledger's secret can't be used.
+    #[error("the secret `{}` {problem}", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+}
+
+impl LedgerError {
+    /// For `map_err`: a row that does not decode.
+    pub(super) fn damaged<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |error| Self::Damaged { what: what.into(), problem: error.to_string() }
+    }
+}

@@ -1,0 +1,242 @@
+//! Idempotency keys: who may run, and who gets an earlier answer instead.
+//!
+//! `claim = SHA-256(dCBOR(["tidegate/claim/1", iss, sub, plugin, tool, key]))`. A claim is a row that names the call which made
+//! it; where that call stands decides what the next one with the same key gets. Within the process, a claim is reserved from
+//! the first look at it until the outcome of its call is durable; from the intent on the row says the same on disk.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::calls::{CallStatus, EndedRow};
+use super::cbor::{self, Part, Reader};
+use super::facts::StoredResponse;
+use super::{Inner, Ledger, LedgerError, keys};
+use crate::model::{Arguments, CallId, Digest, IdempotencyKey, Timestamp, ToolName};
+use crate::store::Tx;
+
+/// A call that comes with an idempotency key.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimRequest<'a> {
+    /// The call.
+    pub call: CallId,
+    /// Who vouches for the caller.
+    pub issuer: &'a str,
+    /// The caller.
+    pub subject: &'a str,
+    /// The plugin; its version is no part of the claim, an update must not pay twice.
+    pub plugin: &'a str,
+    /// The tool.
+    pub tool: &'a ToolName,
+    /// The key.
+    pub key: &'a IdempotencyKey,
+    /// The arguments; the host's own `idempotency_key` among them does not count.
+    pub arguments: &'a Arguments,
+}
+
+/// What a call that comes with a key may do.
+#[derive(Debug)]
+pub enum Claim {
+    /// Run: nobody else will with this key, as long as the lease lives.
+    Fresh(Lease),
+    /// Answer with what the first call was answered.
+    Replay(Replay),
+    /// Wait: the first call has not ended.
+    InFlight {
+        /// The first call.
+        first: CallId,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Give up: nobody knows whether the first call took effect.
+    Unknown {
+        /// The first call.
+        first: CallId,
+    },
+    /// Take another key: this one was used with other arguments.
+    Reused {
+        /// The call that used it.
+        first: CallId,
+    },
+}
+
+/// An earlier answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The call it was given to.
+    pub first: CallId,
+    /// The answer.
+    pub response: StoredResponse,
+    /// When that call ended.
+    pub completed_at: Timestamp,
+}
+
+/// The right to be the one call that runs with a key.
+///
+/// Dropped unused, it gives the key back. Handed to [`Ledger::record_intent`], it holds until the outcome is durable.
+#[must_use = "dropping the lease gives the key back"]
+pub struct Lease {
+    ledger: Arc<Inner>,
+    pub(super) claim: Digest,
+    pub(super) print: Digest,
+    pub(super) call: CallId,
+}
+
+impl Lease {
+    /// The claim: what outbound idempotency keys are derived from.
+    pub fn claim(&self) -> Digest {
+        self.claim
+    }
+
+    /// INVARIANT: called on the writer thread, in the batch that records the intent. This is where a claim is won; everything
+    /// before only saves work.
+    pub(super) fn take(&self, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), LedgerError> {
+        if let Some(row) = tx.get(&keys::claim(&self.claim))? {
+            let first = ClaimRow::decode(&row)?.call;
+            // A claim whose call has not ended is live; of one that has, its row tells.
+            let ended = tx.get(&keys::ended(&first))?.map(|row| EndedRow::decode(&first, &row)).transpose()?;
+            if ended.is_none_or(|row| row.holds_claim(now)) {
+                return Err(LedgerError::Claimed { first });
+            }
+        }
+        tx.put(keys::claim(&self.claim), ClaimRow { call: self.call, print: self.print }.encode())?;
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.ledger.reservations.lock().remove(&self.claim);
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Looks up an idempotency key, and reserves it if it is free.
+    ///
+    /// Looks at up to two rows of the store, and for a long answer at a file; see [`Store`](crate::store::Store) on reads.
+    ///
+    /// # Errors
+    /// If the store takes no writes any more, can't be read, or holds nonsense.
+    pub fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, LedgerError> {
+        let inner = &self.inner;
+        // A store that failed may show what was never synced.
+        inner.store.check()?;
+        let claim = request.claim();
+        let print = inner.secret.print(request.arguments);
+        let now = self.now();
+        let mut reservations = inner.reservations.lock();
+        if let Some(held) = reservations.get(&claim) {
+            let (first, since) = (held.call, held.since);
+            return Ok(if held.print == print { Claim::InFlight { first, since } } else { Claim::Reused { first } });
+        }
+        let Some((first, stored)) = self.stored(&claim, now)? else {
+            // INVARIANT: looked up and reserved under one lock, so of two calls with one key only one finds it free.
+            reservations.insert(claim, Reservation { call: request.call, print, since: now });
+            return Ok(Claim::Fresh(Lease { ledger: Arc::clone(inner), claim, print, call: request.call }));
+        };
+        drop(reservations);
+        if stored.print != print {
+            return Ok(Claim::Reused { first });
+        }
+        let row = stored.row;
+        if row.status == CallStatus::Unknown {
+            return Ok(Claim::Unknown { first });
+        }
+        let response = self.response(&first, &row)?;
+        let response = response.ok_or_else(|| LedgerError::damaged(format!("the ended row of {first}"))("it has no response"))?;
+        Ok(Claim::Replay(Replay { first, response, completed_at: row.ended }))
+    }
+
+    /// The live claim on disk, if there is one.
+    fn stored(&self, claim: &Digest, now: Timestamp) -> Result<Option<(CallId, Stored)>, LedgerError> {
+        let store = &self.inner.store;
+        let Some(row) = store.get(&keys::claim(claim))? else { return Ok(None) };
+        let ClaimRow { call, print } = ClaimRow::decode(&row)?;
+        let Some(row) = store.get(&keys::ended(&call))? else {
+            // Calls of this process hold a reservation until their ended row is there, and those of the one before have been
+            // given an outcome at the start.
+            return Err(LedgerError::damaged("a claim")(format!("its call, {call}, is nowhere to be found")));
+        };
+        let row = EndedRow::decode(&call, &row)?;
+        Ok(row.holds_claim(now).then_some((call, Stored { print, row })))
+    }
+}
+
+/// A claim on disk and how its call ended.
+struct Stored {
+    print: Digest,
+    row: EndedRow,
+}
+
+impl ClaimRequest<'_> {
+    fn claim(&self) -> Digest {
+        let preimage = cbor::encode_parts(&[
+            Part::Text("tidegate/claim/1"),
+            Part::Text(self.issuer),
+            Part::Text(self.subject),
+            Part::Text(self.plugin),
+            Part::Text(self.tool.as_str()),
+            Part::Text(self.key.as_str()),
+        ]);
+        Digest(Sha256::digest(preimage).into())
+    }
+}
+
+/// Gives a claim back, if it is still `call`'s.
+pub(super) fn free(tx: &mut Tx<'_>, claim: &Digest, call: &CallId) -> Result<(), LedgerError> {
+    if let Some(row) = tx.get(&keys::claim(claim))?
+        && ClaimRow::decode(&row)?.call == *call
+    {
+        tx.delete(keys::claim(claim));
+    }
+    Ok(())
+}
+
+/// The claims that calls of this process hold, from before their intent until their outcome is durable. As many as there are
+/// such calls.
+#[derive(Default)]
+pub(super) struct Reservations(Mutex<HashMap<Digest, Reservation>>);
+
+pub(super) struct Reservation {
+    call: CallId,
+    print: Digest,
+    since: Timestamp,
+}
+
+impl Reservations {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Reservation>> {
+        // Each change is one insert or one remove: a panic elsewhere cannot leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The row of a claim.
+struct ClaimRow {
+    call: CallId,
+    print: Digest,
+}
+
+impl ClaimRow {
+    fn encode(&self) -> Vec<u8> {
+        cbor::encode(64, |writer| {
+            writer.array(3).number(1).bytes(self.call.as_bytes()).bytes(&self.print.0);
+        })
+    }
+
+    fn decode(row: &[u8]) -> Result<Self, LedgerError> {
+        let mut reader = Reader::new(row);
+        let mut read = || {
+            reader.row(3, 1)?;
+            let row = Self { call: CallId::from_bytes(reader.array()?), print: reader.digest()? };
+            reader.end().map(|()| row)
+        };
+        read().map_err(LedgerError::damaged("a claim"))
+    }
+}

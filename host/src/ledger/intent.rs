@@ -1,0 +1,285 @@
+//! A call that is about to run: its intent, and the one outcome that must follow.
+
+use std::sync::Arc;
+
+use super::audit::{self, Draft};
+use super::body::Body;
+use super::calls::{self, CallStatus, EndedRow, Kept};
+use super::chain::Kind;
+use super::content;
+use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
+use super::idempotency::{self, Lease};
+use super::open::{OpenCall, Place};
+use super::redact::Secrets;
+use super::{Inner, Ledger, LedgerError, keys};
+use crate::model::{CallId, Digest, Effect, Timestamp};
+use crate::store::{Slot, Tx, Urgency};
+
+/// Proof that a call was written down, durably, before it runs.
+///
+/// INVARIANT: no intent without exactly one outcome. [`Ledger::record_outcome`] takes the intent and writes it; an intent that
+/// is dropped instead (a panic, a lost task) writes by itself that the call was interrupted, or that its outcome is unknown;
+/// after a crash the next start does.
+#[derive(Debug)]
+pub struct Intent {
+    /// Taken when the outcome is on its way.
+    pending: Option<Box<Pending>>,
+}
+
+/// A call whose outcome is still owed.
+struct Pending {
+    ledger: Arc<Inner>,
+    open: OpenCall,
+    /// Where the entry of the open call is.
+    place: Place,
+    lease: Option<Lease>,
+    /// Room in the store for the outcome, reserved together with the intent's: an outcome never waits for room.
+    slot: Option<Slot>,
+    secrets: Secrets,
+    stage: Stage,
+}
+
+/// How far the intent got, which decides what it means that nobody ended it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Not written: it owes nothing.
+    Draft,
+    /// Written, but never handed to the caller, who had stopped waiting: the call certainly did not run.
+    Written,
+    /// Handed to the caller: the call may have run.
+    Running,
+}
+
+/// How a call ended that nobody told the end of.
+#[derive(Clone, Copy)]
+pub(super) enum Lost {
+    /// It never started.
+    NotStarted,
+    /// It may have run.
+    Interrupted,
+}
+
+impl Ledger {
+    /// Writes down that a call is about to run, and with it claims its idempotency key. Durable on return: only then may it
+    /// run.
+    ///
+    /// Dropped before it answers, or failing with a timeout, it makes sure that whatever has been written gets an outcome
+    /// saying that the call did not start.
+    ///
+    /// # Errors
+    /// If the store fails or refuses, or another call claimed the key. The call must not run.
+    pub async fn record_intent(&self, facts: &IntentFacts<'_>, lease: Option<Lease>) -> Result<Intent, LedgerError> {
+        let inner = &self.inner;
+        let (slot, outcome_slot) = inner.store.reserve_pair().await?;
+        let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
+        let (mut body, secrets) = content::of_intent(&inner.secret, facts, claim);
+        body.write_file(&inner.store).await?;
+        let mut pending = Box::new(Pending {
+            ledger: Arc::clone(inner),
+            open: OpenCall {
+                call: facts.call,
+                effect: facts.tool.effect,
+                claim: claim.map(|(claim, _)| *claim),
+                owner: calls::owner(facts.principal),
+                intent: 0,
+                started: Timestamp(0),
+                generation: facts.generation.number,
+                policies: facts.generation.policies,
+            },
+            place: inner.open_calls.place(),
+            lease,
+            slot: Some(outcome_slot),
+            secrets,
+            stage: Stage::Draft,
+        });
+        let draft = Draft { kind: Kind::Intent, call: facts.call, generation: facts.generation, body };
+        let write = move |tx: &mut Tx<'_>| {
+            pending.write(tx, draft)?;
+            // From here on a drop matters: the answer below may find nobody waiting.
+            Ok::<_, LedgerError>(Intent { pending: Some(pending) })
+        };
+        let mut intent = inner.store.commit_in(slot, write).await?;
+        let pending = intent.pending();
+        pending.stage = Stage::Running;
+        pending.place.show(&pending.open);
+        Ok(intent)
+    }
+
+    /// Writes down how a call ended; with it, the answer to replay and the end of the claim.
+    ///
+    /// A write's is durable on return. A read's is only on its way: it rides with the next group of commits, at the latest
+    /// 50 ms later, and if the host crashes before that, the next start records the call as interrupted.
+    ///
+    /// # Errors
+    /// If it could not be written, or not in time: then a write has to be answered as `outcome_unknown`. The record may still
+    /// come to stand; whoever retries with the same key then gets the true answer.
+    pub async fn record_outcome(&self, mut intent: Intent, facts: &OutcomeFacts<'_>) -> Result<(), LedgerError> {
+        let inner = &self.inner;
+        let pending = intent.pending();
+        let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.lease.is_some());
+        let answer = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
+        let mut body = content::of_outcome(facts, &answer, pending.open.intent, keyed, &pending.secrets);
+        let mut end = End::of(facts.disposition, keyed || facts.handle_given);
+        if end.remembered && end.status == CallStatus::Done {
+            let sealed = inner.secret.seal(call.as_bytes(), &answer);
+            end.response = Kept::keep(&inner.store, sealed).await?;
+            end.is_error = facts.answer.is_error;
+        }
+        body.write_file(&inner.store).await?;
+        // INVARIANT: no await between taking the debt off the intent and handing in the commit that pays it.
+        let mut pending = intent.pending.take().expect("an intent holds its debt until here");
+        let slot = pending.slot.take();
+        let urgency = if effect == Effect::Write { Urgency::Now } else { Urgency::Soon };
+        let settle = move |tx: &mut Tx<'_>| {
+            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
+            // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
+            Ok::<_, LedgerError>(pending)
+        };
+        let receipt = inner.store.submit(slot, urgency, settle);
+        if urgency == Urgency::Soon {
+            return Ok(());
+        }
+        receipt.durable().await.map(drop)
+    }
+}
+
+impl Intent {
+    /// The call.
+    pub fn call(&self) -> CallId {
+        self.borrow().open.call
+    }
+
+    /// The sequence of its record.
+    pub fn seq(&self) -> u64 {
+        self.borrow().open.intent
+    }
+
+    /// The claim, if it has one: what outbound idempotency keys are derived from.
+    pub fn claim(&self) -> Option<Digest> {
+        self.borrow().open.claim
+    }
+
+    fn borrow(&self) -> &Pending {
+        self.pending.as_deref().expect("an intent holds its debt as long as anybody can see it")
+    }
+
+    fn pending(&mut self) -> &mut Pending {
+        self.pending.as_deref_mut().expect("an intent holds its debt as long as anybody can see it")
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        let Some(mut pending) = self.pending.take() else { return };
+        let lost = match pending.stage {
+            Stage::Draft => return,
+            Stage::Written => Lost::NotStarted,
+            Stage::Running => Lost::Interrupted,
+        };
+        let call = pending.open.call;
+        tracing::warn!(%call, "an intent was dropped without an outcome; recording that it was lost");
+        let (body, end) = pending.open.lost(lost);
+        let slot = pending.slot.take();
+        let store = pending.ledger.store.clone();
+        let settle = move |tx: &mut Tx<'_>| {
+            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
+            Ok::<_, LedgerError>(pending)
+        };
+        // Logged by the store if it fails; the next start then finds the intent open.
+        drop(store.submit(slot, Urgency::Now, settle));
+    }
+}
+
+impl Pending {
+    /// Writes the intent, the open row and the claim, all in one batch.
+    fn write(&mut self, tx: &mut Tx<'_>, draft: Draft) -> Result<(), LedgerError> {
+        let now = self.ledger.clock.now();
+        if let Some(lease) = &self.lease {
+            lease.take(tx, now)?;
+        }
+        self.open.intent = audit::append(tx, draft, now)?;
+        self.open.started = now;
+        self.place.put(tx, &self.open)?;
+        self.stage = Stage::Written;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("call", &self.open.call).field("seq", &self.open.intent).finish_non_exhaustive()
+    }
+}
+
+/// What an ended call leaves behind.
+pub(super) struct End {
+    pub status: CallStatus,
+    /// Whether somebody may ask for it.
+    pub remembered: bool,
+    pub is_error: bool,
+    pub response: Kept,
+}
+
+impl End {
+    fn of(disposition: Disposition, remembered: bool) -> Self {
+        let status = match disposition {
+            Disposition::Done => CallStatus::Done,
+            Disposition::Released => CallStatus::Released,
+            Disposition::Unknown => CallStatus::Unknown,
+        };
+        Self { status, remembered, is_error: false, response: Kept::Nothing }
+    }
+}
+
+impl OpenCall {
+    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
+    ///
+    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
+    pub(super) fn settle(&self, tx: &mut Tx<'_>, ledger: &Inner, place: &Place, body: Body, end: End) -> Result<(), LedgerError> {
+        place.remove(tx, &self.call)?;
+        self.end(tx, ledger, body, end)
+    }
+
+    /// [`OpenCall::settle`] for a caller that takes the entry away itself.
+    pub(super) fn end(&self, tx: &mut Tx<'_>, ledger: &Inner, body: Body, end: End) -> Result<(), LedgerError> {
+        let call = self.call;
+        let now = ledger.clock.now();
+        let generation = Generation { number: self.generation, policies: self.policies };
+        audit::append(tx, Draft { kind: Kind::Outcome, call, generation, body }, now)?;
+        if let (Some(claim), CallStatus::Released) = (&self.claim, end.status) {
+            idempotency::free(tx, claim, &call)?;
+        }
+        // What is unknown is remembered in any case, and for good: somebody has to find out.
+        let unknown = end.status == CallStatus::Unknown;
+        if !end.remembered && !unknown {
+            return Ok(());
+        }
+        let expires = (!unknown).then(|| Timestamp(now.as_millis().saturating_add(ledger.keep_answers_ms)));
+        let row = EndedRow {
+            status: end.status,
+            effect: self.effect,
+            claim: self.claim,
+            owner: self.owner,
+            started: self.started,
+            ended: now,
+            expires,
+            is_error: end.is_error,
+            response: end.response,
+        };
+        tx.put(keys::ended(&call), row.encode())?;
+        if let Some(expires) = expires {
+            tx.put(keys::expiry(expires, &call), Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// The outcome of a call that nobody told the end of.
+    pub(super) fn lost(&self, lost: Lost) -> (Body, End) {
+        let (ended, disposition) = match (lost, self.effect) {
+            (Lost::NotStarted, _) => ("not_started", Disposition::Released),
+            (Lost::Interrupted, Effect::Read) => ("interrupted", Disposition::Released),
+            (Lost::Interrupted, Effect::Write) => ("outcome_unknown", Disposition::Unknown),
+        };
+        (content::of_lost(disposition.as_str(), ended, self.intent), End::of(disposition, true))
+    }
+}

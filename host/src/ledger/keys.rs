@@ -1,0 +1,80 @@
+//! Where the ledger keeps what: every row key, one prefix each.
+//!
+//! | prefix | key | row |
+//! |---|---|---|
+//! | `a/` | sequence of the first | a page of the audit log: consecutive records, heads and bodies |
+//! | `c/` | call id | a call that has ended and may be asked for: its state and answer |
+//! | `i/` | claim | the call that claimed an idempotency key |
+//! | `m/` | name | single values: the tip of the log, the check of the secret |
+//! | `o/` | page number | a page of calls with an intent and, so far, no outcome |
+//! | `x/` | expiry, call id | when a row of `c/` may be deleted |
+//!
+//! Numbers are big-endian, so that their order is the order of the keys. Records and open calls share rows because the engine
+//! pays per row, in time and in memory, far more than per byte.
+
+use crate::model::{CallId, Digest, Timestamp};
+
+/// The tip of the log.
+pub(super) const TIP: &[u8] = b"m/tip";
+/// Proof that the secret is the one the log was written with.
+pub(super) const SECRET_CHECK: &[u8] = b"m/secret";
+/// The start of the log.
+pub(super) const LOG_START: &[u8] = b"a/";
+/// The end of the log, exclusive.
+pub(super) const LOG_END: &[u8] = b"a0";
+/// The start of the open calls.
+pub(super) const OPEN_START: &[u8] = b"o/";
+/// The end of the open calls, exclusive.
+pub(super) const OPEN_END: &[u8] = b"o0";
+/// The start of the expiries.
+pub(super) const EXPIRY_START: &[u8] = b"x/";
+
+/// The page of the log that starts with record `seq`.
+pub(super) fn log(seq: u64) -> Vec<u8> {
+    key(b"a/", &[&seq.to_be_bytes()])
+}
+
+/// The sequence in the key of a page of the log; `None` if it is no such key.
+pub(super) fn log_seq(key: &[u8]) -> Option<u64> {
+    key.strip_prefix(b"a/")?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// A page of open calls.
+pub(super) fn open(page: u32) -> Vec<u8> {
+    key(b"o/", &[&page.to_be_bytes()])
+}
+
+/// An ended call.
+pub(super) fn ended(call: &CallId) -> Vec<u8> {
+    key(b"c/", &[call.as_bytes()])
+}
+
+/// A claimed idempotency key.
+pub(super) fn claim(claim: &Digest) -> Vec<u8> {
+    key(b"i/", &[&claim.0])
+}
+
+/// The expiry of an ended call.
+pub(super) fn expiry(at: Timestamp, call: &CallId) -> Vec<u8> {
+    key(b"x/", &[&at.as_millis().to_be_bytes(), call.as_bytes()])
+}
+
+/// The end, exclusive, of the expiries that have come at `now`.
+pub(super) fn expired_end(now: Timestamp) -> Vec<u8> {
+    key(b"x/", &[&now.as_millis().saturating_add(1).to_be_bytes()])
+}
+
+/// The call in the key of an expiry; `None` if it is no such key.
+pub(super) fn expiry_call(key: &[u8]) -> Option<CallId> {
+    let (_, call) = key.strip_prefix(b"x/")?.split_first_chunk::<8>()?;
+    call.try_into().ok().map(CallId::from_bytes)
+}
+
+fn key(prefix: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.extend_from_slice(prefix);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}

@@ -1,0 +1,267 @@
+//! The ledger: what was about to happen, what did happen, and which idempotency key stands for it.
+//!
+//! Domain operations over the [`Store`], in the order in which a call needs them: [`Ledger::claim`], then
+//! [`Ledger::record_intent`], then the call runs, then [`Ledger::record_outcome`]; or [`Ledger::record_rejection`] if it does not
+//! run. Formats that others rely on are pinned: the record's head and hash, the claim, the fingerprint, the outbound key.
+//!
+//! **Time.** Records carry the wall clock, as data; their order is their sequence. Answers are kept for a day of wall-clock
+//! time from completion, and only the clock at the moment of the question counts: a clock set back keeps them longer, a clock
+//! set forward forgets them sooner, and neither brings back what the sweep has deleted. What is unknown is never forgotten.
+
+mod audit;
+mod body;
+mod calls;
+mod cbor;
+mod chain;
+mod content;
+mod error;
+mod facts;
+mod idempotency;
+mod intent;
+mod keys;
+mod open;
+mod page;
+mod redact;
+mod rejections;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod verify;
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::model::{CallId, Digest, Effect, Span, Timestamp};
+use crate::store::{Slot, Store, Tx, Urgency};
+use idempotency::Reservations;
+use intent::Lost;
+use open::OpenCalls;
+use rejections::Rejections;
+use secret::Secret;
+
+pub use audit::Record;
+pub use calls::{CallState, CallStatus};
+pub use chain::{Head, Kind, Tip};
+pub use error::LedgerError;
+pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
+pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
+pub use intent::Intent;
+pub use verify::{Broken, Verification};
+
+/// `[ledger]`: how long answers are kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerConfig {
+    /// How long the answer to a call with an idempotency key or a handle is kept, from its completion. Default 24 h.
+    pub keep_answers: Span,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self { keep_answers: Span::seconds(24 * 60 * 60) }
+    }
+}
+
+/// The ledger of one host; clones share it.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    secret: Secret,
+    reservations: Reservations,
+    open_calls: Arc<OpenCalls>,
+    rejections: Rejections,
+    keep_answers_ms: u64,
+    clock: Clock,
+    /// Dropped with the ledger, which ends the upkeep thread.
+    _upkeep: mpsc::Sender<()>,
+}
+
+/// What opening the ledger had to put right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Reads that were running when the host stopped, now recorded as interrupted.
+    pub interrupted: u64,
+    /// Writes that were running when the host stopped, now recorded as unknown, until somebody finds out.
+    pub outcome_unknown: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How many pages of open calls recovery closes in one commit.
+const RECOVERY_PAGES: usize = 8;
+
+impl Ledger {
+    /// Opens the ledger in `store`, with its secret in the folder `keys`, and gives every call that was left open its outcome.
+    ///
+    /// Blocks on the disk: call it off the async runtime.
+    ///
+    /// # Errors
+    /// If the secret is missing, damaged, readable by others or another one, if the store fails, or holds nonsense.
+    pub fn open(store: Store, keys: &Path, config: &LedgerConfig) -> Result<(Self, Recovery), LedgerError> {
+        Self::open_with(store, keys, config, Clock::default())
+    }
+
+    fn open_with(store: Store, keys: &Path, config: &LedgerConfig, clock: Clock) -> Result<(Self, Recovery), LedgerError> {
+        let secret = open_secret(&store, keys)?;
+        let (alive, ended) = mpsc::channel();
+        let inner = Arc::new(Inner {
+            store,
+            secret,
+            reservations: Reservations::default(),
+            open_calls: Arc::default(),
+            rejections: Rejections::default(),
+            keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
+            clock,
+            _upkeep: alive,
+        });
+        let recovery = recover(&inner)?;
+        upkeep::start(&inner, ended);
+        Ok((Self { inner }, recovery))
+    }
+
+    /// Writes down that a call did not run: that it was turned away, or answered with an earlier answer.
+    ///
+    /// Not durable on return. Anonymous calls are only counted; a caller's repeated ones are counted and written as one
+    /// record per second.
+    ///
+    /// # Errors
+    /// If the store takes no writes any more.
+    pub async fn record_rejection(&self, facts: &RejectionFacts<'_>) -> Result<(), LedgerError> {
+        let inner = &self.inner;
+        if !inner.rejections.note(facts, self.now()) {
+            return Ok(());
+        }
+        let Some(body) = rejections::body(&inner.secret, facts) else { return Ok(()) };
+        let slot = inner.store.reserve().await?;
+        inner.append_rejection(Some(slot), facts.call, facts.generation, body);
+        Ok(())
+    }
+
+    /// How many rejections were counted without leaving a record of their own: those of anonymous callers, above all.
+    pub fn unrecorded_rejections(&self) -> u64 {
+        self.inner.rejections.unrecorded()
+    }
+
+    /// The `Idempotency-Key` for the `n`-th unsafe request (from 0) of the call that holds `claim`:
+    /// `b64url(HMAC-SHA-256(K, dCBOR([claim, backend, method, path, n])))`. The same call run again gets the same keys.
+    pub fn outbound_key(&self, claim: &Digest, backend: &str, method: &str, path: &str, n: u64) -> String {
+        self.inner.secret.outbound_key(claim, backend, method, path, n)
+    }
+
+    /// The store below, to ask after its health.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Writes down what is still counted or queued, and closes the store.
+    ///
+    /// # Errors
+    /// If the last sync failed, or an earlier failure had shut the store.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        self.inner.write_counts(true);
+        Ok(self.inner.store.close().await?)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+}
+
+impl Inner {
+    /// Writes down the rejections that were counted.
+    fn write_counts(&self, closing: bool) {
+        for repetition in self.rejections.take_due(closing) {
+            self.append_rejection(None, repetition.call, repetition.generation, repetition.body);
+        }
+    }
+
+    fn append_rejection(
+        &self,
+        slot: Option<Slot>,
+        call: CallId,
+        generation: Generation,
+        body: body::Body,
+    ) {
+        let clock = self.clock.clone();
+        let append = move |tx: &mut Tx<'_>| {
+            let draft = audit::Draft { kind: Kind::Rejection, call, generation, body };
+            audit::append(tx, draft, clock.now())
+        };
+        // Nobody waits for it; if it fails, the store logs it.
+        drop(self.store.submit::<u64, LedgerError, _>(slot, Urgency::Soon, append));
+    }
+}
+
+/// The secret, and proof that it is the one the log was written with.
+fn open_secret(store: &Store, keys: &Path) -> Result<Secret, LedgerError> {
+    let known = store.get(keys::SECRET_CHECK)?;
+    let secret = Secret::open(keys, known.is_none())?;
+    let check = secret.check().0.to_vec();
+    match known {
+        Some(known) if known == check => Ok(secret),
+        Some(_) => {
+            let problem = "is not the one this data folder was written with; restore the right one from a backup".to_owned();
+            Err(LedgerError::Secret { path: keys.to_owned(), problem })
+        }
+        None => {
+            store.commit_blocking(move |tx| tx.put(keys::SECRET_CHECK.to_vec(), check))?;
+            Ok(secret)
+        }
+    }
+}
+
+/// Gives every open call its outcome: after a crash nobody else will.
+fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
+    let begun = Instant::now();
+    let mut recovery = Recovery::default();
+    loop {
+        let pages = inner.store.scan(keys::OPEN_START, keys::OPEN_END, RECOVERY_PAGES)?;
+        if pages.is_empty() {
+            break;
+        }
+        let ledger = Arc::clone(inner);
+        let (reads, writes) = inner.store.commit_blocking(move |tx| {
+            let mut closed = (0, 0);
+            for entry in pages {
+                tx.delete(entry.key.clone());
+                for open in open::on_page(&entry.intact()?)? {
+                    let (body, end) = open.lost(Lost::Interrupted);
+                    open.end(tx, &ledger, body, end)?;
+                    match open.effect {
+                        Effect::Read => closed.0 += 1,
+                        Effect::Write => closed.1 += 1,
+                    }
+                }
+            }
+            Ok::<_, LedgerError>(closed)
+        })?;
+        recovery.interrupted += reads;
+        recovery.outcome_unknown += writes;
+    }
+    recovery.took = begun.elapsed();
+    Ok(recovery)
+}
+
+/// Where the time comes from.
+#[derive(Clone)]
+struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Arc::new(Timestamp::now))
+    }
+}

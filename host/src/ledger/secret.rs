@@ -1,0 +1,205 @@
+//! The ledger's secret, kept outside the store, and everything that is derived from it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use sha2::Sha256;
+
+use super::LedgerError;
+use super::cbor::{self, Part};
+use crate::model::{Arguments, Digest};
+
+/// The secret `K` of the pinned formats, ready for use.
+///
+/// It is not stored in the engine: the engine's log keeps old versions around, and a backup of the one without the other
+/// reveals nothing.
+pub(super) struct Secret {
+    /// `K` itself: fingerprints of arguments and outbound idempotency keys.
+    key: Hmac<Sha256>,
+    /// Commitments to redacted values.
+    redaction: Hmac<Sha256>,
+    /// Responses kept for replay.
+    responses: XChaCha20Poly1305,
+}
+
+/// The argument by which the host offers agents to pass an idempotency key. It is no part of what the tool is asked to do.
+pub(super) const KEY_ARGUMENT: &str = "idempotency_key";
+
+const FILE: &str = "ledger.key";
+const PREFIX: &str = "tidegate-secret-1:";
+const NONCE: usize = 24;
+
+impl Secret {
+    /// Reads the secret in `folder`. If there is none and `may_create`, makes one, durable on return.
+    pub fn open(folder: &Path, may_create: bool) -> Result<Self, LedgerError> {
+        let path = folder.join(FILE);
+        let problem = |problem: String| LedgerError::Secret { path: path.clone(), problem };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && may_create => {
+                return create(folder).map_err(|error| problem(format!("could not be created: {error}")));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(problem(
+                    "is missing, but the log beside it was written with one; restore it from a backup, \
+                     or every retried write would look like a new one"
+                        .to_owned(),
+                ));
+            }
+            Err(error) => return Err(problem(format!("cannot be read: {error}"))),
+        };
+        let mode = fs::metadata(&path).map_err(|error| problem(format!("cannot be read: {error}")))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(problem(format!("may be read by others (mode {mode:03o}); run `chmod 600` on it")));
+        }
+        let key = parse(&text).ok_or_else(|| problem("is damaged; restore it from a backup".to_owned()))?;
+        Ok(Self::of(&key))
+    }
+
+    fn of(key: &[u8; 32]) -> Self {
+        let key = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
+        let derive = |label: &[u8]| finish(key.clone().chain_update(label));
+        let redaction = Hmac::new_from_slice(&derive(b"tidegate/redaction/1").0).expect("HMAC takes keys of any length");
+        let responses = XChaCha20Poly1305::new(&derive(b"tidegate/responses/1").0.into());
+        Self { key, redaction, responses }
+    }
+
+    /// What the log remembers of the secret, to tell whether it is still the same one.
+    pub fn check(&self) -> Digest {
+        finish(self.key.clone().chain_update(b"tidegate/secret-check/1"))
+    }
+
+    /// `print = HMAC-SHA-256(K, JCS(arguments without idempotency_key))`.
+    ///
+    /// Numbers that JCS can't tell apart (integers beyond 2^53) stand in it as text.
+    pub fn print(&self, arguments: &Arguments) -> Digest {
+        let mut sink = MacSink(self.key.clone());
+        serde_json_canonicalizer::to_writer(&Fingerprinted(arguments), &mut sink).expect("parsed JSON has a canonical form");
+        finish(sink.0)
+    }
+
+    /// `b64url(HMAC-SHA-256(K, dCBOR([claim, backend, method, path, n])))`.
+    pub fn outbound_key(&self, claim: &Digest, backend: &str, method: &str, path: &str, n: u64) -> String {
+        let preimage = cbor::encode_parts(&[
+            Part::Bytes(&claim.0),
+            Part::Text(backend),
+            Part::Text(method),
+            Part::Text(path),
+            Part::Number(n),
+        ]);
+        URL_SAFE_NO_PAD.encode(finish(self.key.clone().chain_update(preimage)).0)
+    }
+
+    /// The commitment that stands in place of a redacted value: whoever holds the value and the secret can prove it, nobody
+    /// else can guess it.
+    pub fn redact(&self, salt: &[u8; 32], pointer: &str, value: &Value) -> Digest {
+        let mut sink = MacSink(self.redaction.clone().chain_update(salt));
+        sink.0.update(&(pointer.len() as u64).to_be_bytes());
+        sink.0.update(pointer.as_bytes());
+        serde_json_canonicalizer::to_writer(&Exact(value), &mut sink).expect("parsed JSON has a canonical form");
+        finish(sink.0)
+    }
+
+    /// Encrypts a response, bound to the call it answers.
+    pub fn seal(&self, call: &[u8; 16], response: &[u8]) -> Vec<u8> {
+        let mut sealed = vec![0; NONCE];
+        getrandom::fill(&mut sealed).expect("the operating system's random source is available");
+        let nonce = XNonce::try_from(&sealed[..]).expect("the nonce has the length asked for");
+        let payload = Payload { msg: response, aad: call };
+        sealed.extend(self.responses.encrypt(&nonce, payload).expect("responses are far shorter than the cipher's limit"));
+        sealed
+    }
+
+    /// Decrypts a response; `None` if it is not one that was sealed for this call.
+    pub fn unseal(&self, call: &[u8; 16], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, msg) = sealed.split_at_checked(NONCE)?;
+        let nonce = XNonce::try_from(nonce).expect("the nonce has the length asked for");
+        self.responses.decrypt(&nonce, Payload { msg, aad: call }).ok()
+    }
+}
+
+fn parse(text: &str) -> Option<[u8; 32]> {
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end().strip_prefix(PREFIX)?).ok()?;
+    let (key, checksum) = bytes.split_first_chunk::<32>()?;
+    (checksum == crc32fast::hash(key).to_be_bytes()).then_some(*key)
+}
+
+/// Makes a new secret: written beside its place, synced, moved there, and the move synced.
+fn create(folder: &Path) -> io::Result<Secret> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut bytes = [0; 36];
+    getrandom::fill(&mut bytes[..32]).expect("the operating system's random source is available");
+    let checksum = crc32fast::hash(&bytes[..32]).to_be_bytes();
+    bytes[32..].copy_from_slice(&checksum);
+
+    let unfinished = folder.join("ledger.key.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(FILE))?;
+    File::open(folder)?.sync_all()?;
+    // The folder itself may be new, and its name has to last as well.
+    if let Some(parent) = folder.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(Secret::of(bytes.first_chunk().expect("32 of 36 bytes")))
+}
+
+fn finish(mac: Hmac<Sha256>) -> Digest {
+    Digest(mac.finalize().into_bytes().into())
+}
+
+/// Feeds what is written to it into a MAC.
+struct MacSink(Hmac<Sha256>);
+
+impl Write for MacSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The arguments as they are fingerprinted.
+struct Fingerprinted<'a>(&'a Arguments);
+
+impl Serialize for Fingerprinted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(name, _)| *name != KEY_ARGUMENT).map(|(name, value)| (name, Exact(value))))
+    }
+}
+
+/// JSON whose integers stay distinct in JCS, which knows only doubles: what a double can't hold exactly becomes a text
+/// (RFC 8785 appendix D). Else two long account numbers could share one fingerprint.
+struct Exact<'a>(&'a Value);
+
+impl Serialize for Exact<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const MAX_EXACT: u64 = 1 << 53;
+        match self.0 {
+            Value::Number(number) => {
+                let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+                if magnitude.is_some_and(|magnitude| magnitude > MAX_EXACT) {
+                    serializer.collect_str(number)
+                } else {
+                    number.serialize(serializer)
+                }
+            }
+            Value::Array(values) => serializer.collect_seq(values.iter().map(Exact)),
+            Value::Object(members) => serializer.collect_map(members.iter().map(|(name, value)| (name, Exact(value)))),
+            plain => plain.serialize(serializer),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the ledger does once a second by itself: write down counted rejections, forget what has expired.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::{Inner, LedgerError, calls, keys};
+use crate::model::Timestamp;
+
+/// How often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many calls are forgotten in one commit: few enough that the calls behind it hardly notice.
+const BATCH: usize = 128;
+
+/// The pause between two such commits.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long after its expiry a call is deleted, in milliseconds: whoever has just found its answer can still read it.
+const GRACE_MS: u64 = 60_000;
+
+/// Starts the thread. It ends when the ledger is dropped, which is what `ended` waits for.
+pub(super) fn start(inner: &Arc<Inner>, ended: Receiver<()>) {
+    let ledger = Arc::downgrade(inner);
+    let thread = std::thread::Builder::new().name("ledger-upkeep".to_owned());
+    thread.spawn(move || run(&ledger, &ended)).expect("a process that has just started has room for one more thread");
+}
+
+fn run(ledger: &Weak<Inner>, ended: &Receiver<()>) {
+    while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let Some(inner) = ledger.upgrade() else { return };
+        inner.write_counts(false);
+        loop {
+            match inner.forget_expired() {
+                Ok(forgotten) if forgotten == BATCH => std::thread::sleep(PAUSE),
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "expired answers could not be deleted");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Deletes up to [`BATCH`] calls that expired a while ago, and answers how many.
+    pub(super) fn forget_expired(&self) -> Result<usize, LedgerError> {
+        if !self.store.is_open() {
+            return Ok(0);
+        }
+        let now = Timestamp(self.clock.now().as_millis().saturating_sub(GRACE_MS));
+        if self.store.scan(keys::EXPIRY_START, &keys::expired_end(now), 1)?.is_empty() {
+            return Ok(0);
+        }
+        let (files, forgotten) = self.store.commit_blocking(move |tx| calls::forget_expired(tx, now, BATCH))?;
+        for file in files {
+            // Only after the commit: until then a row names the file.
+            self.store.remove_body(&file)?;
+        }
+        Ok(forgotten)
+    }
+}

@@ -1,0 +1,50 @@
+//! The `tidegate` binary: parse, configure, run, and turn what went wrong into words.
+
+mod admission;
+mod app;
+mod auth;
+mod cli;
+mod config;
+mod ledger;
+mod model;
+mod outbound;
+mod pipeline;
+mod policy;
+mod registry;
+mod sandbox;
+mod server;
+mod store;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{AuditVerb, Cli, PluginVerb, Verb};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Dev(args) => cli::dev::run(&args),
+        Verb::Serve(args) => cli::serve::serve(&args),
+        Verb::Run(args) => cli::serve::run(&args),
+        Verb::Call(args) => cli::call::run(&args),
+        Verb::Plugin(PluginVerb::List(args)) => cli::plugin::list(&args),
+        Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
+        Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Audit(AuditVerb::List(args)) => cli::audit::list(&args),
+        Verb::Audit(AuditVerb::Verify(args)) => cli::audit::verify(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {}", sentence(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// The error and its causes as one line, without saying anything twice: many errors already print their source.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.contains(&cause) {
+        true => line,
+        false if line.is_empty() => cause,
+        false => format!("{line}: {cause}"),
+    })
+}

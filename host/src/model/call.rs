@@ -1,0 +1,114 @@
+//! One call as it arrives: tool, arguments and the idempotency keys offered with it; and the credentials it came with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::TraceContext;
+
+/// A tool's arguments: always a JSON object.
+pub type Arguments = Map<String, Value>;
+
+/// What the transport knows about one call before anything has been decided.
+#[derive(Clone, Debug)]
+pub struct CallRequest {
+    /// The tool asked for; may not exist.
+    pub tool: String,
+    /// The arguments, not yet validated; may hold the host's own `idempotency_key`.
+    pub arguments: Arguments,
+    /// Idempotency keys offered outside the arguments.
+    pub offered_keys: Vec<OfferedKey>,
+    /// The trace the call belongs to.
+    pub trace: TraceContext,
+    /// The MCP capabilities the client declared, such as `sampling`.
+    pub client_capabilities: Vec<String>,
+}
+
+/// How a caller proves who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nothing was presented.
+    Anonymous,
+    /// A bearer token (RFC 6750), not yet verified.
+    Bearer(String),
+    /// The local user who started the process: stdio, or the socket in the data folder.
+    Local,
+}
+
+/// The token never reaches a log.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Bearer(_) => "Bearer(..)",
+            Self::Local => "Local",
+        })
+    }
+}
+
+/// The client's name for one intended effect: 1 to 255 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// The longest key, in characters.
+    pub const MAX_LENGTH: usize = 255;
+
+    /// The key as the client wrote it. Audit records hold only its hash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A key names an effect and may be guessable; logs never show it.
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdempotencyKey(..)")
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if (1..=Self::MAX_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("an idempotency key is 1 to {} visible ASCII characters without spaces; a UUID is best", Self::MAX_LENGTH))
+        }
+    }
+}
+
+/// A key and the way it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedKey {
+    /// The way it came.
+    pub source: KeySource,
+    /// The text, not yet checked.
+    pub text: String,
+}
+
+/// The ways an idempotency key can reach the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// The `idempotency_key` argument that the host adds to every write tool's schema.
+    Argument,
+    /// The argument that the manifest's `key_from` points to.
+    KeyFrom,
+    /// `_meta["dev.tidegate/idempotency-key"]`.
+    Meta,
+    /// The HTTP header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07).
+    Header,
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Argument => "the `idempotency_key` argument",
+            Self::KeyFrom => "the argument that serves as the key",
+            Self::Meta => "`_meta[\"dev.tidegate/idempotency-key\"]`",
+            Self::Header => "the `Idempotency-Key` header",
+        })
+    }
+}

@@ -1,0 +1,265 @@
+//! The one error envelope that every refused or failed call answers with, and its append-only list of codes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{CallId, Ended, Rejection, Trap};
+
+/// The error codes of the envelope. Append-only: agents and programs branch on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the documentation; docs and messages hold the prose")]
+pub enum ErrorCode {
+    BackendUnavailable,
+    BackendTimeout,
+    RateLimited,
+    Overloaded,
+    FuelExhausted,
+    DeadlineExceeded,
+    MemoryExceeded,
+    PluginTrapped,
+    OutputInvalid,
+    PermissionDenied,
+    InvalidArguments,
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+    IdempotencyInFlight,
+    OutcomeUnknown,
+    Interrupted,
+    ToolChanged,
+    AuditUnavailable,
+    Cancelled,
+    Conflict,
+    NotFound,
+    Failed,
+}
+
+impl ErrorCode {
+    /// The code as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BackendUnavailable => "backend_unavailable",
+            Self::BackendTimeout => "backend_timeout",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::FuelExhausted => "fuel_exhausted",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::MemoryExceeded => "memory_exceeded",
+            Self::PluginTrapped => "plugin_trapped",
+            Self::OutputInvalid => "output_invalid",
+            Self::PermissionDenied => "permission_denied",
+            Self::InvalidArguments => "invalid_arguments",
+            Self::IdempotencyKeyRequired => "idempotency_key_required",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::IdempotencyInFlight => "idempotency_in_flight",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Interrupted => "interrupted",
+            Self::ToolChanged => "tool_changed",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::Cancelled => "cancelled",
+            Self::Conflict => "conflict",
+            Self::NotFound => "not_found",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The codes a guest may report by itself; any other word of a guest becomes `failed`, so that no guest can
+    /// claim that the host, the ledger or a policy refused.
+    pub fn from_guest(word: &str) -> Self {
+        match word {
+            "backend_unavailable" => Self::BackendUnavailable,
+            "backend_timeout" => Self::BackendTimeout,
+            "rate_limited" => Self::RateLimited,
+            "permission_denied" => Self::PermissionDenied,
+            "invalid_arguments" => Self::InvalidArguments,
+            "cancelled" => Self::Cancelled,
+            "conflict" => Self::Conflict,
+            "not_found" => Self::NotFound,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Whether the refused or failed call may have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EffectState {
+    /// Certainly nothing changed.
+    None,
+    /// Something may have changed; look before trying again.
+    Possible,
+    /// The effect is done; only the answer was lost.
+    Committed,
+}
+
+/// The error an agent can act on: `{"error", "message", "retryable", "effect", "retry_after_seconds"?, "call_id", "trace_id"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// What kind of error.
+    pub error: ErrorCode,
+    /// What happened and what to do, one or two sentences for the agent.
+    pub message: String,
+    /// Whether the same call may succeed later without a change by the caller.
+    pub retryable: bool,
+    /// Whether something may have changed.
+    pub effect: EffectState,
+    /// When trying again makes sense, in seconds, rounded up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+    /// The call's id, for the audit log and support.
+    pub call_id: CallId,
+    /// The call's trace id.
+    pub trace_id: String,
+}
+
+impl Envelope {
+    /// The envelope of a call that was never started; `None` for what is a JSON-RPC error instead.
+    pub fn of_rejection(rejection: &Rejection, call_id: CallId, trace_id: String) -> Option<Self> {
+        let words = Words::of_rejection(rejection)?;
+        Some(words.envelope(EffectState::None, call_id, trace_id))
+    }
+
+    /// The envelope of a call that started and did not complete; `None` if it completed.
+    ///
+    /// `may_have_changed` tells whether an unsafe request reached a backend.
+    pub fn of_ended(ended: &Ended, may_have_changed: bool, call_id: CallId, trace_id: String) -> Option<Self> {
+        let words = Words::of_ended(ended, may_have_changed)?;
+        let effect = if may_have_changed { EffectState::Possible } else { EffectState::None };
+        Some(words.envelope(effect, call_id, trace_id))
+    }
+
+    /// The envelope of a write that ended, or may have ended, without its outcome being recorded.
+    pub fn outcome_unknown(call_id: CallId, trace_id: String) -> Self {
+        Words::new(ErrorCode::OutcomeUnknown, OUTCOME_UNKNOWN).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
+    /// The envelope as a JSON object.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("an envelope holds only strings, numbers and booleans")
+    }
+}
+
+const OUTCOME_UNKNOWN: &str = "the call may or may not have taken effect, and it will not be run again by itself; \
+     look at the affected record before calling again with a new key";
+
+/// The half of an envelope that depends on the error alone.
+struct Words {
+    error: ErrorCode,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl Words {
+    fn new(error: ErrorCode, message: impl Into<String>) -> Self {
+        Self { error, message: message.into(), retry_after: None }
+    }
+
+    fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    fn of_rejection(rejection: &Rejection) -> Option<Self> {
+        use ErrorCode::*;
+        Some(match rejection {
+            Rejection::Unauthenticated(_) | Rejection::UnknownTool(_) | Rejection::ClientLacks(_) => return None,
+            Rejection::InvalidArguments(violations) => {
+                Self::new(InvalidArguments, format!("the arguments do not fit the tool's schema: {}", violations.join("; ")))
+            }
+            Rejection::InsufficientScope { missing, .. } => {
+                let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                Self::new(PermissionDenied, format!("the token lacks the scope {}", names.join(" ")))
+            }
+            Rejection::Denied(_) => Self::new(PermissionDenied, "a policy does not allow this call; ask an administrator for access"),
+            Rejection::KeyRequired => Self::new(
+                IdempotencyKeyRequired,
+                "this tool changes data: add the argument `idempotency_key` with a new unique value (a UUID), \
+                 and send the same value again whenever you retry this very call",
+            ),
+            Rejection::KeyReused { first } => Self::new(
+                IdempotencyKeyReused,
+                format!("this idempotency key was used by {first} with other arguments; use a new key for a new call"),
+            ),
+            Rejection::InFlight { first, retry_after } => Self::new(
+                IdempotencyInFlight,
+                format!("{first} with this idempotency key is still running; ask again with the same key for its result"),
+            )
+            .after(*retry_after),
+            Rejection::OutcomeUnknown { first } => Self::new(OutcomeUnknown, format!("{first} used this key: {OUTCOME_UNKNOWN}")),
+            Rejection::Overloaded { retry_after } => {
+                Self::new(Overloaded, "too many calls are waiting; nothing ran, try again later").after(*retry_after)
+            }
+            Rejection::Cancelled => Self::new(Cancelled, "the call was cancelled before it started"),
+            Rejection::AuditUnavailable(_) => Self::new(
+                AuditUnavailable,
+                "the audit log cannot be written, so nothing ran; an operator has to look at the host's storage",
+            ),
+            Rejection::ShuttingDown => {
+                Self::new(Overloaded, "the host is shutting down; nothing ran, try again").after(Duration::from_secs(5))
+            }
+        })
+    }
+
+    fn of_ended(ended: &Ended, may_have_changed: bool) -> Option<Self> {
+        use ErrorCode::*;
+        Some(match ended {
+            Ended::Completed(_) => return None,
+            Ended::Failed(failure) => {
+                Self { error: failure.code, message: failure.message.clone(), retry_after: failure.retry_after }
+            }
+            Ended::Trapped(Trap::OutOfFuel) => Self::new(FuelExhausted, "the tool used all the fuel one call may burn and was stopped"),
+            Ended::Trapped(Trap::OutOfMemory) => Self::new(MemoryExceeded, "the tool asked for more memory than it may have and was stopped"),
+            Ended::Trapped(Trap::DeadlineExceeded) => Self::new(DeadlineExceeded, "the tool ran longer than it may and was stopped"),
+            Ended::Trapped(Trap::Guest(_)) => Self::new(PluginTrapped, "the tool crashed; its author has to look at it"),
+            Ended::Cancelled if may_have_changed => Self::new(OutcomeUnknown, OUTCOME_UNKNOWN),
+            Ended::Cancelled => Self::new(Cancelled, "the call was stopped before it ended"),
+        })
+    }
+
+    fn envelope(self, effect: EffectState, call_id: CallId, trace_id: String) -> Envelope {
+        Envelope {
+            error: self.error,
+            message: self.message,
+            retryable: is_retryable(self.error),
+            effect,
+            retry_after_seconds: self.retry_after.map(|wait| wait.as_millis().div_ceil(1000) as u64),
+            call_id,
+            trace_id,
+        }
+    }
+}
+
+/// Whether the same call may succeed later although the caller changes nothing.
+fn is_retryable(code: ErrorCode) -> bool {
+    use ErrorCode::*;
+    matches!(
+        code,
+        BackendUnavailable | BackendTimeout | RateLimited | Overloaded | IdempotencyInFlight | Interrupted | AuditUnavailable | Cancelled
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_rounded_up_to_whole_seconds() {
+        let rejection = Rejection::Overloaded { retry_after: Duration::from_millis(1001) };
+        let envelope = Envelope::of_rejection(&rejection, CallId::random(), "t".into()).expect("overloaded is an envelope");
+        assert_eq!(envelope.retry_after_seconds, Some(2));
+    }
+
+    #[test]
+    fn a_guest_cannot_speak_in_the_hosts_name() {
+        assert_eq!(ErrorCode::from_guest("audit_unavailable"), ErrorCode::Failed);
+        assert_eq!(ErrorCode::from_guest("not_found"), ErrorCode::NotFound);
+    }
+
+    #[test]
+    fn the_code_on_the_wire_is_the_code_in_the_envelope() {
+        for code in [ErrorCode::BackendUnavailable, ErrorCode::IdempotencyKeyRequired, ErrorCode::Failed] {
+            assert_eq!(serde_json::to_value(code).expect("a string"), Value::from(code.as_str()));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Plain data that every layer speaks: no I/O, no engine types, no clocks but the ones handed in.
+
+pub mod call;
+pub mod document;
+pub mod envelope;
+pub mod id;
+pub mod manifest;
+pub mod outcome;
+pub mod principal;
+pub mod rejection;
+pub mod scope;
+pub mod tool;
+pub mod trace;
+pub mod unit;
+pub mod verdict;
+
+pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey};
+pub use document::DocumentError;
+pub use envelope::{EffectState, Envelope, ErrorCode};
+pub use id::{CallId, Digest, Timestamp};
+pub use manifest::{Manifest, ResourceManifest, Rows, RowsOutput, SandboxManifest, TestHook, ToolManifest};
+pub use outcome::{Ended, Failure, GuestLog, Outcome, Output, Sent, Trap};
+pub use principal::Principal;
+pub use rejection::Rejection;
+pub use scope::{Scope, ScopeError};
+pub use tool::{Effect, Risk, ToolName};
+pub use trace::TraceContext;
+pub use unit::{Bytes, Span};
+pub use verdict::{Decision, Verdict};

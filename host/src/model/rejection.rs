@@ -1,0 +1,79 @@
+//! Why a call was never started.
+
+use std::time::Duration;
+
+use super::{CallId, Scope, Verdict};
+
+/// Why a call was never started. Every call ends as exactly one of these, or as one outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rejection {
+    /// No credentials, or credentials that do not verify. The text is for the caller.
+    Unauthenticated(String),
+    /// No such tool, or one hidden from this caller: the two look the same.
+    UnknownTool(String),
+    /// The client did not declare a capability the tool cannot do without.
+    ClientLacks(Vec<String>),
+    /// The arguments do not fit the schema. One line per violation.
+    InvalidArguments(Vec<String>),
+    /// Scopes are missing; all of them are named at once, so that one step-up suffices.
+    InsufficientScope {
+        /// The scopes the caller lacks.
+        missing: Vec<Scope>,
+        /// All scopes the tool needs.
+        needed: Vec<Scope>,
+    },
+    /// The policies said no.
+    Denied(Verdict),
+    /// A write tool was called without a key.
+    KeyRequired,
+    /// The key was used before with other arguments.
+    KeyReused {
+        /// The call that used it first.
+        first: CallId,
+    },
+    /// The first call with this key has not ended yet.
+    InFlight {
+        /// That call.
+        first: CallId,
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// The first call with this key ended without a known outcome; it is never run again by itself.
+    OutcomeUnknown {
+        /// That call.
+        first: CallId,
+    },
+    /// All slots and the whole queue are taken.
+    Overloaded {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The caller went away while the call was still queued.
+    Cancelled,
+    /// The audit log can't be written, so nothing ran. The text is for operators.
+    AuditUnavailable(String),
+    /// The host is shutting down.
+    ShuttingDown,
+}
+
+impl Rejection {
+    /// The reason as metrics and records spell it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::UnknownTool(_) => "unknown_tool",
+            Self::ClientLacks(_) => "client_lacks_capability",
+            Self::InvalidArguments(_) => "invalid_arguments",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::Denied(_) => "permission_denied",
+            Self::KeyRequired => "idempotency_key_required",
+            Self::KeyReused { .. } => "idempotency_key_reused",
+            Self::InFlight { .. } => "idempotency_in_flight",
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Cancelled => "cancelled",
+            Self::AuditUnavailable(_) => "audit_unavailable",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What the policies said about a call, kept whole for the audit log.
+
+/// Allow or deny. There is no third answer: whatever is not clearly allowed is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// At least one policy permits, none forbids, none failed.
+    Allow,
+    /// Everything else.
+    Deny,
+}
+
+/// A decision and its reasons.
+///
+/// INVARIANT: `decision` is `Allow` only when `errors` is empty. Cedar skips a policy that errors, `forbid` included, so any
+/// evaluation error denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was decided.
+    pub decision: Decision,
+    /// The ids of the policies that determined the decision, sorted.
+    pub policies: Vec<String>,
+    /// Evaluation errors, each of which denies.
+    pub errors: Vec<String>,
+}

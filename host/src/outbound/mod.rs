@@ -1,0 +1,98 @@
+//! The way out: logical backends, and the only HTTP client of the host.
+//!
+//! A guest names a backend (`http://billing/...`); only here is it known where that is and what it takes to be let in.
+
+mod backend;
+mod call;
+mod connect;
+mod error;
+mod headers;
+mod route;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use self::backend::Backend;
+use self::connect::Client;
+use crate::model::{ErrorCode, TraceContext};
+
+pub use self::backend::{BackendConfig, Credential};
+pub use self::call::OutboundCall;
+pub use self::error::OutboundError;
+pub use self::headers::is_reserved;
+
+/// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Derives the `Idempotency-Key` of an unsafe request from backend, method, path (without query) and its number among
+/// the unsafe requests of the call, counted from 1.
+pub type DeriveKey = Arc<dyn Fn(&str, &str, &str, u32) -> String + Send + Sync>;
+
+/// The backends an operator defined, and the connections to them.
+pub struct Outbound {
+    backends: BTreeMap<String, Arc<Backend>>,
+    client: Client,
+}
+
+/// What the outbound side has to know of one call.
+pub struct CallScope {
+    /// The backends the plugin's manifest names. Whatever else a guest asks for is denied.
+    pub allowed: Vec<String>,
+    /// The call's position in its trace; every request gets a child of it.
+    pub trace: TraceContext,
+    /// How keys of unsafe requests are derived; none for calls without an idempotency key.
+    pub key: Option<DeriveKey>,
+}
+
+/// A backend that could not be reached or did not answer in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendFailure {
+    /// The logical backend.
+    pub backend: String,
+    /// [`ErrorCode::BackendUnavailable`] or [`ErrorCode::BackendTimeout`].
+    pub code: ErrorCode,
+    /// When trying again makes sense.
+    pub retry_after: Duration,
+}
+
+/// A request that was refused before anything left the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The method and the authority the guest named, shortened.
+    pub request: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Outbound {
+    /// Reads the credentials and sets up the client. Connections are opened when first needed, so a dead backend is no
+    /// reason not to start.
+    pub fn new(backends: &BTreeMap<String, BackendConfig>) -> Result<Self, OutboundError> {
+        let backends = backends
+            .iter()
+            .map(|(name, config)| Ok((name.clone(), Arc::new(Backend::new(name, config)?))))
+            .collect::<Result<_, OutboundError>>()?;
+        Ok(Self { backends, client: connect::client() })
+    }
+
+    /// The backends of `wanted` that the operator did not define, for a clear error at load instead of one per call.
+    pub fn missing<'a>(&self, wanted: &'a [String]) -> Vec<&'a str> {
+        wanted.iter().map(String::as_str).filter(|name| !self.backends.contains_key(*name)).collect()
+    }
+
+    /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
+    pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
+        let CallScope { allowed, trace, key } = scope;
+        let known = allowed.iter().filter_map(|name| self.backends.get_key_value(name));
+        let backends = known.map(|(name, backend)| (name.clone(), Arc::clone(backend))).collect();
+        OutboundCall::new(backends, self.client.clone(), trace, key)
+    }
+}

@@ -1,0 +1,407 @@
+//! The life of one call, top to bottom: the only place where the order of the stages exists.
+//!
+//! Each stage returns a proof that the next one demands (`Arc<Tool>`, `Grant`, `Lease`, `Permit`, `Intent`), so a wrong order
+//! does not compile.
+
+mod facts;
+mod finish;
+mod keys;
+mod reply;
+mod stages;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::{Admission, Permit};
+use crate::auth::Authenticator;
+use crate::ledger::{Claim, ClaimRequest, Disposition, Intent, Lease, Ledger, OutcomeFacts, Replay, WhyNot};
+use crate::model::{
+    Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal, Rejection,
+    Scope, TestHook, Timestamp, TraceContext,
+};
+use crate::outbound::Outbound;
+use crate::policy::Grant;
+use crate::registry::{Generation, Registry, Tool};
+use crate::sandbox::Sandbox;
+
+pub use reply::{Answer, Progress, Readiness, Reply};
+use stages::{Stage, Stages};
+
+/// How soon asking again for a call in flight makes sense.
+const IN_FLIGHT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a pipeline is made of.
+pub struct Parts {
+    /// Decides who is calling.
+    pub authenticator: Authenticator,
+    /// The tools and policies.
+    pub registry: Registry,
+    /// Writes everything down.
+    pub ledger: Ledger,
+    /// Decides who runs now.
+    pub admission: Admission,
+    /// Runs guests.
+    pub sandbox: Arc<Sandbox>,
+    /// Reaches backends.
+    pub outbound: Outbound,
+    /// Where running calls live, so that shutdown can wait for them.
+    pub tasks: TaskTracker,
+    /// No call starts once cancelled.
+    pub shutdown: CancellationToken,
+    /// Running calls are ended once cancelled: the drain took too long.
+    pub stop: CancellationToken,
+}
+
+/// The call path.
+pub struct Pipeline {
+    parts: Parts,
+    stages: Stages,
+}
+
+/// The connection's half of a call: how to stop it, where its progress goes.
+pub struct Caller {
+    /// Cancelled when the caller went away or cancelled. Stops what is queued; what runs may ask and end early.
+    pub cancelled: CancellationToken,
+    /// Where progress goes, if the caller wants it.
+    pub progress: Option<mpsc::Sender<Progress>>,
+}
+
+/// One call, as every stage sees it.
+struct Call {
+    id: CallId,
+    principal: Arc<Principal>,
+    trace: TraceContext,
+    /// The generation it started on, and finishes on.
+    generation: Arc<Generation>,
+    cancelled: CancellationToken,
+    progress: Option<mpsc::Sender<Progress>>,
+}
+
+/// What the stages before admission found.
+enum Claimed {
+    Run { tool: Arc<Tool>, arguments: Arguments, grant: Grant, key: Option<Keyed> },
+    Replay { tool: Arc<Tool>, replay: Replay },
+}
+
+/// Everything that has said yes, handed to the task that owns the call from here on.
+struct Job {
+    call: Call,
+    tool: Arc<Tool>,
+    arguments: Arguments,
+    grant: Grant,
+    key: Option<Keyed>,
+    permit: Permit,
+}
+
+/// A write's idempotency key, and the right to be the one call that runs with it.
+struct Keyed {
+    key: IdempotencyKey,
+    lease: Lease,
+}
+
+/// A refusal and the tool it is about, if one was found.
+struct Refusal {
+    rejection: Rejection,
+    tool: Option<Arc<Tool>>,
+}
+
+impl Pipeline {
+    /// A pipeline of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, stages: Stages::new() }
+    }
+
+    /// Who presents these credentials.
+    ///
+    /// # Errors
+    /// [`Rejection::Unauthenticated`]. Only counted, not audited: nobody may buy disk writes without a name.
+    pub fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, Rejection> {
+        self.parts.authenticator.authenticate(credentials).map_err(|refused| {
+            metrics::counter!("tidegate_unauthenticated_total").increment(1);
+            Rejection::Unauthenticated(refused.to_string())
+        })
+    }
+
+    /// The tools this principal may see, in name order.
+    pub fn list(&self, principal: &Principal) -> Vec<Arc<Tool>> {
+        let generation = self.parts.registry.current();
+        // A listing belongs to no call, and so to no trace that policies could speak of.
+        let visible = generation.policies.listed(principal, "");
+        visible.into_iter().filter_map(|name| generation.tools.get(name).cloned()).collect()
+    }
+
+    /// All tools, in name order, whoever may see them.
+    pub fn tools(&self) -> Vec<Arc<Tool>> {
+        self.parts.registry.current().tools.values().cloned().collect()
+    }
+
+    /// One tool, whoever may see it.
+    pub fn tool(&self, name: &str) -> Option<Arc<Tool>> {
+        self.parts.registry.current().tools.get(name).cloned()
+    }
+
+    /// Ticks whenever the list of tools may have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.parts.registry.changes()
+    }
+
+    /// Whether calls are served. A dead backend is detail: its calls are answered with the envelope.
+    pub fn readiness(&self) -> Readiness {
+        let failure = self.parts.ledger.store().failure();
+        let generation = self.parts.registry.current();
+        let is_stopping = self.parts.shutdown.is_cancelled();
+        Readiness {
+            ready: failure.is_none() && !is_stopping,
+            detail: json!({
+                "ledger": failure.as_deref().unwrap_or("open"),
+                "stopping": is_stopping,
+                "generation": generation.number,
+                "plugins": generation.plugins.len(),
+                "tools": generation.tools.len(),
+                "policy": generation.policies.hash(),
+                "running": self.parts.admission.running(),
+                "queued": self.parts.admission.waiting(),
+            }),
+        }
+    }
+
+    /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.
+    pub async fn call(self: &Arc<Self>, principal: Arc<Principal>, request: CallRequest, caller: Caller) -> Reply {
+        let call = Call {
+            id: CallId::random(),
+            principal,
+            trace: request.trace.child(),
+            generation: self.parts.registry.current(),
+            cancelled: caller.cancelled,
+            progress: caller.progress,
+        };
+        let (id, trace) = (call.id, call.trace.clone());
+        let (replayed, answer) = match self.claim(&call, request).await {
+            Ok(Claimed::Replay { tool, replay }) => (true, self.replay(&call, &tool, replay).await),
+            Ok(Claimed::Run { tool, arguments, grant, key }) => match self.admit(&call, &tool).await {
+                Ok(permit) => (false, self.start(Job { call, tool, arguments, grant, key, permit }).await),
+                Err(rejection) => (false, self.reject(&call, Refusal { rejection, tool: Some(tool) }).await),
+            },
+            Err(refusal) => (false, self.reject(&call, refusal).await),
+        };
+        Reply { call_id: id, trace, replayed, answer }
+    }
+
+    /// Everything that may still say no before the call has to wait: look up, validate, authorize, claim.
+    async fn claim(&self, call: &Call, request: CallRequest) -> Result<Claimed, Refusal> {
+        if self.parts.shutdown.is_cancelled() {
+            return Err(Refusal { rejection: Rejection::ShuttingDown, tool: None });
+        }
+        let CallRequest { tool: name, mut arguments, offered_keys, client_capabilities, .. } = request;
+        let timer = self.stages.start(Stage::LookUp);
+        let tool = call.generation.tools.get(name.as_str()).cloned();
+        let tool = tool.ok_or(Refusal { rejection: Rejection::UnknownTool(name), tool: None })?;
+        drop(timer);
+        let refuse = |rejection| Refusal { rejection, tool: Some(tool.clone()) };
+
+        let timer = self.stages.start(Stage::Validate);
+        let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
+        let arguments = validate(&tool, arguments, &client_capabilities).map_err(refuse)?;
+        drop(timer);
+
+        let timer = self.stages.start(Stage::Authorize);
+        let grant = authorize(call, &tool, &arguments).map_err(refuse)?;
+        drop(timer);
+
+        let _timer = self.stages.start(Stage::Claim);
+        let offered: Vec<OfferedKey> = key_argument.into_iter().chain(offered_keys).collect();
+        let key = keys::resolve(&tool.manifest, &arguments, offered).map_err(refuse)?;
+        let key = match key {
+            None => None,
+            Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
+                Claim::Fresh(lease) => Some(Keyed { key, lease }),
+                Claim::Replay(replay) => return Ok(Claimed::Replay { tool, replay }),
+                Claim::InFlight { first, .. } => {
+                    return Err(refuse(Rejection::InFlight { first, retry_after: IN_FLIGHT_RETRY_AFTER }));
+                }
+                Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
+                Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
+            },
+        };
+        Ok(Claimed::Run { tool, arguments, grant, key })
+    }
+
+    fn claim_key(&self, call: &Call, tool: &Tool, key: &IdempotencyKey, arguments: &Arguments) -> Result<Claim, Rejection> {
+        let request = ClaimRequest {
+            issuer: &call.principal.issuer,
+            subject: &call.principal.subject,
+            plugin: &tool.plugin.manifest.name,
+            tool: &tool.manifest.name,
+            key,
+            arguments,
+            call: call.id,
+        };
+        self.parts.ledger.claim(&request).map_err(|error| Rejection::AuditUnavailable(error.to_string()))
+    }
+
+    /// Waits for a slot; a caller that goes away leaves the queue.
+    async fn admit(&self, call: &Call, tool: &Tool) -> Result<Permit, Rejection> {
+        let _timer = self.stages.start(Stage::Admit);
+        tokio::select! {
+            biased;
+            permit = self.parts.admission.admit(tool.manifest.fuel) => {
+                permit.map_err(|overloaded| Rejection::Overloaded { retry_after: overloaded.retry_after })
+            }
+            () = call.cancelled.cancelled() => Err(Rejection::Cancelled),
+            () = self.parts.shutdown.cancelled() => Err(Rejection::ShuttingDown),
+        }
+    }
+
+    /// INVARIANT: from here on the host, not the connection, owns the call. The intent is written inside the spawned task;
+    /// written before, a client that disconnects at that moment would strand it without an outcome.
+    async fn start(self: &Arc<Self>, job: Job) -> Answer {
+        let (id, trace) = (job.call.id, job.call.trace.trace_id());
+        let structured = job.tool.output.is_none();
+        let pipeline = self.clone();
+        let run = self.parts.tasks.spawn(async move { pipeline.run(job).await });
+        // A panic leaves the intent open until recovery closes it; until then nobody knows what happened.
+        run.await.unwrap_or_else(|_| Answer::Error { envelope: Envelope::outcome_unknown(id, trace), structured })
+    }
+
+    /// Records the intent, executes, records the outcome. Never cancelled by a caller.
+    async fn run(&self, job: Job) -> Answer {
+        let Job { call, tool, arguments, grant, key, permit } = job;
+        let timer = self.stages.start(Stage::Intent);
+        let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
+        let claim = lease.as_ref().map(Lease::claim);
+        let intent = match self.parts.ledger.record_intent(&facts::intent(&call, &tool, &arguments, &grant, &permit), lease).await {
+            Ok(intent) => intent,
+            Err(error) => {
+                let rejection = facts::refused_intent(error);
+                return self.reject(&call, Refusal { rejection, tool: Some(tool) }).await;
+            }
+        };
+        drop(timer);
+
+        let timer = self.stages.start(Stage::Execute);
+        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
+        let (started, stop) = (Instant::now(), self.parts.stop.clone());
+        let invocation = facts::invocation(&call, &tool, &arguments, key.as_ref(), &permit, &outbound, stop);
+        let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
+        drop(timer);
+
+        let timer = self.stages.start(Stage::Outcome);
+        self.stages.burned(execution.fuel);
+        let outcome = Outcome {
+            ended: finish::ended(&tool, execution.ended, outbound.failure()),
+            fuel: execution.fuel,
+            memory_peak: execution.memory_peak,
+            latency: started.elapsed(),
+            at: Timestamp::now(),
+            sent: outbound.sent(),
+            log: execution.log,
+        };
+        let answer = self.conclude(&call, &tool, intent, &outcome).await;
+        drop(timer);
+        if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
+            self.parts.registry.announce_change();
+        }
+        answer
+    }
+
+    /// Writes the outcome down, and says what the caller is told.
+    async fn conclude(&self, call: &Call, tool: &Tool, intent: Intent, outcome: &Outcome) -> Answer {
+        let is_write = tool.manifest.effect == Effect::Write;
+        let structured = tool.output.is_none();
+        let disposition = if is_write { finish::disposition(&outcome.ended, &outcome.sent) } else { Disposition::Done };
+        let unknown = || Envelope::outcome_unknown(call.id, call.trace.trace_id());
+        let may_have_changed = finish::may_have_changed(tool.manifest.effect, &outcome.sent);
+        let envelope = match disposition {
+            Disposition::Unknown => Some(unknown()),
+            _ => Envelope::of_ended(&outcome.ended, may_have_changed, call.id, call.trace.trace_id()),
+        };
+        let error = envelope.as_ref().map(|envelope| envelope.error);
+        let answer = match (envelope, &outcome.ended) {
+            (Some(envelope), _) => Answer::Error { envelope, structured },
+            (None, Ended::Completed(output)) => Answer::Output(output.clone()),
+            (None, _) => Answer::Error { envelope: unknown(), structured },
+        };
+        let stored = answer.to_stored().expect("neither results nor errors are refusals");
+        let facts = OutcomeFacts { outcome, answer: &stored, error, disposition, handle_given: false };
+        match self.parts.ledger.record_outcome(intent, &facts).await {
+            Ok(()) => answer,
+            // INVARIANT: a write whose outcome could not be committed is unknown, whatever it seemed to be.
+            Err(error) => {
+                tracing::error!(call = %call.id, %error, "an outcome could not be written down");
+                if is_write { Answer::Error { envelope: unknown(), structured } } else { answer }
+            }
+        }
+    }
+
+    /// Hands out the answer of an earlier call with the same key, and writes down that it did.
+    async fn replay(&self, call: &Call, tool: &Arc<Tool>, replay: Replay) -> Answer {
+        let why = WhyNot::Replayed { of: replay.first };
+        let recorded = self.parts.ledger.record_rejection(&facts::rejection(call, tool.manifest.name.as_str(), why)).await;
+        let stored = Answer::from_stored(replay.response, tool.output.is_none()).map_err(|error| error.to_string());
+        match recorded.map_err(|error| error.to_string()).and(stored) {
+            Ok(answer) => answer,
+            Err(problem) => {
+                tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");
+                self.refusal(call, Rejection::AuditUnavailable(problem), tool.output.is_none())
+            }
+        }
+    }
+
+    /// Writes the rejection down, and says what the caller is told.
+    async fn reject(&self, call: &Call, Refusal { rejection, tool }: Refusal) -> Answer {
+        let name = match (&rejection, &tool) {
+            (Rejection::UnknownTool(name), _) => name.clone(),
+            (_, tool) => tool.as_ref().map_or_else(String::new, |tool| tool.manifest.name.to_string()),
+        };
+        metrics::counter!("tidegate_rejections_total", "reason" => rejection.as_str()).increment(1);
+        let facts = facts::rejection(call, &name, WhyNot::Rejected(&rejection));
+        if let Err(error) = self.parts.ledger.record_rejection(&facts).await {
+            tracing::error!(call = %call.id, %error, "a rejection could not be written down");
+        }
+        self.refusal(call, rejection, tool.is_none_or(|tool| tool.output.is_none()))
+    }
+
+    fn refusal(&self, call: &Call, rejection: Rejection, structured: bool) -> Answer {
+        // A missing scope is a challenge over HTTP, and an envelope elsewhere; the server decides.
+        if matches!(rejection, Rejection::InsufficientScope { .. }) {
+            return Answer::Refused(rejection);
+        }
+        match Envelope::of_rejection(&rejection, call.id, call.trace.trace_id()) {
+            Some(envelope) => Answer::Error { envelope, structured },
+            None => Answer::Refused(rejection),
+        }
+    }
+}
+
+/// Scopes first, because a missing one can be cured by the caller; then the policies.
+fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Grant, Rejection> {
+    let (policies, name, trace_id) = (&call.generation.policies, &tool.manifest.name, call.trace.trace_id());
+    let missing: Vec<Scope> = Scope::missing(&call.principal.scopes, &tool.manifest.scopes).into_iter().cloned().collect();
+    let denied = if missing.is_empty() {
+        match policies.authorize(&call.principal, name, arguments, &trace_id) {
+            Ok(grant) => return Ok(grant),
+            Err(verdict) => Rejection::Denied(verdict),
+        }
+    } else {
+        Rejection::InsufficientScope { missing, needed: tool.manifest.scopes.clone() }
+    };
+    // Whoever may not even see a tool must not learn from the refusal that it exists.
+    Err(if policies.hides(&call.principal, name, &trace_id) { Rejection::UnknownTool(name.to_string()) } else { denied })
+}
+
+/// Arguments that fit the tool's schema, from a client that can do what the tool needs.
+fn validate(tool: &Tool, arguments: Arguments, client: &[String]) -> Result<Arguments, Rejection> {
+    let lacking: Vec<String> = tool.manifest.requires_client.iter().filter(|need| !client.contains(need)).cloned().collect();
+    if !lacking.is_empty() {
+        return Err(Rejection::ClientLacks(lacking));
+    }
+    let arguments = Value::Object(arguments);
+    tool.input.check(&arguments).map_err(Rejection::InvalidArguments)?;
+    let Value::Object(arguments) = arguments else { unreachable!("made an object two lines above") };
+    Ok(arguments)
+}

@@ -1,0 +1,121 @@
+//! From what the sandbox saw to the call's one outcome: is the output what was promised, may anything have changed.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ledger::Disposition;
+use crate::model::{Effect, Ended, ErrorCode, Failure, Output, Sent};
+use crate::outbound::BackendFailure;
+use crate::registry::Tool;
+
+/// How long to wait before trying a backend again when it did not say.
+const BACKEND_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Holds the guest's last word to what its tool promised, and says when a failed backend may be back.
+pub fn ended(tool: &Tool, ended: Ended, backend: Option<BackendFailure>) -> Ended {
+    match ended {
+        Ended::Completed(output) => match check(tool, &output) {
+            Ok(()) => Ended::Completed(output),
+            Err(problem) => Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: problem, retry_after: None }),
+        },
+        Ended::Failed(failure) => {
+            let retry_after = failure.retry_after.or_else(|| backend_retry(failure.code, backend));
+            Ended::Failed(Failure { retry_after, ..failure })
+        }
+        Ended::Trapped(_) | Ended::Cancelled => ended,
+    }
+}
+
+/// A guest rarely knows when its backend will be back; the host does.
+fn backend_retry(code: ErrorCode, backend: Option<BackendFailure>) -> Option<Duration> {
+    let is_backend = matches!(code, ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout);
+    is_backend.then(|| backend.map_or(BACKEND_RETRY_AFTER, |failure| failure.retry_after))
+}
+
+fn check(tool: &Tool, output: &Output) -> Result<(), String> {
+    let invalid = |problem: String| format!("the tool returned something it never promised, so it is withheld: {problem}");
+    if let Some(schema) = &tool.output {
+        let Some(value) = &output.structured else { return Err(invalid("it has an output schema but no structured output".into())) };
+        schema.check(value).map_err(|violations| invalid(violations.join("; ")))?;
+    }
+    match output.content.iter().find(|block| !is_content_block(block)) {
+        None => Ok(()),
+        Some(block) => {
+            let kind = block.get("type").and_then(Value::as_str).unwrap_or("no type");
+            Err(invalid(format!("a content block ({kind}) is not one of MCP's")))
+        }
+    }
+}
+
+/// The content blocks of MCP 2026-07-28 and the members each must have.
+fn is_content_block(block: &Value) -> bool {
+    let text = |member: &str| block.get(member).is_some_and(Value::is_string);
+    match block.get("type").and_then(Value::as_str) {
+        Some("text") => text("text"),
+        Some("image" | "audio") => text("data") && text("mimeType"),
+        Some("resource_link") => text("uri") && text("name"),
+        Some("resource") => {
+            let resource = &block["resource"];
+            resource["uri"].is_string() && (resource["text"].is_string() || resource["blob"].is_string())
+        }
+        _ => false,
+    }
+}
+
+/// What becomes of a write that ended so, having sent these requests, and of its idempotency key.
+///
+/// INVARIANT: a key is released only if no unsafe request reached a backend.
+pub fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
+    let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
+    let nothing_left = unsafe_requests.peek().is_none();
+    let unanswered = unsafe_requests.any(|request| request.status.is_none());
+    match ended {
+        Ended::Completed(_) => Disposition::Done,
+        _ if nothing_left => Disposition::Released,
+        Ended::Failed(_) if !unanswered => Disposition::Done,
+        Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled => Disposition::Unknown,
+    }
+}
+
+/// Whether the call may have changed something at a backend.
+pub fn may_have_changed(effect: Effect, sent: &[Sent]) -> bool {
+    effect == Effect::Write && sent.iter().any(Sent::is_unsafe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Trap;
+
+    fn sent(method: &str, status: Option<u16>) -> Sent {
+        Sent { backend: "billing".into(), method: method.into(), path: "/".into(), status, bytes_out: 0, bytes_in: 0 }
+    }
+
+    fn failed() -> Ended {
+        Ended::Failed(Failure { code: ErrorCode::Failed, message: String::new(), retry_after: None })
+    }
+
+    #[test]
+    fn a_key_is_free_again_only_if_nothing_unsafe_left_the_host() {
+        assert_eq!(disposition(&failed(), &[]), Disposition::Released);
+        assert_eq!(disposition(&failed(), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(disposition(&Ended::Trapped(Trap::OutOfFuel), &[sent("POST", Some(200))]), Disposition::Unknown);
+        assert_eq!(disposition(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Unknown);
+    }
+
+    #[test]
+    fn an_answered_failure_is_kept_and_an_unanswered_one_is_unknown() {
+        assert_eq!(disposition(&failed(), &[sent("POST", Some(409))]), Disposition::Done);
+        assert_eq!(disposition(&failed(), &[sent("POST", None)]), Disposition::Unknown);
+    }
+
+    #[test]
+    fn content_blocks_must_be_ones_mcp_knows() {
+        use serde_json::json;
+        assert!(is_content_block(&json!({"type": "text", "text": "hi"})));
+        assert!(is_content_block(&json!({"type": "resource", "resource": {"uri": "test://x", "text": "hi"}})));
+        assert!(!is_content_block(&json!({"type": "text"})));
+        assert!(!is_content_block(&json!({"type": "script", "text": "hi"})));
+    }
+}

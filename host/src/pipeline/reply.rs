@@ -1,0 +1,106 @@
+//! What a call answers with, before the wire gives it a shape.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ledger::StoredResponse;
+use crate::model::{CallId, Envelope, Output, Rejection, TraceContext};
+
+/// The answer to one call.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The call's id; on a replay, the id of this call, not of the first.
+    pub call_id: CallId,
+    /// The call's trace.
+    pub trace: TraceContext,
+    /// Whether the answer is that of an earlier call with the same idempotency key.
+    pub replayed: bool,
+    /// The answer itself.
+    pub answer: Answer,
+}
+
+/// A result, an error an agent can act on, or a refusal the protocol itself has a shape for.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The tool's result.
+    Output(Output),
+    /// The call was refused or failed.
+    Error {
+        /// The error.
+        envelope: Envelope,
+        /// Whether it may also stand in `structuredContent`: official clients validate that against the tool's output
+        /// schema, errors included.
+        structured: bool,
+    },
+    /// A refusal that is a JSON-RPC error or an HTTP challenge.
+    Refused(Rejection),
+}
+
+/// One step of a running call's progress, as the guest reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all, if known.
+    pub total: Option<u64>,
+    /// What is going on.
+    pub message: String,
+}
+
+/// Whether calls are served, and why not.
+#[derive(Clone, Debug, Serialize)]
+pub struct Readiness {
+    /// Whether calls are served.
+    pub ready: bool,
+    /// What an operator wants to know.
+    pub detail: Value,
+}
+
+/// An answer as the ledger keeps it for replays.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stored {
+    Output { structured: Option<Value>, content: Vec<Value> },
+    Error(Envelope),
+}
+
+impl Answer {
+    /// The answer as the ledger keeps it; `None` for refusals, which are not kept.
+    pub fn to_stored(&self) -> Option<StoredResponse> {
+        let (stored, is_error) = match self {
+            Self::Output(Output { structured, content }) => {
+                (Stored::Output { structured: structured.clone(), content: content.clone() }, false)
+            }
+            Self::Error { envelope, .. } => (Stored::Error(envelope.clone()), true),
+            Self::Refused(_) => return None,
+        };
+        let value = serde_json::to_value(stored).expect("an answer is JSON already");
+        Some(StoredResponse { value, is_error })
+    }
+
+    /// The answer that was kept. `structured` as in [`Answer::Error`].
+    ///
+    /// # Errors
+    /// The stored value is none that [`Answer::to_stored`] wrote.
+    pub fn from_stored(stored: StoredResponse, structured: bool) -> Result<Self, serde_json::Error> {
+        Ok(match serde_json::from_value(stored.value)? {
+            Stored::Output { structured, content } => Self::Output(Output { structured, content }),
+            Stored::Error(envelope) => Self::Error { envelope, structured },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_replayed_as_it_was_given() {
+        let output = Output { structured: Some(json!({"paid": true})), content: vec![json!({"type": "text", "text": "ok"})] };
+        let stored = Answer::Output(output.clone()).to_stored().expect("outputs are kept");
+        let Ok(Answer::Output(replayed)) = Answer::from_stored(stored, true) else { panic!("an output was stored") };
+        assert_eq!(replayed, output);
+    }
+}

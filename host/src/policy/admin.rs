@@ -1,0 +1,246 @@
+//! Policy files: reading a folder of them, and parsing each into policies with stable ids and known places.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use cedar_policy::{Policy, PolicyId, PolicySet};
+use miette::Diagnostic;
+
+use super::generate::ID_PREFIX;
+use super::problem::{Place, PolicyError, Problem};
+
+/// The most policy files of one folder.
+const FILES: usize = 1000;
+/// The largest policy file, in bytes.
+const FILE_BYTES: u64 = 1 << 20;
+/// The longest policy id, in characters: ids go into every audit record.
+const ID_LENGTH: usize = 128;
+
+/// One text of policies, as an admin wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Where it is from; errors name it as written here.
+    pub path: PathBuf,
+    /// The text in Cedar's syntax.
+    pub text: String,
+}
+
+impl PolicyFile {
+    /// Every `*.cedar` of `folder`, sorted by name. Subfolders are not entered; names with a leading dot (an editor's) are skipped.
+    ///
+    /// # Errors
+    /// One problem for each file that cannot be read whole: then none is used.
+    pub fn read_folder(folder: &Path) -> Result<Vec<Self>, PolicyError> {
+        let mut problems = Vec::new();
+        let paths = policy_paths(folder).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Vec::new()
+        });
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            match read(&path) {
+                Ok(text) => files.push(Self { path, text }),
+                Err(reason) => problems.push(Problem::new(format!("`{}` {reason}", path.display()))),
+            }
+        }
+        PolicyError::of(problems).map_or(Ok(files), Err)
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+fn policy_paths(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let unreadable = |error: std::io::Error| {
+        Problem::new(format!("the policy folder `{}` cannot be read: {error}", folder.display()))
+            .help("create it, or name another; an empty folder is fine")
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.extension().is_some_and(|extension| extension == "cedar") && !hidden {
+            paths.push(path);
+        }
+        if paths.len() > FILES {
+            return Err(Problem::new(format!("the policy folder `{}` holds more than {FILES} policy files", folder.display())));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    // Symbolic links are followed: mounted configuration is made of them. A pipe, though, would block the host.
+    let kind = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if !kind.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() as u64 > FILE_BYTES {
+        return Err(format!("is larger than {} KiB", FILE_BYTES >> 10));
+    }
+    Ok(text)
+}
+
+/// A parsed policy and where it stands.
+pub(super) struct Parsed {
+    /// The policy under the id of its `@id`.
+    pub(super) policy: Policy,
+    pub(super) id: String,
+    /// Which file, by its place in the list of files.
+    pub(super) file: usize,
+    /// Its first byte in the file's text.
+    pub(super) start: usize,
+    /// Its length in the file's text, in bytes.
+    pub(super) length: usize,
+}
+
+/// A list of texts and the policies in them.
+pub(super) struct Sources {
+    files: Vec<PolicyFile>,
+    pub(super) policies: Vec<Parsed>,
+}
+
+impl Sources {
+    /// Parses the generated permits and then the admin's files, sorted by path.
+    pub(super) fn parse(generated: PolicyFile, admin: &[PolicyFile], problems: &mut Vec<Problem>) -> Self {
+        let mut files = admin.to_vec();
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        files.insert(0, generated);
+        let mut sources = Self { files, policies: Vec::new() };
+        for file in 0..sources.files.len() {
+            sources.parse_file(file, problems);
+        }
+        sources
+    }
+
+    /// All texts, the generated one first.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
+    }
+
+    /// The policy with this id.
+    pub(super) fn find(&self, id: &str) -> Option<&Parsed> {
+        self.policies.iter().find(|parsed| parsed.id == id)
+    }
+
+    /// The place of a diagnostic in `file`, or of `otherwise` if it names none.
+    pub(super) fn place(&self, file: usize, diagnostic: &dyn Diagnostic, otherwise: (usize, usize)) -> Place {
+        let label = diagnostic.labels().and_then(|mut labels| labels.next());
+        let (offset, length) = label.map_or(otherwise, |label| (label.offset(), label.len()));
+        self.span(file, offset, length)
+    }
+
+    pub(super) fn span(&self, file: usize, offset: usize, length: usize) -> Place {
+        let file = &self.files[file];
+        Place::new(&file.name(), &file.text, offset, length)
+    }
+
+    /// The place of a whole policy: its first line is shown.
+    pub(super) fn place_of(&self, parsed: &Parsed) -> Place {
+        self.span(parsed.file, parsed.start, parsed.length)
+    }
+
+    /// The policy's own text.
+    pub(super) fn text_of(&self, parsed: &Parsed) -> &str {
+        &self.files[parsed.file].text[parsed.start..parsed.start + parsed.length]
+    }
+
+    /// Where `needle` stands in the policy, or else the policy.
+    pub(super) fn place_in(&self, parsed: &Parsed, needle: &str) -> Place {
+        match self.text_of(parsed).find(needle) {
+            Some(at) => self.span(parsed.file, parsed.start + at, needle.len()),
+            None => self.place_of(parsed),
+        }
+    }
+
+    fn parse_file(&mut self, file: usize, problems: &mut Vec<Problem>) {
+        let set: PolicySet = match self.files[file].text.parse() {
+            Ok(set) => set,
+            Err(errors) => {
+                let errors: cedar_policy::ParseErrors = errors;
+                problems.extend(errors.iter().map(|error| {
+                    let problem = Problem::at(self.place(file, error, (0, 0)), error.to_string());
+                    error.help().into_iter().fold(problem, |problem, help| problem.help(help.to_string()))
+                }));
+                return;
+            }
+        };
+        for template in set.templates() {
+            let (start, length) = self.locate(file, &template.to_cedar(), 0);
+            problems.push(
+                Problem::at(self.span(file, start, length), "templates (`?principal`, `?resource`) are not supported")
+                    .help("write the principal or resource out"),
+            );
+        }
+        // Cedar numbers the policies of a text in their order.
+        let mut policies: Vec<&Policy> = set.policies().collect();
+        policies.sort_by_key(|policy| {
+            let number: &str = policy.id().as_ref();
+            number.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap_or(usize::MAX)
+        });
+        let mut from = 0;
+        for policy in policies {
+            let (start, length) = self.locate(file, &policy.to_cedar().unwrap_or_default(), from);
+            from = start + length;
+            let place = self.span(file, start, length);
+            if let Some(id) = self.checked_id(policy, file, &place, problems) {
+                let policy = policy.new_id(PolicyId::new(&id));
+                self.policies.push(Parsed { policy, id, file, start, length });
+            }
+        }
+    }
+
+    /// Where a policy's text stands at or after `from`, as offset and length.
+    fn locate(&self, file: usize, policy: &str, from: usize) -> (usize, usize) {
+        let text = &self.files[file].text;
+        let starts = text[from..].match_indices(policy).map(|(at, _)| from + at);
+        // Not the copy in a comment above it.
+        let commented = |start: usize| text[..start].rfind('\n').map_or(&text[..start], |at| &text[at..start]).contains("//");
+        let start = starts.into_iter().find(|start| !commented(*start));
+        start.map_or((from, 0), |start| (start, policy.len()))
+    }
+
+    fn checked_id(&self, policy: &Policy, file: usize, place: &Place, problems: &mut Vec<Problem>) -> Option<String> {
+        let known = problems.len();
+        for (name, _) in policy.annotations() {
+            // A permit that an admin believes to be a mere trial must not be in force.
+            if !["id", "description"].contains(&name) {
+                problems.push(
+                    Problem::at(place.clone(), format!("the annotation `@{name}` has no meaning here"))
+                        .help("annotations are `@id` and `@description`; put anything else into a comment"),
+                );
+            }
+        }
+        let id = policy.annotation("id").unwrap_or_default();
+        let generated = file == 0;
+        if id.is_empty() {
+            problems.push(
+                Problem::at(place.clone(), "the policy has no `@id`")
+                    .help("write for example `@id(\"no-payments-at-night\")` above it; verdicts and audit records name it so"),
+            );
+        } else if id.len() > ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            problems.push(Problem::at(
+                place.clone(),
+                format!("`@id` is not 1 to {ID_LENGTH} visible ASCII characters without spaces"),
+            ));
+        } else if !generated && id.starts_with(ID_PREFIX) {
+            problems.push(
+                Problem::at(place.clone(), format!("ids that begin with `{ID_PREFIX}` are for generated policies"))
+                    .help("choose another id for this policy"),
+            );
+        } else if let Some(other) = self.find(id) {
+            let other = self.place_of(other);
+            problems.push(
+                Problem::at(place.clone(), format!("`{id}` is already the id of the policy at {}:{}", other.file, other.line))
+                    .help("give each policy an id of its own"),
+            );
+        }
+        (problems.len() == known).then(|| id.to_owned())
+    }
+}

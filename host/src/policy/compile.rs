@@ -1,0 +1,183 @@
+//! From manifests and policy files to policies in force: generate, parse, validate strictly, slice. All or nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cedar_policy::{
+    Authorizer, Entities, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use miette::Diagnostic;
+use sha2::{Digest as _, Sha256};
+
+use super::admin::{PolicyFile, Sources};
+use super::generate::{CALL_GROUP, LIST_ACTION, Shapes, ToolShape};
+use super::lint::{Known, Target, never_asked};
+use super::problem::{PolicyError, Problem};
+use super::request::Names;
+use super::{GeneratedPermits, Invisible, Policies, PolicySource, PolicySubject, Slice, ToolPolicies};
+use crate::model::{Digest, ToolName};
+
+/// What the hash begins with, so that it is a digest of nothing else.
+const HASH_DOMAIN: &str = "tidegate/policy/1";
+/// The file name that problems in generated permits are shown under.
+const GENERATED_FILE: &str = "<generated>";
+
+pub(super) fn compile(
+    subjects: &[PolicySubject<'_>],
+    admin: &[PolicyFile],
+    permits: GeneratedPermits,
+) -> Result<Policies, PolicyError> {
+    let mut problems = Vec::new();
+    let shapes = Shapes::of(subjects, &mut problems);
+    settle(&mut problems)?;
+
+    let schema_text = shapes.schema();
+    let schema = parse_schema(&schema_text).map_err(|problem| refuse(vec![problem]))?;
+    let generated = PolicyFile { path: GENERATED_FILE.into(), text: shapes.permits(permits) };
+    let sources = Sources::parse(generated, admin, &mut problems);
+    settle(&mut problems)?;
+
+    let set = policy_set(sources.policies.iter().map(|parsed| &parsed.policy));
+    validate(schema, &set, &sources, &mut problems);
+    let known = Known {
+        tools: shapes.tools.keys().copied().collect(),
+        plugins: shapes.tools.values().map(|shape| shape.subject.plugin).collect(),
+    };
+    sources.policies.iter().for_each(|parsed| known.check(parsed, &sources, &mut problems));
+    settle(&mut problems)?;
+
+    let names = Names::new();
+    let mut asked = HashSet::new();
+    let tools: BTreeMap<ToolName, ToolPolicies> = shapes
+        .tools
+        .values()
+        .map(|shape| (shape.subject.tool.name.clone(), ToolPolicies::new(shape, &sources, &names, &mut asked)))
+        .collect();
+    let unasked = sources.policies.iter().filter(|parsed| !tools.is_empty() && !asked.contains(parsed.id.as_str()));
+    problems.extend(unasked.map(|parsed| never_asked(parsed, &sources)));
+    settle(&mut problems)?;
+
+    let invisible = shapes.tools.values().flat_map(|shape| {
+        shape.input.invisible.iter().map(|(path, reason)| Invisible {
+            tool: shape.subject.tool.name.clone(),
+            path: path.clone(),
+            reason,
+        })
+    });
+    let origins = sources.policies.iter().map(|parsed| {
+        let place = sources.place_of(parsed);
+        let source = PolicySource { file: place.file, line: place.line, text: sources.text_of(parsed).to_owned() };
+        (parsed.id.clone(), source)
+    });
+    Ok(Policies {
+        hash: hash(std::iter::once(schema_text.as_str()).chain(sources.texts())),
+        invisible: invisible.collect(),
+        origins: origins.collect(),
+        generated: sources.texts().next().unwrap_or_default().to_owned(),
+        schema: schema_text,
+        authorizer: Authorizer::new(),
+        tools,
+        names,
+    })
+}
+
+/// Ends the compilation if there are problems.
+fn settle(problems: &mut Vec<Problem>) -> Result<(), PolicyError> {
+    PolicyError::of(std::mem::take(problems)).map_or(Ok(()), Err)
+}
+
+fn refuse(problems: Vec<Problem>) -> PolicyError {
+    PolicyError::of(problems).expect("there is a problem")
+}
+
+/// Nothing that a plugin declares should make the generated schema invalid; if it does, its plugins stay out.
+fn parse_schema(text: &str) -> Result<Schema, Problem> {
+    let place = |diagnostic: &dyn Diagnostic| {
+        let label = diagnostic.labels().and_then(|mut labels| labels.next());
+        let (offset, length) = label.map_or((0, 0), |label| (label.offset(), label.len()));
+        super::problem::Place::new("<generated schema>", text, offset, length)
+    };
+    let (schema, mut warnings) = Schema::from_cedarschema_str(text)
+        .map_err(|error| Problem::at(place(&error), format!("the manifests give no valid schema: {error}")))?;
+    match warnings.next() {
+        None => Ok(schema),
+        Some(warning) => Err(Problem::at(place(&warning), format!("the manifests give no clear schema: {warning}"))),
+    }
+}
+
+fn policy_set<'a>(policies: impl IntoIterator<Item = &'a cedar_policy::Policy>) -> PolicySet {
+    PolicySet::from_policies(policies.into_iter().cloned()).expect("ids are unique, and no policy is a template's")
+}
+
+fn validate(schema: Schema, set: &PolicySet, sources: &Sources, problems: &mut Vec<Problem>) {
+    let result = Validator::new(schema).validate(set, ValidationMode::Strict);
+    let mut add = |id: &PolicyId, diagnostic: &dyn Diagnostic| {
+        let parsed = sources.find(id.as_ref()).expect("the validator names policies it was given");
+        let place = sources.place(parsed.file, diagnostic, (parsed.start, parsed.length));
+        let problem = Problem::at(place, diagnostic.to_string());
+        problems.push(match diagnostic.help() {
+            Some(help) => problem.help(help.to_string()),
+            None => problem,
+        });
+    };
+    for error in result.validation_errors() {
+        add(error.policy_id(), error);
+    }
+    // A rule that can never match is a bug, and so is one whose characters look like others.
+    for warning in result.validation_warnings() {
+        add(warning.policy_id(), warning);
+    }
+}
+
+/// SHA-256 over the texts, each preceded by its length.
+fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> Digest {
+    let mut hasher = Sha256::new();
+    for text in std::iter::once(HASH_DOMAIN).chain(texts) {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text);
+    }
+    Digest(hasher.finalize().into())
+}
+
+impl ToolPolicies {
+    /// The slices of one tool; ids of policies that are in one are added to `asked`.
+    fn new<'a>(shape: &ToolShape<'_>, sources: &'a Sources, names: &Names, asked: &mut HashSet<&'a str>) -> Self {
+        let tool = shape.subject.tool;
+        let target = |action: &str, groups: Vec<EntityUid>| Target {
+            action: names.action(action),
+            groups,
+            tool: names.tool(tool.name.as_str()),
+            plugin: names.plugin(shape.subject.plugin),
+        };
+        let attributes = HashMap::from([
+            ("effect".to_owned(), RestrictedExpression::new_entity_uid(names.effect(tool.effect.as_str()))),
+            ("risk".to_owned(), RestrictedExpression::new_entity_uid(names.risk(tool.risk.as_str()))),
+        ]);
+        let mut slice = |target: Target| {
+            let in_scope = || sources.policies.iter().filter(|parsed| target.is_in_scope_of(&parsed.policy, names));
+            asked.extend(in_scope().map(|parsed| parsed.id.as_str()));
+            Slice {
+                policies: policy_set(in_scope().map(|parsed| &parsed.policy)),
+                entities: entities(&target, attributes.clone()),
+                action: target.action,
+                resource: target.tool,
+            }
+        };
+        Self {
+            list: slice(target(LIST_ACTION, Vec::new())),
+            call: slice(target(tool.name.as_str(), vec![names.action(CALL_GROUP)])),
+            input: shape.input.attributes.clone(),
+            scopes: shape.scopes.clone(),
+        }
+    }
+}
+
+/// The entities of every decision on the target; only the principal is missing.
+fn entities(target: &Target, attributes: HashMap<String, RestrictedExpression>) -> Entities {
+    let action = Entity::new_no_attrs(target.action.clone(), target.groups.iter().cloned().collect());
+    let groups = target.groups.iter().map(|group| Entity::with_uid(group.clone()));
+    let tool = Entity::new(target.tool.clone(), attributes, HashSet::from([target.plugin.clone()]))
+        .expect("entity literals always evaluate");
+    let plugin = Entity::with_uid(target.plugin.clone());
+    Entities::from_entities([action, tool, plugin].into_iter().chain(groups), None)
+        .expect("four different entities without a cycle")
+}

@@ -1,0 +1,129 @@
+//! Reading `plugin.toml`: strict, and every rule that one manifest alone can break.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::model::{DocumentError, Manifest, Rows, ToolManifest, document};
+
+/// The contract version this host speaks.
+pub const CONTRACT: &str = "0.1";
+
+/// Reads and checks a manifest.
+///
+/// # Errors
+/// Broken TOML or an unknown key, with its place; or a rule of the manifest that is broken, with the line that breaks it.
+pub fn parse(file: &Path, text: &str) -> Result<Manifest, DocumentError> {
+    let manifest: Manifest = document::parse(file, text)?;
+    check(&manifest).map_err(|Broken { mention, problem }| {
+        // The rule knows the word it is about; the first line that holds it is where the author will look.
+        let at = text.lines().enumerate().find_map(|(line, content)| content.find(&mention).map(|column| (line + 1, column + 1)));
+        let (line, column) = at.unwrap_or((1, 1));
+        DocumentError { file: file.to_owned(), line, column, problem }
+    })?;
+    Ok(manifest)
+}
+
+struct Broken {
+    mention: String,
+    problem: String,
+}
+
+fn broken(mention: impl Into<String>, problem: impl Into<String>) -> Result<(), Broken> {
+    Err(Broken { mention: mention.into(), problem: problem.into() })
+}
+
+fn check(manifest: &Manifest) -> Result<(), Broken> {
+    let name = &manifest.name;
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        broken("name", format!("`{name}` is not a plugin name (1 to 64 of `a-z`, `0-9`, `-`, `_`, starting with a letter)"))?;
+    }
+    if manifest.contract != CONTRACT {
+        broken(
+            "contract",
+            format!("the plugin is built for contract `{}`; this host speaks `{CONTRACT}`: rebuild it with a matching SDK", manifest.contract),
+        )?;
+    }
+    if let Some(origin) = manifest.sandbox.origins.first() {
+        broken(origin, format!("the origin `{origin}` cannot be reached: use a logical backend, which the operator maps to an address"))?;
+    }
+    if manifest.tools.is_empty() {
+        broken("name", "the plugin declares no tool; add a `[[tool]]`")?;
+    }
+    let mut seen = BTreeSet::new();
+    for tool in &manifest.tools {
+        if !seen.insert(&tool.name) {
+            broken(tool.name.as_str(), format!("the tool `{}` is declared twice", tool.name))?;
+        }
+        check_tool(tool)?;
+    }
+    Ok(())
+}
+
+fn check_tool(tool: &ToolManifest) -> Result<(), Broken> {
+    let name = &tool.name;
+    let at_tool = |problem: String| broken(name.as_str(), format!("tool `{name}`: {problem}"));
+    if tool.scopes.is_empty() {
+        at_tool("it needs at least one scope, such as `read:things`; a tool nobody has to be granted is open to all".into())?;
+    }
+    if tool.fuel == 0 {
+        at_tool("`fuel` is 0, so no call could ever run".into())?;
+    }
+    if tool.deadline.duration().is_zero() {
+        at_tool("`deadline` is zero, so no call could ever run".into())?;
+    }
+    for pointer in tool.redact.iter().chain(&tool.key_from) {
+        if !pointer.starts_with('/') {
+            at_tool(format!("`{pointer}` is not a JSON pointer; it starts with `/`, such as `/card_number` (RFC 6901)"))?;
+        }
+    }
+    if let Rows::At(rows) = &tool.rows {
+        // Rows that look guarded but are not would be worse than none.
+        at_tool(format!("rows at `{}` cannot be enforced by this host; write `rows = \"none\"`", rows.pointer))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name = \"demo\"\nversion = \"0.1.0\"\ncontract = \"0.1\"\n\
+        [[tool]]\nname = \"look\"\neffect = \"read\"\nscopes = [\"read:things\"]\n";
+
+    fn problem(text: &str) -> String {
+        parse(Path::new("plugin.toml"), text).expect_err("the manifest is broken").to_string()
+    }
+
+    #[test]
+    fn a_whole_manifest_is_read() {
+        let manifest = parse(Path::new("plugin.toml"), GOOD).expect("a good manifest");
+        assert_eq!(manifest.tools[0].name.as_str(), "look");
+    }
+
+    #[test]
+    fn an_unknown_key_of_a_tool_is_refused_with_a_suggestion() {
+        let text = GOOD.replace("effect =", "efect =");
+        assert!(problem(&text).contains("plugin.toml:6:1: unknown field `efect`"), "{}", problem(&text));
+        assert!(problem(&text).contains("did you mean `effect`?"), "{}", problem(&text));
+    }
+
+    #[test]
+    fn another_contract_version_is_refused_with_both_versions() {
+        let text = GOOD.replace("contract = \"0.1\"", "contract = \"0.9\"");
+        assert!(problem(&text).contains("plugin.toml:3:1: ") && problem(&text).contains("`0.9`"), "{}", problem(&text));
+    }
+
+    #[test]
+    fn a_tool_without_scopes_or_declared_twice_is_refused() {
+        assert!(problem(&GOOD.replace("[\"read:things\"]", "[]")).contains("at least one scope"));
+        let twice = format!("{GOOD}[[tool]]\nname = \"look\"\neffect = \"read\"\nscopes = [\"read:things\"]\n");
+        assert!(problem(&twice).contains("declared twice"));
+    }
+
+    #[test]
+    fn promises_this_host_cannot_keep_are_refused() {
+        assert!(problem(&GOOD.replace("read:things", "read:things.where(a=1)")).contains("not supported"));
+        assert!(problem(&format!("{GOOD}rows = {{ pointer = \"/things\", resource = \"things\" }}\n")).contains("cannot be enforced"));
+    }
+}

@@ -1,0 +1,115 @@
+//! The only way out of the sandbox: `wasi:http` requests, handed to the host's connector.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{HeaderName, Request, Response};
+use http_body_util::BodyExt;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::meter::{Meter, REQUEST};
+use super::{ReservedHeader, SendRequest};
+
+/// The most bytes a guest may write to a request's body at once.
+const BODY_CHUNK: usize = 64 << 10;
+
+type Worker = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Worker), Error>> + Send>;
+
+/// A guest's outgoing requests.
+pub(super) struct Outgoing {
+    /// Absent while describing: nothing leaves then.
+    send: Option<SendRequest>,
+    reserved: ReservedHeader,
+    meter: Arc<Meter>,
+}
+
+impl Outgoing {
+    /// Requests go to `send`; headers for which `reserved` holds belong to the host alone.
+    pub(super) fn new(send: Option<SendRequest>, reserved: ReservedHeader, meter: Arc<Meter>) -> Self {
+        Self { send, reserved, meter }
+    }
+}
+
+impl WasiHttpHooks for Outgoing {
+    /// The whole filter is ours: `is_forbidden_header` is derived from it, in requests and in responses.
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        let reserved = self.reserved;
+        Arc::new(move |name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || reserved(name))
+    }
+
+    /// Logical backends have no TLS of their own; the host speaks it to the real one.
+    fn is_supported_scheme(&mut self, scheme: &Scheme) -> bool {
+        *scheme == Scheme::HTTP
+    }
+
+    fn default_scheme(&mut self) -> Option<Scheme> {
+        Some(Scheme::HTTP)
+    }
+
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
+    fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _done: Worker) -> Sending {
+        self.meter.charge(REQUEST);
+        let Some(send) = &self.send else {
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        };
+        let outgoing = Arc::clone(&self.meter);
+        let request = request.map(|body| metered(body, outgoing, |error| io::Error::other(error.to_string())));
+        // Called here and not in the future, so that requests are numbered in the order the guest made them.
+        let response = send(request);
+        let patience = options.and_then(|options| options.first_byte_timeout).unwrap_or(Duration::MAX);
+        let incoming = Arc::clone(&self.meter);
+        Box::new(async move {
+            // The connector has its own limits; the guest can only ask for shorter ones.
+            let response = match tokio::time::timeout(patience, response).await {
+                Ok(response) => response.map_err(|error| of_io(&error))?,
+                Err(_) => return Err(Error::HttpResponseTimeout),
+            };
+            let response = response.map(|body| metered(body, incoming, |error: io::Error| of_io(&error)));
+            let worker: Worker = Box::new(async { Ok(()) });
+            Ok((response, worker))
+        })
+    }
+}
+
+/// A body whose bytes are charged to the guest as they pass.
+fn metered<B, E>(body: B, meter: Arc<Meter>, error: fn(B::Error) -> E) -> http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, E>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    E: 'static,
+{
+    body.map_frame(move |frame| {
+        meter.charge_bytes(frame.data_ref().map_or(0, bytes::Bytes::len));
+        frame
+    })
+    .map_err(error)
+    .boxed_unsync()
+}
+
+/// What a guest learns of an error: its kind, never an address.
+fn of_io(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::HttpRequestDenied,
+        io::ErrorKind::InvalidInput => Error::HttpRequestUriInvalid,
+        io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NotFound => Error::DestinationUnavailable,
+        io::ErrorKind::TimedOut => Error::HttpResponseTimeout,
+        io::ErrorKind::QuotaExceeded => Error::ConnectionLimitReached,
+        io::ErrorKind::FileTooLarge => Error::HttpResponseBodySize(None),
+        io::ErrorKind::ArgumentListTooLong => Error::HttpRequestBodySize(None),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => {
+            Error::ConnectionTerminated
+        }
+        _ => Error::HttpProtocolError,
+    }
+}
+

@@ -1,0 +1,82 @@
+//! What one guest may allocate, and what it did allocate.
+
+use wasmtime::ResourceLimiter;
+
+/// Core instances in one guest: the module itself and the small ones a component is glued together with.
+pub(super) const CORE_INSTANCES: u32 = 16;
+/// Tables in one guest.
+pub(super) const TABLES: u32 = 8;
+/// Entries in one table.
+pub(super) const TABLE_ENTRIES: usize = 20_000;
+
+/// The allocations of one guest.
+#[derive(Debug)]
+pub(super) struct Limits {
+    memory: usize,
+    in_use: usize,
+    peak: usize,
+    refused: bool,
+}
+
+impl Limits {
+    /// Limits for a guest that may have `memory` bytes of linear memory.
+    pub(super) fn new(memory: usize) -> Self {
+        Self { memory, in_use: 0, peak: 0, refused: false }
+    }
+
+    /// The most linear memory it had, in bytes.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak as u64
+    }
+
+    /// Whether it ever asked for more than it may have.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.in_use.saturating_add(desired.saturating_sub(current));
+        if wanted > self.memory {
+            // Refused, not trapped: a guest that can live with less may go on.
+            self.refused = true;
+            return Ok(false);
+        }
+        self.in_use = wanted;
+        self.peak = self.peak.max(wanted);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= TABLE_ENTRIES;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_beyond_the_cap_is_refused_and_remembered() {
+        let mut limits = Limits::new(128 << 10);
+        assert!(limits.memory_growing(0, 64 << 10, None).expect("never fails"));
+        assert!(!limits.memory_growing(64 << 10, 192 << 10, None).expect("never fails"));
+        assert!(limits.memory_growing(64 << 10, 128 << 10, None).expect("never fails"));
+        assert_eq!((limits.peak(), limits.refused()), (128 << 10, true));
+    }
+}

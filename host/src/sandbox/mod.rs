@@ -1,0 +1,191 @@
+//! The sandbox: compiles plugins, asks them for their tools, and runs each call in a fresh instance. The only place that
+//! knows the WebAssembly engine.
+
+mod bindings;
+mod config;
+mod contract;
+mod ending;
+mod engine;
+mod error;
+mod host;
+mod http;
+mod limits;
+mod logs;
+mod meter;
+mod random;
+mod run;
+mod slices;
+mod state;
+mod turnstile;
+mod wasi;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderName, Request, Response};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use self::bindings::PluginPre;
+use self::state::State;
+use self::turnstile::Turnstile;
+use crate::model::{self, Ended, GuestLog};
+
+pub use self::config::SandboxConfig;
+pub use self::error::{CompileError, DescribeError, SandboxError};
+
+/// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Sends one request of a guest. Called in the order the guest makes its requests; the work is in the future.
+///
+/// Of an error the guest learns the kind: `PermissionDenied` (not a backend of this plugin), `InvalidInput` (a path that
+/// leads out), `ConnectionRefused`, `HostUnreachable`, `TimedOut`, `ConnectionReset`, `QuotaExceeded` (too many at once),
+/// `ArgumentListTooLong` (the request's body), `FileTooLarge` (the response's body); anything else is a protocol error.
+pub type SendRequest = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> + Send + Sync>;
+
+/// Whether a header belongs to the host: guests can neither set it nor see it.
+pub type ReservedHeader = fn(&HeaderName) -> bool;
+
+/// The sandbox. One per process; cheap to share behind an [`Arc`].
+pub struct Sandbox {
+    config: SandboxConfig,
+    reserved: ReservedHeader,
+    engine: Engine,
+    linker: Linker<State>,
+    /// Places for instances; as many as the pool has.
+    instances: Semaphore,
+    turnstile: Arc<Turnstile>,
+}
+
+/// A compiled plugin, ready to be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Program {
+    pre: PluginPre<State>,
+}
+
+/// One tool as the plugin describes it. Texts named JSON are not parsed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// The tool's name.
+    pub name: String,
+    /// Its title for people.
+    pub title: Option<String>,
+    /// What it does, for a language model.
+    pub description: String,
+    /// JSON Schema of its arguments, JSON.
+    pub input_schema: String,
+    /// JSON Schema of its structured answer, JSON.
+    pub output_schema: Option<String>,
+    /// MCP tool annotations, JSON.
+    pub annotations: Option<String>,
+}
+
+/// One call to run.
+pub struct Invocation {
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments, JSON.
+    pub arguments: String,
+    /// What it may take.
+    pub limits: CallLimits,
+    /// What the guest may know of the call.
+    pub context: GuestContext,
+    /// What the guest may ask of the host.
+    pub host: HostFunctions,
+    /// Ends the call as [`Ended::Cancelled`], whatever it is doing: the host is shutting down.
+    pub stop: CancellationToken,
+}
+
+/// What one call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// Fuel, in wasmtime fuel units; host calls cost some too.
+    pub fuel: u64,
+    /// Linear memory. More than [`SandboxConfig::max_memory`] is cut down to it.
+    pub memory: model::Bytes,
+    /// Wall-clock time, from when [`Sandbox::execute`] is called; waiting for a place counts.
+    pub deadline: Duration,
+}
+
+/// What a guest may know of its call.
+#[derive(Clone, Debug)]
+pub struct GuestContext {
+    /// The principal's subject.
+    pub subject: String,
+    /// The trace id, 32 hex digits.
+    pub trace_id: String,
+    /// Which run of the call this is, from 1.
+    pub attempt: u32,
+    /// The caller's idempotency key, for write tools.
+    pub idempotency_key: Option<String>,
+    /// A hint which rows the caller may see, JSON.
+    pub row_filter: Option<String>,
+}
+
+/// What a guest may ask of the host during one call. None of these may block: they run while the guest holds a CPU slot.
+pub struct HostFunctions {
+    /// Whether the policies permit this row (JSON) of this resource.
+    pub permits: Box<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    /// Sends a request to a backend.
+    pub send: SendRequest,
+    /// Takes a progress report: done, total, text. Reports grow and are bounded.
+    pub progress: Box<dyn Fn(u64, Option<u64>, String) + Send + Sync>,
+    /// Takes a line of the guest's log: syslog severity (0 to 7) and escaped text. Bounded by [`SandboxConfig::max_log`].
+    pub log: Box<dyn Fn(u8, &str) + Send + Sync>,
+    /// Whether the caller has given up. The guest may ask; it is not stopped by this.
+    pub cancelled: CancellationToken,
+}
+
+/// How a call went.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// How it ended.
+    pub ended: Ended,
+    /// Fuel burned. After a crash in the guest's own code up to one slice of fuel may be missing.
+    pub fuel: u64,
+    /// Peak linear memory, in bytes.
+    pub memory_peak: u64,
+    /// What the guest wrote.
+    pub log: GuestLog,
+}
+
+impl Sandbox {
+    /// A sandbox within `config`, in which the headers of `reserved` are the host's alone.
+    pub fn new(config: &SandboxConfig, reserved: ReservedHeader) -> Result<Self, SandboxError> {
+        let engine = engine::new(config)?;
+        Ok(Self {
+            linker: engine::linker(&engine)?,
+            instances: Semaphore::new(config.max_instances as usize),
+            turnstile: Turnstile::new(config.running()),
+            config: config.clone(),
+            engine,
+            reserved,
+        })
+    }
+
+    /// The limits all guests live within.
+    pub fn config(&self) -> &SandboxConfig {
+        &self.config
+    }
+
+    /// Compiles a component and checks that it is a plugin of this contract. Takes up to seconds of CPU: call it where
+    /// blocking is allowed.
+    pub fn compile(&self, wasm: &[u8]) -> Result<Program, CompileError> {
+        let size = model::Bytes(wasm.len() as u64);
+        if size > self.config.max_component {
+            return Err(CompileError::TooLarge { size, limit: self.config.max_component });
+        }
+        contract::check_kind(wasm)?;
+        let component = Component::from_binary(&self.engine, wasm).map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+        contract::check_interfaces(&self.engine, &component)?;
+        let pre = self.linker.instantiate_pre(&component).and_then(PluginPre::new);
+        pre.map(|pre| Program { pre }).map_err(|error| CompileError::Mismatch(format!("{error:#}")))
+    }
+}

@@ -1,0 +1,135 @@
+//! The gate around a guest: it computes only while it holds a CPU slot, and gives the slot up after every slice.
+//!
+//! The engine ends a slice by waking the guest's task and returning `Pending`; it offers no hook. So the gate polls the
+//! guest with a waker of its own: woken during the poll means "slice used up", otherwise the guest waits for I/O.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::task::AtomicWaker;
+use tokio::sync::oneshot;
+
+use super::meter::Meter;
+use super::turnstile::{Entry, Lane, Slot, Turnstile};
+
+/// A guest's future behind the gate.
+pub(super) struct Sliced<F> {
+    guest: Pin<Box<F>>,
+    turnstile: Arc<Turnstile>,
+    meter: Arc<Meter>,
+    alarm: Arc<Alarm>,
+    waker: Waker,
+    lane: Lane,
+    queued: Option<oneshot::Receiver<Slot>>,
+}
+
+/// The waker the guest is polled with.
+struct Alarm {
+    rang: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rang.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+impl<F: Future> Sliced<F> {
+    /// Puts `guest` behind `turnstile`; `meter` learns when each slice begins.
+    pub(super) fn new(turnstile: &Arc<Turnstile>, meter: &Arc<Meter>, guest: F) -> Self {
+        let alarm = Arc::new(Alarm { rang: AtomicBool::new(false), task: AtomicWaker::new() });
+        Self {
+            guest: Box::pin(guest),
+            turnstile: Arc::clone(turnstile),
+            meter: Arc::clone(meter),
+            waker: Waker::from(Arc::clone(&alarm)),
+            alarm,
+            lane: Lane::Front,
+            queued: None,
+        }
+    }
+
+    fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Slot> {
+        if self.queued.is_none() {
+            match self.turnstile.enter(self.lane) {
+                Entry::Now(slot) => return Poll::Ready(slot),
+                Entry::Later(receiver) => self.queued = Some(receiver),
+            }
+        }
+        let receiver = self.queued.as_mut().expect("queued just above");
+        Pin::new(receiver).poll(cx).map(|slot| {
+            self.queued = None;
+            slot.expect("the turnstile answers everyone it queued, and lives as long as this gate")
+        })
+    }
+}
+
+impl<F: Future> Future for Sliced<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let Poll::Ready(slot) = this.poll_slot(cx) else {
+            return Poll::Pending;
+        };
+        this.alarm.task.register(cx.waker());
+        this.alarm.rang.store(false, Ordering::Release);
+        this.meter.begin_slice();
+        let polled = this.guest.as_mut().poll(&mut Context::from_waker(&this.waker));
+        // Given up before the task runs again: whoever waits computes in the meantime, and parking holds nothing.
+        drop(slot);
+        this.lane = if this.alarm.rang.load(Ordering::Acquire) { Lane::Back } else { Lane::Front };
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Never ends, and wakes itself like a guest whose slice is used up.
+    async fn spin() {
+        poll_fn::<(), _>(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn gate<F: Future>(turnstile: &Arc<Turnstile>, guest: F) -> Sliced<F> {
+        Sliced::new(turnstile, &Meter::new(std::time::Duration::from_millis(1)), guest)
+    }
+
+    #[tokio::test]
+    async fn one_slot_is_shared_by_spinners_and_an_honest_guest() {
+        let turnstile = Turnstile::new(1);
+        let spinners: Vec<_> = (0..8).map(|_| tokio::spawn(gate(&turnstile, spin()))).collect();
+        let honest = gate(&turnstile, async {
+            tokio::task::yield_now().await;
+            "done"
+        });
+        assert_eq!(honest.await, "done");
+        spinners.iter().for_each(|spinner| spinner.abort());
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_waits_for_io_holds_no_slot() {
+        let turnstile = Turnstile::new(1);
+        let (sender, receiver) = oneshot::channel::<()>();
+        let mut waiting = Box::pin(gate(&turnstile, receiver));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(gate(&turnstile, async { 1 }).await, 1);
+        sender.send(()).expect("the guest waits");
+        waiting.await.expect("it was sent");
+    }
+}

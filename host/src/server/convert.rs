@@ -1,0 +1,138 @@
+//! The one mapping from a call's reply to the wire: tool result, JSON-RPC error or HTTP challenge.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::challenge::Challenge;
+use super::era::Era;
+use super::rpc::RpcError;
+use crate::model::{CallId, Envelope, Output, Rejection};
+use crate::pipeline::{Answer, Reply};
+
+/// How this server introduces itself.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ServerInfo {
+    /// The name.
+    pub name: &'static str,
+    /// The name for people.
+    pub title: &'static str,
+    /// The version.
+    pub version: &'static str,
+}
+
+/// This server.
+pub const SERVER: ServerInfo = ServerInfo { name: "tidegate", title: "Tidegate", version: env!("CARGO_PKG_VERSION") };
+
+/// What a `tools/call` answers with.
+#[derive(Debug)]
+pub enum Wire {
+    /// A result, which may be a tool error.
+    Result(ToolResult),
+    /// A protocol error.
+    Error(RpcError),
+    /// The caller needs other credentials. HTTP answers with the challenge; elsewhere there is no such thing.
+    Challenge {
+        /// The challenge.
+        challenge: Challenge,
+        /// The same, for transports without challenges.
+        otherwise: Box<Wire>,
+    },
+}
+
+/// The result of a `tools/call` (MCP 2026-07-28, CallToolResult).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolResult {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_type: Option<&'static str>,
+    content: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured_content: Option<Value>,
+    is_error: bool,
+    #[serde(rename = "_meta")]
+    meta: ResultMeta,
+}
+
+#[derive(Debug, Serialize)]
+struct ResultMeta {
+    #[serde(rename = "dev.tidegate/call-id")]
+    call_id: CallId,
+    #[serde(rename = "dev.tidegate/idempotent-replayed", skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
+    traceparent: String,
+    #[serde(rename = "io.modelcontextprotocol/serverInfo", skip_serializing_if = "Option::is_none")]
+    server: Option<ServerInfo>,
+}
+
+impl Wire {
+    /// The wire form of `reply` in `era`; `had_token` tells whether the caller came with a bearer token.
+    pub fn of(reply: Reply, era: Era, had_token: bool) -> Self {
+        let meta = ResultMeta {
+            call_id: reply.call_id,
+            replayed: reply.replayed,
+            traceparent: reply.trace.to_string(),
+            server: (era == Era::Modern).then_some(SERVER),
+        };
+        match reply.answer {
+            Answer::Output(output) => Self::Result(ToolResult::of_output(output, era, meta)),
+            Answer::Error { envelope, structured } => Self::Result(ToolResult::of_error(&envelope, structured, era, meta)),
+            Answer::Refused(rejection) => {
+                let trace_id = reply.trace.trace_id();
+                Self::of_rejection(&rejection, Envelope::of_rejection(&rejection, reply.call_id, trace_id), era, meta, had_token)
+            }
+        }
+    }
+
+    fn of_rejection(rejection: &Rejection, envelope: Option<Envelope>, era: Era, meta: ResultMeta, had_token: bool) -> Self {
+        let otherwise = match (rejection, &envelope) {
+            (_, Some(envelope)) => Self::Result(ToolResult::of_error(envelope, false, era, meta)),
+            (Rejection::UnknownTool(name), None) => {
+                let name: String = name.chars().take(64).collect();
+                Self::Error(RpcError::invalid_params(format!("unknown tool `{name}`; `tools/list` names the tools there are")))
+            }
+            (Rejection::ClientLacks(capabilities), None) => Self::Error(RpcError::missing_capabilities(capabilities)),
+            (_, None) => Self::Error(RpcError::internal("the call was refused")),
+        };
+        match Challenge::of(rejection, had_token) {
+            Some(challenge) => Self::Challenge { challenge, otherwise: Box::new(otherwise) },
+            None => otherwise,
+        }
+    }
+
+    /// The same for transports that know no challenges.
+    pub fn without_challenge(self) -> Result<ToolResult, RpcError> {
+        match self {
+            Self::Result(result) => Ok(result),
+            Self::Error(error) => Err(error),
+            Self::Challenge { otherwise, .. } => otherwise.without_challenge(),
+        }
+    }
+}
+
+impl ToolResult {
+    fn of_output(output: Output, era: Era, meta: ResultMeta) -> Self {
+        let Output { structured, mut content } = output;
+        // Clients that know no structured output read the text (MCP 2026-07-28, tools, "Structured Content").
+        if let (Some(structured), true) = (&structured, content.is_empty()) {
+            content.push(text_block(structured.to_string()));
+        }
+        Self { result_type: result_type(era), content, structured_content: structured, is_error: false, meta }
+    }
+
+    fn of_error(envelope: &Envelope, structured: bool, era: Era, meta: ResultMeta) -> Self {
+        let envelope = envelope.to_json();
+        let content = vec![text_block(envelope.to_string())];
+        Self { result_type: result_type(era), content, structured_content: structured.then_some(envelope), is_error: true, meta }
+    }
+}
+
+fn text_block(text: String) -> Value {
+    json!({ "type": "text", "text": text })
+}
+
+fn result_type(era: Era) -> Option<&'static str> {
+    (era == Era::Modern).then_some("complete")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! MCP over Streamable HTTP: from one HTTP request to one HTTP response.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::body::Bodies;
+use super::calls::{Call, Event};
+use super::challenge::Challenge;
+use super::config::{HttpConfig, HttpConfigError};
+use super::convert::Wire;
+use super::era::Era;
+use super::headers;
+use super::hosts::Hosts;
+use super::listen;
+use super::mcp::Mcp;
+use super::message::{self, Message};
+use super::meta::Meta;
+use super::metadata::ResourceMetadata;
+use super::rpc::{Id, ResultResponse, RpcError};
+use super::stream::CallStream;
+use crate::model::{Credentials, Principal};
+use crate::pipeline::Pipeline;
+
+/// Where MCP is served.
+pub const MCP_PATH: &str = "/mcp";
+
+/// A response body: a whole answer or a stream of events.
+type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Serves MCP on `listener` until `shutdown`, then ends what is under way gracefully.
+///
+/// # Errors
+/// The configuration cannot be served; nothing was accepted then.
+pub async fn serve(
+    listener: TcpListener,
+    pipeline: Arc<Pipeline>,
+    config: HttpConfig,
+    shutdown: CancellationToken,
+) -> Result<(), HttpConfigError> {
+    config.check_limits()?;
+    let limits = config.connection_limits();
+    let front = Arc::new(Front::new(pipeline, config, shutdown.clone())?);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.answer(request).await) }
+    });
+    listen::serve(listener, limits, service, shutdown).await;
+    Ok(())
+}
+
+/// Everything a request needs.
+struct Front {
+    pipeline: Arc<Pipeline>,
+    config: HttpConfig,
+    hosts: Hosts,
+    metadata: Option<ResourceMetadata>,
+    bodies: Bodies,
+    streams: Arc<Semaphore>,
+    /// Answers everything but tool calls.
+    mcp: StreamableHttpService<Mcp, NeverSessionManager>,
+}
+
+/// A refusal with the one header that only HTTP has.
+struct Refusal {
+    error: RpcError,
+    challenge: Option<HeaderValue>,
+}
+
+impl From<RpcError> for Refusal {
+    fn from(error: RpcError) -> Self {
+        Self { error, challenge: None }
+    }
+}
+
+impl Front {
+    fn new(pipeline: Arc<Pipeline>, config: HttpConfig, shutdown: CancellationToken) -> Result<Self, HttpConfigError> {
+        let handler = Mcp::over_http(pipeline.clone(), config.list_ttl.duration(), shutdown);
+        // Host, origin and size were checked before, with answers that clients understand.
+        let rmcp = StreamableHttpServerConfig::default()
+            .with_legacy_session_mode(false)
+            .with_json_response(true)
+            .with_sse_keep_alive(Some(config.stream_keep_alive.duration()))
+            .with_max_request_body_bytes(usize::MAX)
+            .disable_allowed_hosts()
+            .disable_allowed_origins();
+        let sessions = Arc::new(NeverSessionManager::default());
+        Ok(Self {
+            mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, rmcp),
+            hosts: config.hosts()?,
+            metadata: ResourceMetadata::of(&config)?,
+            bodies: Bodies::new(&config),
+            streams: Arc::new(Semaphore::new(config.max_streams)),
+            pipeline,
+            config,
+        })
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.route(request).await {
+            Ok(response) => response,
+            Err(Refusal { error, challenge }) => {
+                tracing::debug!(status = error.status.as_u16(), code = error.code, "refused a request: {}", error.message);
+                let mut response = json(error.status, error.to_bytes());
+                if error.status == StatusCode::METHOD_NOT_ALLOWED {
+                    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                }
+                if let Some(challenge) = challenge {
+                    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                }
+                response
+            }
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        self.hosts.check(request.uri(), request.headers())?;
+        match (request.uri().path(), &self.metadata) {
+            (MCP_PATH, _) if request.method() == Method::POST => self.post(request).await,
+            (MCP_PATH, _) => {
+                let problem = "MCP takes POST alone: there are no sessions to delete and no streams to get";
+                Err(RpcError::http(StatusCode::METHOD_NOT_ALLOWED, problem).into())
+            }
+            (path, Some(metadata)) if metadata.is_at(path) => Ok(json(StatusCode::OK, metadata.to_bytes())),
+            _ => Err(RpcError::http(StatusCode::NOT_FOUND, format!("nothing is here; MCP is served at {MCP_PATH}")).into()),
+        }
+    }
+
+    async fn post(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        if request.uri().query().is_some_and(names_a_token) {
+            let problem = "a token in the URL ends up in logs; send it in the header `Authorization: Bearer …`";
+            return Err(RpcError::http(StatusCode::BAD_REQUEST, problem).into());
+        }
+        let (principal, had_token) = self.authenticate(request.headers())?;
+        check_media_types(request.headers())?;
+        let (mut parts, incoming) = request.into_parts();
+        let body = self.bodies.read(&parts.headers, incoming).await?;
+        match message::read(&body, self.config.json)? {
+            Message::Request { id, method, params } => {
+                let era = Meta::of(&params).and_then(|meta| Era::of_http(&parts.headers, meta));
+                let era = era.map_err(|error| error.answering(id.clone()))?;
+                if method == "tools/call" {
+                    return self.call(id, params, &parts.headers, principal, had_token, era).await;
+                }
+                let stream = match method.as_str() {
+                    "subscriptions/listen" => Some(self.streams.clone().try_acquire_owned().map_err(|_| {
+                        let problem = "too many subscriptions are open; close one or try again later";
+                        RpcError::http(StatusCode::SERVICE_UNAVAILABLE, problem).answering(id)
+                    })?),
+                    _ => None,
+                };
+                parts.extensions.insert(principal);
+                let response = self.forward(parts, body).await;
+                // A stream holds its place for as long as it lasts.
+                Ok(response.map(|body| Either::Right(body.map_frame(move |frame| keep(&stream, frame)).boxed_unsync())))
+            }
+            Message::Notification { .. } => {
+                parts.extensions.insert(principal);
+                Ok(self.forward(parts, body).await.map(|body| Either::Right(body.boxed_unsync())))
+            }
+            Message::Response => Err(RpcError::invalid_request("this server sends no requests, so it takes no responses").into()),
+        }
+    }
+
+    fn authenticate(&self, headers: &HeaderMap) -> Result<(Arc<Principal>, bool), Refusal> {
+        let credentials = credentials(headers)?;
+        let had_token = credentials != Credentials::Anonymous;
+        match self.pipeline.authenticate(&credentials) {
+            Ok(principal) => Ok((principal, had_token)),
+            Err(rejection) => Err(match Challenge::of(&rejection, had_token) {
+                Some(challenge) => self.challenged(&challenge),
+                None => RpcError::internal("authentication failed").into(),
+            }),
+        }
+    }
+
+    fn challenged(&self, challenge: &Challenge) -> Refusal {
+        let metadata = self.metadata.as_ref().map(ResourceMetadata::url);
+        Refusal { error: RpcError::http(challenge.status(), challenge.message()), challenge: Some(challenge.header(metadata)) }
+    }
+
+    /// Everything but tool calls is rmcp's to answer.
+    async fn forward(&self, mut parts: http::request::Parts, body: Bytes) -> Response<impl http_body::Body<Data = Bytes, Error = Infallible> + Send + use<>> {
+        // Media types were checked, more leniently than rmcp does.
+        parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.mcp.handle(Request::from_parts(parts, Full::new(body))).await
+    }
+
+    async fn call(
+        &self,
+        id: Id,
+        params: Map<String, Value>,
+        headers: &HeaderMap,
+        principal: Arc<Principal>,
+        had_token: bool,
+        era: Era,
+    ) -> Result<Response<Body>, Refusal> {
+        let call = Call::read(params, Some(headers)).and_then(|call| {
+            if era == Era::Modern {
+                headers::check_call(headers, &call.request.tool)?;
+                if let Some(tool) = self.pipeline.tool(&call.request.tool) {
+                    headers::check_params(headers, &tool.listing.input_schema, &call.request.arguments)?;
+                }
+            }
+            Ok(call)
+        });
+        let call = call.map_err(|error| error.answering(id.clone()))?;
+        let mut running = call.start(&self.pipeline, principal, era, CancellationToken::new());
+        let reply = match running.next().await {
+            Event::Ended(reply) => reply,
+            Event::Step(step) => {
+                let stream = CallStream::new(id, running, step, self.config.stream_keep_alive.duration());
+                return Ok(event_stream(stream.boxed_unsync()));
+            }
+        };
+        match Wire::of(*reply, era, had_token) {
+            Wire::Result(result) => Ok(json(StatusCode::OK, ResultResponse::new(&id, result).to_bytes())),
+            Wire::Error(error) => Err(error.answering(id).into()),
+            Wire::Challenge { challenge, .. } => {
+                let Refusal { error, challenge } = self.challenged(&challenge);
+                Err(Refusal { error: error.answering(id), challenge })
+            }
+        }
+    }
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn event_stream(body: UnsyncBoxBody<Bytes, Infallible>) -> Response<Body> {
+    let mut response = Response::new(Either::Right(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// `frame`, and as long as frames come, what is held.
+fn keep<H>(_held: &H, frame: http_body::Frame<Bytes>) -> http_body::Frame<Bytes> {
+    frame
+}
+
+/// The bearer token of a request (RFC 6750 §2.1).
+fn credentials(headers: &HeaderMap) -> Result<Credentials, RpcError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(Credentials::Anonymous) };
+    let refused = |problem| Err(RpcError::http(StatusCode::BAD_REQUEST, problem));
+    if values.next().is_some() {
+        return refused("the header `Authorization` stands more than once");
+    }
+    let Some((scheme, token)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
+        return refused("the header `Authorization` is malformed; write `Authorization: Bearer <token>`");
+    };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return refused("this server takes bearer tokens alone; write `Authorization: Bearer <token>`");
+    }
+    match token.trim() {
+        "" => refused("the bearer token is empty"),
+        token => Ok(Credentials::Bearer(token.to_owned())),
+    }
+}
+
+/// Whether a query string carries a token (RFC 6750 §2.3, which MCP forbids).
+fn names_a_token(query: &str) -> bool {
+    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    names.into_iter().any(|name| matches!(name.to_ascii_lowercase().as_str(), "access_token" | "token" | "api_key"))
+}
+
+/// Clients send JSON, and must take both a JSON answer and a stream of events (MCP 2026-07-28, transports).
+fn check_media_types(headers: &HeaderMap) -> Result<(), RpcError> {
+    let is_json = |value: &HeaderValue| essence(value.to_str().unwrap_or_default()).eq_ignore_ascii_case("application/json");
+    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
+        return Err(RpcError::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the header `Content-Type` must be `application/json`"));
+    }
+    let accepts = |kind: &str| {
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
+            let range_kind = essence(range);
+            (range_kind == "*/*" || range_kind.eq_ignore_ascii_case(kind)) && !is_refused(range)
+        })
+    };
+    if accepts("application/json") && accepts("text/event-stream") {
+        return Ok(());
+    }
+    let problem = "the header `Accept` must list both `application/json` and `text/event-stream`";
+    Err(RpcError::http(StatusCode::NOT_ACCEPTABLE, problem))
+}
+
+/// A media type or range without its parameters.
+fn essence(value: &str) -> &str {
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a media range is listed only to refuse it: `;q=0` (RFC 9110 §12.4.2).
+fn is_refused(range: &str) -> bool {
+    let quality = range.split(';').skip(1).filter_map(|parameter| parameter.trim().strip_prefix("q=")).next();
+    quality.is_some_and(|quality| quality.parse::<f32>() == Ok(0.0))
+}

@@ -1,0 +1,221 @@
+//! The MCP server as rmcp sees it: discovery, the tool list, subscriptions, and everything this server does not do.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use rmcp::ErrorData;
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CacheScope, CallToolRequestMethod, CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString, CustomRequest,
+    CustomResult, DiscoverRequestMethod, DiscoverResult, ErrorCode, Implementation, InitializeRequestParams, InitializeResult,
+    InitializeResultMethod, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
+    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsRequestMethod, ListToolsResult, MetaObject,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter, SubscriptionsListenRequestMethod,
+    Tool, ToolAnnotations,
+};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
+use tokio_util::sync::CancellationToken;
+
+use super::convert::SERVER;
+use crate::model::Principal;
+use crate::pipeline::Pipeline;
+use crate::registry;
+
+/// The MCP server on one transport. Cheap to clone: HTTP makes one per request.
+#[derive(Clone)]
+pub struct Mcp {
+    pipeline: Arc<Pipeline>,
+    list_ttl: Duration,
+    /// Ends subscriptions gracefully.
+    closing: CancellationToken,
+    /// Who is at the other end of a connection; over HTTP every request brings its own.
+    peer: Option<Arc<Principal>>,
+}
+
+impl Mcp {
+    /// A server that takes the principal of each request from the HTTP request's extensions.
+    pub fn over_http(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken) -> Self {
+        Self { pipeline, list_ttl, closing, peer: None }
+    }
+
+    /// A server for the one principal at the other end of a connection.
+    pub fn on_connection(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken, peer: Arc<Principal>) -> Self {
+        Self { pipeline, list_ttl, closing, peer: Some(peer) }
+    }
+
+    fn principal(&self, context: &RequestContext<RoleServer>) -> Result<Arc<Principal>, ErrorData> {
+        let in_request = || context.extensions.get::<Parts>()?.extensions.get::<Arc<Principal>>().cloned();
+        self.peer.clone().or_else(in_request).ok_or_else(|| ErrorData::internal_error("the request lost its principal", None))
+    }
+
+    fn list_ttl_millis(&self) -> u64 {
+        u64::try_from(self.list_ttl.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether a request follows the protocols since 2026-07-28.
+fn is_modern(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+impl ServerHandler for Mcp {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        ServerConfig::new(capabilities).with_server_info(server_info())
+    }
+
+    async fn initialize(
+        &self,
+        mut request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        // The handshake went out with 2026-07-28, and a request that speaks it must not find it.
+        if context.meta.protocol_version().is_some_and(|version| !version.has_initialize()) {
+            return Err(ErrorData::method_not_found::<InitializeResultMethod>());
+        }
+        let mut result = self.negotiate_initialize(&request)?;
+        if self.peer.is_none() {
+            // Without sessions, nothing can be sent to a handshake client between its requests.
+            result.capabilities.tools = Some(Default::default());
+        }
+        request.protocol_version = result.protocol_version.clone();
+        context.peer.set_peer_info(request);
+        Ok(result)
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if self.peer.is_none() {
+            return;
+        }
+        let (mut changes, closing) = (self.pipeline.changes(), self.closing.clone());
+        tokio::spawn(async move {
+            while let Some(Ok(())) = closing.run_until_cancelled(changes.changed()).await {
+                if context.peer.notify_tool_list_changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn discover(&self, _: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
+        let versions = self.supported_protocol_versions().into_owned();
+        let mut result = DiscoverResult::from_server_info(versions, self.get_info());
+        result.ttl_ms = self.list_ttl_millis();
+        result.cache_scope = CacheScope::Private;
+        Ok(result)
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        if request.is_some_and(|request| request.cursor.is_some()) {
+            return Err(ErrorData::invalid_params("the cursor is not one of this server's: all tools fit on one page", None));
+        }
+        let principal = self.principal(&context)?;
+        let tools = self.pipeline.list(&principal).iter().map(|tool| listed(&tool.listing)).collect();
+        let mut result = ListToolsResult::with_all_items(tools);
+        if is_modern(&context) {
+            // The list depends on who asks, so no shared cache may keep it.
+            (result.ttl_ms, result.cache_scope) = (Some(self.list_ttl_millis()), Some(CacheScope::Private));
+            result.meta = Some(server_meta());
+        }
+        Ok(result)
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::default();
+        accepted.tools_list_changed = requested.tools_list_changed;
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let wants_tools = context.accepted().tools_list_changed == Some(true);
+        let mut changes = self.pipeline.changes();
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                () = self.closing.cancelled() => return Ok(()),
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    if wants_tools && context.sink().notify_tool_list_changed().await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// rmcp hands over as custom whatever it can't read: unknown methods, and known ones with parameters that don't fit.
+    async fn on_custom_request(&self, request: CustomRequest, context: RequestContext<RoleServer>) -> Result<CustomResult, ErrorData> {
+        let method = request.method.as_str();
+        let handshake = method == InitializeResultMethod::VALUE && !is_modern(&context);
+        let known = [
+            CallToolRequestMethod::VALUE,
+            DiscoverRequestMethod::VALUE,
+            ListToolsRequestMethod::VALUE,
+            SubscriptionsListenRequestMethod::VALUE,
+        ];
+        if handshake || known.contains(&method) {
+            return Err(ErrorData::invalid_params(format!("the parameters of `{method}` are malformed"), None));
+        }
+        let method: String = method.chars().take(64).collect();
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("this server has no method `{method}`"), None))
+    }
+
+    // What is not advertised does not exist; rmcp would answer these with empty successes.
+
+    async fn complete(&self, _: CompleteRequestParams, _: RequestContext<RoleServer>) -> Result<CompleteResult, ErrorData> {
+        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
+    }
+}
+
+fn server_info() -> Implementation {
+    Implementation::new(SERVER.name, SERVER.version).with_title(SERVER.title)
+}
+
+fn server_meta() -> MetaObject {
+    let server = serde_json::to_value(SERVER).expect("a server's name is JSON");
+    MetaObject(serde_json::Map::from_iter([("io.modelcontextprotocol/serverInfo".to_owned(), server)]))
+}
+
+fn listed(listing: &registry::Listing) -> Tool {
+    let mut tool = Tool::new(listing.name.to_string(), listing.description.clone(), listing.input_schema.clone());
+    tool.title = listing.title.clone();
+    tool.output_schema = listing.output_schema.clone();
+    tool.annotations = listing.annotations.clone().and_then(|value| serde_json::from_value::<ToolAnnotations>(value).ok());
+    tool
+}

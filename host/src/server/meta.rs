@@ -1,0 +1,138 @@
+//! A request's `_meta`: what the protocol, the tracing standards and this host read from it.
+
+use http::HeaderMap;
+use rmcp::model::{NumberOrString, ProgressToken};
+use serde_json::{Map, Value};
+
+use super::rpc::RpcError;
+use crate::model::{KeySource, OfferedKey, TraceContext};
+
+/// The `_meta` member that carries an idempotency key.
+pub const KEY_MEMBER: &str = "dev.tidegate/idempotency-key";
+
+/// A request's `_meta`, possibly absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meta<'a>(Option<&'a Map<String, Value>>);
+
+impl<'a> Meta<'a> {
+    /// The `_meta` of these request parameters.
+    ///
+    /// # Errors
+    /// It is there but not an object.
+    pub fn of(params: &'a Map<String, Value>) -> Result<Self, RpcError> {
+        match params.get("_meta") {
+            None => Ok(Self(None)),
+            Some(Value::Object(meta)) => Ok(Self(Some(meta))),
+            Some(_) => Err(RpcError::invalid_params("the member `_meta` must be an object")),
+        }
+    }
+
+    /// A `_meta` that was already taken out of its parameters.
+    pub fn new(meta: &'a Map<String, Value>) -> Self {
+        Self(Some(meta))
+    }
+
+    /// The protocol version the request speaks.
+    pub fn protocol_version(self) -> Option<&'a str> {
+        self.text("io.modelcontextprotocol/protocolVersion")
+    }
+
+    /// The capabilities the client declares.
+    pub fn capabilities(self) -> Option<&'a Map<String, Value>> {
+        self.0?.get("io.modelcontextprotocol/clientCapabilities")?.as_object()
+    }
+
+    /// The token under which the client wants to hear of progress.
+    ///
+    /// # Errors
+    /// It is neither a string nor an integer.
+    pub fn progress_token(self) -> Result<Option<ProgressToken>, RpcError> {
+        let token = match self.0.and_then(|meta| meta.get("progressToken")) {
+            None => return Ok(None),
+            Some(Value::String(text)) => NumberOrString::String(text.as_str().into()),
+            Some(Value::Number(number)) if number.is_i64() => NumberOrString::Number(number.as_i64().unwrap_or_default()),
+            Some(_) => return Err(RpcError::invalid_params("`_meta.progressToken` must be a string or an integer")),
+        };
+        Ok(Some(ProgressToken(token)))
+    }
+
+    /// The idempotency key offered here.
+    ///
+    /// # Errors
+    /// It is not a string.
+    pub fn offered_key(self) -> Result<Option<OfferedKey>, RpcError> {
+        match self.0.and_then(|meta| meta.get(KEY_MEMBER)) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(OfferedKey { source: KeySource::Meta, text: text.clone() })),
+            Some(_) => Err(RpcError::invalid_params(format!("`_meta[\"{KEY_MEMBER}\"]` must be a string"))),
+        }
+    }
+
+    /// The trace the request belongs to: that of `_meta` (MCP SEP-414), else that of the HTTP headers (W3C Trace Context),
+    /// else a new one. An invalid `traceparent` counts as none (W3C Trace Context §3.2.2), and takes its `tracestate` along.
+    pub fn trace(self, headers: Option<&HeaderMap>) -> TraceContext {
+        let header = |name| headers.and_then(|headers| headers.get(name)).and_then(|value| value.to_str().ok());
+        traced(self.text("traceparent"), self.text("tracestate"))
+            .or_else(|| traced(header("traceparent"), header("tracestate")))
+            .unwrap_or_else(TraceContext::random)
+    }
+
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0?.get(name)?.as_str()
+    }
+}
+
+fn traced(parent: Option<&str>, state: Option<&str>) -> Option<TraceContext> {
+    let mut context: TraceContext = parent?.parse().ok()?;
+    let carried = |state: &&str| !state.is_empty() && state.len() <= TraceContext::MAX_STATE_LENGTH && is_header_text(state);
+    context.state = state.filter(carried).map(str::to_owned);
+    Some(context)
+}
+
+/// What came in a JSON string goes out in a header: nothing but visible ASCII and spaces may pass.
+fn is_header_text(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    fn trace_of(meta: Value, headers: &[(&'static str, &str)]) -> TraceContext {
+        let params = json!({ "_meta": meta });
+        let headers = headers.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), value.parse::<http::HeaderValue>().expect("a valid header value"))
+        });
+        Meta::of(params.as_object().expect("an object")).expect("an object").trace(Some(&headers.collect()))
+    }
+
+    #[test]
+    fn the_trace_of_meta_wins_over_the_header() {
+        let trace = trace_of(json!({ "traceparent": PARENT, "tracestate": "a=1" }), &[("traceparent", OTHER), ("tracestate", "b=2")]);
+        assert_eq!((trace.to_string().as_str(), trace.state.as_deref()), (PARENT, Some("a=1")));
+    }
+
+    #[test]
+    fn an_invalid_trace_of_meta_leaves_the_header_in_charge() {
+        let trace = trace_of(json!({ "traceparent": "nonsense", "tracestate": "a=1" }), &[("traceparent", OTHER)]);
+        assert_eq!((trace.to_string().as_str(), trace.state), (OTHER, None));
+    }
+
+    #[test]
+    fn an_overlong_or_unprintable_tracestate_is_dropped() {
+        let long = "k=".to_owned() + &"v".repeat(TraceContext::MAX_STATE_LENGTH);
+        for state in [long.as_str(), "a=1\r\nx: y"] {
+            assert_eq!(trace_of(json!({ "traceparent": PARENT, "tracestate": state }), &[]).state, None);
+        }
+    }
+
+    #[test]
+    fn a_call_without_a_trace_starts_one() {
+        assert_ne!(trace_of(json!({}), &[]).trace_id(), trace_of(json!({}), &[]).trace_id());
+    }
+}

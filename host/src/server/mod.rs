@@ -1,0 +1,25 @@
+//! The wire: MCP over HTTP and stdio, and the operator's listener. The only place that knows `rmcp` and `axum`.
+
+pub mod admin;
+pub mod body;
+pub mod calls;
+pub mod challenge;
+pub mod config;
+pub mod convert;
+pub mod era;
+pub mod headers;
+pub mod hosts;
+pub mod http;
+pub mod json;
+pub mod lines;
+pub mod listen;
+pub mod mcp;
+pub mod message;
+pub mod meta;
+pub mod metadata;
+pub mod rpc;
+pub mod stdio;
+pub mod stream;
+
+pub use config::{HttpConfig, HttpConfigError};
+pub use stdio::StdioConfig;

@@ -1,0 +1,165 @@
+//! MCP over a pair of byte streams, one message a line: standard input and output, or a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::ErrorData;
+use rmcp::model::{
+    CallToolRequest, ClientNotification, ClientRequest, CustomResult, ErrorCode, ProgressNotification, ProgressNotificationParam,
+    ServerConfig, ServerNotification, ServerResult,
+};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service, serve_directly_with_ct};
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{Call, Event};
+use super::convert::Wire;
+use super::era::Era;
+use super::json::JsonLimits;
+use super::lines::Lines;
+use super::mcp::Mcp;
+use super::meta::Meta;
+use super::rpc::RpcError;
+use crate::model::{Bytes, Principal, Span};
+use crate::pipeline::{Pipeline, Progress};
+
+/// The limits of one connection.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StdioConfig {
+    /// The longest line, that is message, a client may send.
+    pub max_line: Bytes,
+    /// How much JSON one message may hold.
+    pub json: JsonLimits,
+    /// The most requests without an answer at once; further ones are refused.
+    pub max_in_flight: usize,
+    /// How long requests under way may take to end once the client or the host ends the connection.
+    pub drain: Span,
+    /// How long clients may take a tool list for fresh.
+    pub list_ttl: Span,
+}
+
+impl Default for StdioConfig {
+    fn default() -> Self {
+        Self {
+            max_line: Bytes::mib(16),
+            json: JsonLimits::default(),
+            max_in_flight: 256,
+            drain: Span::seconds(15),
+            list_ttl: Span::seconds(30),
+        }
+    }
+}
+
+/// Serves `principal` over `reader` and `writer` until the client closes its side or `shutdown`, then lets requests under way
+/// end and returns once their answers are written.
+pub async fn serve<R, W>(
+    pipeline: Arc<Pipeline>,
+    principal: Arc<Principal>,
+    config: StdioConfig,
+    reader: R,
+    writer: W,
+    shutdown: CancellationToken,
+) where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let closing = shutdown.child_token();
+    let mcp = Mcp::on_connection(pipeline.clone(), config.list_ttl.duration(), closing.clone(), principal.clone());
+    let connection = Connection { pipeline, principal, mcp };
+    let lines = Lines::new(reader, writer, &config, closing);
+    let drain = config.drain.duration();
+    // The reader notices the shutdown and drains; rmcp's own token is for what is left after that.
+    let stop = CancellationToken::new();
+    let running = serve_directly_with_ct(connection, lines, None, stop.clone());
+    let mut ended = std::pin::pin!(running.waiting());
+    tokio::select! {
+        _ = ended.as_mut() => {}
+        () = async { shutdown.cancelled().await; tokio::time::sleep(drain + GRACE).await } => {
+            stop.cancel();
+            let _ = ended.await;
+        }
+    }
+}
+
+/// What the transport itself may take to close after the drain.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The service of one connection: tool calls are ours, the rest is [`Mcp`]'s.
+struct Connection {
+    pipeline: Arc<Pipeline>,
+    principal: Arc<Principal>,
+    mcp: Mcp,
+}
+
+impl Service<RoleServer> for Connection {
+    async fn handle_request(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
+        if matches!(request, ClientRequest::InitializeRequest(_)) {
+            return self.mcp.handle_request(request, context).await;
+        }
+        let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());
+        let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta)).map_err(error_data)?;
+        match request {
+            ClientRequest::CallToolRequest(call) => self.call(call, context, era).await,
+            other => self.mcp.handle_request(other, context).await,
+        }
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.mcp.handle_notification(notification, context).await
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        rmcp::handler::server::ServerHandler::get_info(&self.mcp)
+    }
+}
+
+impl Connection {
+    async fn call(
+        &self,
+        CallToolRequest { params, .. }: CallToolRequest,
+        context: RequestContext<RoleServer>,
+        era: Era,
+    ) -> Result<ServerResult, ErrorData> {
+        let mut call = Call::new(params.name.into_owned(), params.arguments.unwrap_or_default(), Meta::new(&context.meta), None)
+            .map_err(error_data)?;
+        if let (Era::Legacy, Some(client)) = (era, context.peer.peer_info()) {
+            // A handshake client declared its capabilities once, then.
+            let declared = serde_json::to_value(&client.capabilities).unwrap_or_default();
+            call.request.client_capabilities = declared.as_object().into_iter().flat_map(|names| names.keys().cloned()).collect();
+        }
+        let mut running = call.start(&self.pipeline, self.principal.clone(), era, context.ct.clone());
+        let reply = loop {
+            match running.next().await {
+                Event::Step(step) => report(&context, running.progress_token(), step).await,
+                Event::Ended(reply) => break *reply,
+            }
+        };
+        let remaining: Vec<_> = running.remaining_steps().collect();
+        for step in remaining {
+            report(&context, running.progress_token(), step).await;
+        }
+        let result = Wire::of(reply, era, false).without_challenge().map_err(error_data)?;
+        let result = serde_json::to_value(result).expect("a result holds only strings, numbers and JSON");
+        Ok(ServerResult::CustomResult(CustomResult::new(result)))
+    }
+}
+
+async fn report(context: &RequestContext<RoleServer>, token: Option<&rmcp::model::ProgressToken>, step: Progress) {
+    let Some(token) = token else { return };
+    let mut params = ProgressNotificationParam::new(token.clone(), step.done as f64);
+    params.total = step.total.map(|total| total as f64);
+    params.message = Some(step.message).filter(|message| !message.is_empty());
+    let notification = ServerNotification::ProgressNotification(ProgressNotification::new(params));
+    // A client that is gone needs no progress.
+    let _ = context.peer.send_notification(notification).await;
+}
+
+fn error_data(error: RpcError) -> ErrorData {
+    ErrorData::new(ErrorCode(error.code), error.message, error.data)
+}

@@ -1,0 +1,36 @@
+//! The tools that the official MCP conformance suite (0.2.0-alpha.12, revision 2026-07-28) expects of a server.
+//!
+//! What the contract has no words for, such as refusing a client that lacks a capability, the manifest beside this
+//! crate asks of the host.
+
+mod content;
+mod headers;
+mod hooks;
+mod running;
+mod schema;
+
+use content::{TestAudioContent, TestEmbeddedResource, TestImageContent, TestMultipleContentTypes, TestSimpleText};
+use headers::TestCustomHeaders;
+use hooks::{TestMissingCapability, TestStreamingElicitation, TestTriggerPromptChange, TestTriggerToolChange};
+use running::{TestErrorHandling, TestLoggingTool, TestToolWithProgress};
+use schema::JsonSchema202012Tool;
+
+tidegate_plugin_sdk::export!(
+    TestSimpleText,
+    TestImageContent,
+    TestAudioContent,
+    TestEmbeddedResource,
+    TestMultipleContentTypes,
+    TestErrorHandling,
+    TestToolWithProgress,
+    TestLoggingTool,
+    JsonSchema202012Tool,
+    TestCustomHeaders,
+    TestMissingCapability,
+    TestStreamingElicitation,
+    TestTriggerToolChange,
+    TestTriggerPromptChange,
+);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! The demo backend: invoices and payments in SQLite, behind a small HTTP API.
+//!
+//! | route | does |
+//! |---|---|
+//! | `GET /invoices?user_id&status` | lists invoices, at most [`LIST_LIMIT`] |
+//! | `POST /invoices` | creates one; not idempotent |
+//! | `GET /invoices/{id}` | reads one |
+//! | `POST /invoices/{id}/pay` | pays one; honours `Idempotency-Key` |
+//! | `GET /effects` | every payment performed, so that anybody can count |
+//! | `GET /healthz` | 200 |
+//!
+//! An error is `{"error", "message"}` with a fitting status. [`Faults`] makes the invoice routes slow or broken on
+//! purpose; `/effects` and `/healthz` always tell the truth.
+
+mod book;
+mod faults;
+mod routes;
+
+pub use book::{Book, BookError, Effect, Invoice, LIST_LIMIT, NewInvoice, Status};
+pub use faults::Faults;
+pub use routes::{logged, router};

@@ -1,0 +1,45 @@
+//! The requests of this plugin to the backend `billing`.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tidegate_plugin_sdk::http::{Backend, Builder};
+use tidegate_plugin_sdk::{Context, Failure, code};
+
+/// After how many seconds to try again when billing is down and does not say.
+const RETRY_AFTER_SECONDS: u32 = 30;
+
+/// An error, as billing tells it.
+#[derive(Deserialize)]
+struct Problem {
+    message: String,
+}
+
+/// The backend, by the name the manifest gives it.
+pub(crate) fn billing(context: &Context) -> Backend<'_> {
+    context.backend("billing")
+}
+
+/// Sends a request and reads its answer, or tells the agent in billing's words why there is none.
+///
+/// What billing says of its own troubles (5xx) stays unsaid: it is no use to an agent, and may tell too much.
+pub(crate) fn ask<T: DeserializeOwned>(request: Builder<'_>) -> Result<T, Failure> {
+    let response = request.send().map_err(|error| patient(error.into()))?;
+    if response.status() >= 500 {
+        let message = format!("billing is in trouble: it answered {}", response.status());
+        let told = response.success().err().and_then(|failure| failure.retry_after_seconds);
+        return Err(Failure::new(code::BACKEND_UNAVAILABLE, message).retry_after(told.unwrap_or(RETRY_AFTER_SECONDS)));
+    }
+    let problem = response.json::<Problem>().map(|problem| problem.message);
+    let response = response.success().map_err(|failure| match problem {
+        Ok(message) => Failure { message, ..failure },
+        Err(_) => failure,
+    })?;
+    Ok(response.json()?)
+}
+
+fn patient(failure: Failure) -> Failure {
+    match failure.code.as_str() {
+        code::BACKEND_UNAVAILABLE | code::BACKEND_TIMEOUT => failure.retry_after(RETRY_AFTER_SECONDS),
+        _ => failure,
+    }
+}

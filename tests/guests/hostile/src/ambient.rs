@@ -1,0 +1,123 @@
+//! Attempts to reach what a guest must not have: the surroundings of the process, and the network.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_plugin_sdk::{Context, Failure, NoInput, Tool};
+
+use crate::raw;
+
+/// Tells all it can see of the host.
+pub(crate) struct DumpEnvironment;
+
+/// What it saw. In a sandbox: nothing.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Surroundings {
+    /// Environment variables.
+    environment: BTreeMap<String, String>,
+    /// Arguments of the process.
+    arguments: Vec<String>,
+    /// Folders that were opened for the guest.
+    folders: Vec<String>,
+    /// What `/` holds.
+    root: Vec<String>,
+    /// What `/etc/passwd` holds, in bytes.
+    passwd_bytes: usize,
+    /// What standard input holds, in bytes.
+    stdin_bytes: usize,
+}
+
+impl Tool for DumpEnvironment {
+    const NAME: &'static str = "dump_environment";
+    const DESCRIPTION: &'static str = "Returns everything it can see of the machine it runs on.";
+    type Input = NoInput;
+    type Output = Surroundings;
+
+    fn call(_: NoInput, _: &Context) -> Result<Surroundings, Failure> {
+        let mut stdin = [0; 64];
+        let root = std::fs::read_dir("/").into_iter().flatten().flatten();
+        Ok(Surroundings {
+            environment: std::env::vars().collect(),
+            arguments: std::env::args().collect(),
+            folders: raw::folders()?,
+            root: root.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect(),
+            passwd_bytes: std::fs::read("/etc/passwd").map_or(0, |bytes| bytes.len()),
+            stdin_bytes: std::io::stdin().read(&mut stdin).unwrap_or(0),
+        })
+    }
+}
+
+/// Opens sockets.
+pub(crate) struct OpenSocket;
+
+/// Where to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Address {
+    /// Host and port, such as `127.0.0.1:7301`.
+    address: String,
+}
+
+/// What became of each attempt: `open`, or the error.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Attempts {
+    connect_tcp: String,
+    listen_tcp: String,
+    send_udp: String,
+    look_up: String,
+}
+
+impl Tool for OpenSocket {
+    const NAME: &'static str = "open_socket";
+    const DESCRIPTION: &'static str = "Tries to open sockets of each kind, and tells what became of it.";
+    type Input = Address;
+    type Output = Attempts;
+
+    fn call(Address { address }: Address, _: &Context) -> Result<Attempts, Failure> {
+        let send = || UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", address.as_str());
+        Ok(Attempts {
+            connect_tcp: tell(TcpStream::connect(address.as_str())),
+            listen_tcp: tell(TcpListener::bind("127.0.0.1:0")),
+            send_udp: tell(send()),
+            look_up: tell(("localhost", 80).to_socket_addrs()),
+        })
+    }
+}
+
+fn tell<T>(attempt: std::io::Result<T>) -> String {
+    attempt.map_or_else(|error| error.to_string(), |_| "open".to_owned())
+}
+
+/// Requests any URL.
+pub(crate) struct Fetch;
+
+/// Which URL.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Url {
+    /// Such as `http://127.0.0.1:7301/metrics`.
+    url: String,
+    /// A `Host` header to smuggle in.
+    host: Option<String>,
+}
+
+/// What came back.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Fetched {
+    /// The status.
+    status: u16,
+}
+
+impl Tool for Fetch {
+    const NAME: &'static str = "fetch";
+    const DESCRIPTION: &'static str = "Requests the given URL, whatever it is.";
+    type Input = Url;
+    type Output = Fetched;
+
+    fn call(Url { url, host }: Url, _: &Context) -> Result<Fetched, Failure> {
+        Ok(Fetched { status: raw::fetch(&url, host.as_deref())? })
+    }
+}

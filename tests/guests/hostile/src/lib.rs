@@ -1,0 +1,49 @@
+//! A plugin that attacks its host: one tool per attack, and an honest one beside them.
+//!
+//! An attack that the host stops never answers. One that answers tells what it got hold of.
+
+mod ambient;
+mod answers;
+mod compute;
+mod flood;
+mod memory;
+#[cfg_attr(target_family = "wasm", path = "raw_wasi.rs")]
+#[cfg_attr(not(target_family = "wasm"), path = "raw_native.rs")]
+mod raw;
+mod waiting;
+
+use ambient::{DumpEnvironment, Fetch, OpenSocket};
+use answers::{BadStructured, DeepOutput, GarbageOutput, Honest, HugeOutput, StrangeFailure};
+use compute::{Recurse, Spin, Trap};
+use flood::{FloodHostCalls, FloodLog, FloodProgress, FloodStdout, RandomFlood};
+use memory::{Allocate, FindSecret, LeaveSecret};
+use waiting::{IgnoreResponse, ManyHandles, Sleep};
+
+tidegate_plugin_sdk::export!(
+    Honest,
+    Spin,
+    Recurse,
+    Trap,
+    Allocate,
+    LeaveSecret,
+    FindSecret,
+    FloodStdout,
+    FloodLog,
+    FloodProgress,
+    FloodHostCalls,
+    RandomFlood,
+    HugeOutput,
+    DeepOutput,
+    GarbageOutput,
+    BadStructured,
+    StrangeFailure,
+    IgnoreResponse,
+    ManyHandles,
+    Sleep,
+    DumpEnvironment,
+    OpenSocket,
+    Fetch,
+);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! A real `tidegate` process on free ports, with its own data folder.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{Client, workspace};
+
+/// How long a host may take to start or stop on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs `tidegate` to its end.
+pub fn tidegate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .current_dir(workspace())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("tidegate runs")
+}
+
+/// A host to be started.
+pub struct Host {
+    verb: String,
+    arguments: Vec<String>,
+    config: String,
+    data: PathBuf,
+    folder: Option<tempfile::TempDir>,
+}
+
+/// A host that serves.
+pub struct Started {
+    child: Child,
+    /// The MCP endpoint.
+    pub mcp: String,
+    /// The admin listener, without a path.
+    pub admin: String,
+    /// The data folder.
+    pub data: PathBuf,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Host {
+    /// `tidegate dev` with these plugins, built already.
+    pub fn dev(plugins: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = folder.path().join("data");
+        let arguments = vec!["--plugins".into(), plugins.display().to_string()];
+        Self { verb: "dev".into(), arguments, config: String::new(), data, folder: Some(folder) }
+    }
+
+    /// The same host on the data another one left behind.
+    pub fn on(mut self, data: &Path) -> Self {
+        self.data = data.to_owned();
+        self
+    }
+
+    /// With further flags.
+    pub fn with(mut self, flags: &[&str]) -> Self {
+        self.arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// With a `tidegate.toml`.
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config = toml.to_owned();
+        self
+    }
+
+    /// As the verb `serve`, with callers taken for `[auth.anonymous]`.
+    pub fn serve(mut self) -> Self {
+        self.verb = "serve".into();
+        self.arguments.push("--insecure-no-auth".into());
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    pub fn start(self) -> Started {
+        self.try_start().unwrap_or_else(|said| panic!("the host did not start:\n{said}"))
+    }
+
+    /// Starts it; if it ends instead of serving, returns what it said.
+    pub fn try_start(self) -> Result<Started, String> {
+        std::fs::create_dir_all(self.data.parent().expect("the data folder has a parent")).expect("it can be made");
+        let config = self.data.with_extension("toml");
+        std::fs::write(&config, &self.config).expect("the config can be written");
+        let log = self.data.with_extension("log");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .current_dir(workspace())
+            .arg(&self.verb)
+            .args(["--port", "0", "--admin-port", "0", "--data"])
+            .arg(&self.data)
+            .arg("--config")
+            .arg(&config)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("the log can be made"))
+            .spawn()
+            .expect("tidegate starts");
+        let stdout = child.stdout.take().expect("piped");
+        let (say, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut urls = Vec::new();
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                urls.extend(line.split_whitespace().filter(|word| word.starts_with("http://")).map(str::to_owned));
+                let mcp = urls.iter().find(|url| url.ends_with("/mcp"));
+                let admin = urls.iter().find_map(|url| url.strip_suffix("/readyz"));
+                if let (Some(mcp), Some(admin)) = (mcp, admin) {
+                    let _ = say.send((mcp.clone(), admin.to_owned()));
+                }
+            }
+        });
+        match heard.recv_timeout(PATIENCE) {
+            Ok((mcp, admin)) => Ok(Started { child, mcp, admin, data: self.data, _folder: self.folder }),
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(std::fs::read_to_string(&log).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl Started {
+    /// An MCP client of this host.
+    pub fn client(&self) -> Client {
+        Client::new(&self.mcp)
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    /// The body of a page of the admin listener, and its status.
+    pub fn admin(&self, path: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = agent.get(format!("{}{path}", self.admin)).call().expect("the admin listener answers");
+        let mut body = String::new();
+        response.body_mut().as_reader().read_to_string(&mut body).expect("text");
+        (response.status().as_u16(), body)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash does; its data stays.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Sends a signal, and waits for the end.
+    pub fn stop(&mut self, signal: &str) -> ExitStatus {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the host's log ---\n{}", self.log());
+        }
+    }
+}

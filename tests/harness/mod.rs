@@ -1,0 +1,13 @@
+//! What every test needs: built plugins, a demo backend, a host of its own on free ports with its own data folder.
+
+mod backend;
+mod foreign;
+mod host;
+mod plugins;
+mod rpc;
+
+pub use backend::Billing;
+pub use foreign::{Foreign, foreign};
+pub use host::{Host, Started, tidegate};
+pub use plugins::{guest, plugins, workspace};
+pub use rpc::{Answer, Client};

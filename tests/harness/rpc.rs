@@ -1,0 +1,119 @@
+//! A plain MCP client: one POST a message, headers as the specification wants them, answers unvarnished.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The protocol version spoken unless a test says otherwise.
+pub const PROTOCOL: &str = "2026-07-28";
+
+/// A client of one host.
+#[derive(Clone)]
+pub struct Client {
+    url: String,
+    agent: ureq::Agent,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The response's headers.
+    pub headers: ureq::http::HeaderMap,
+    /// The body, as JSON if it is JSON.
+    pub body: Value,
+}
+
+impl Client {
+    /// A client of the endpoint at `url`.
+    pub fn new(url: &str) -> Self {
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).http_status_as_error(false);
+        Self { url: url.to_owned(), agent: config.build().into() }
+    }
+
+    /// Posts raw bytes with these headers.
+    pub fn post(&self, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(&self.url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = request.send(body).expect("the host answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.body_mut().with_config().limit(256 << 20).read_to_string().expect("a text body");
+        let last_event = text.lines().filter_map(|line| line.strip_prefix("data:")).next_back();
+        let body = serde_json::from_str(last_event.unwrap_or(&text)).unwrap_or(Value::String(text));
+        Answer { status, headers, body }
+    }
+
+    /// Sends one request of the modern protocol.
+    pub fn request(&self, method: &str, params: Value) -> Answer {
+        self.request_with(method, params, &[])
+    }
+
+    /// Sends one request of the modern protocol with further headers.
+    pub fn request_with(&self, method: &str, mut params: Value, extra: &[(&str, &str)]) -> Answer {
+        let meta = params.as_object_mut().expect("params are an object").entry("_meta").or_insert_with(|| json!({}));
+        meta["io.modelcontextprotocol/protocolVersion"] = json!(PROTOCOL);
+        if meta.get("io.modelcontextprotocol/clientCapabilities").is_none() {
+            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        }
+        let name = params["name"].as_str().map(str::to_owned);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let mut headers = vec![
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-protocol-version", PROTOCOL),
+            ("mcp-method", method),
+        ];
+        if let Some(name) = &name {
+            headers.push(("mcp-name", name));
+        }
+        headers.extend_from_slice(extra);
+        self.post(body.as_bytes(), &headers)
+    }
+
+    /// Calls a tool.
+    pub fn call(&self, tool: &str, arguments: Value) -> Answer {
+        self.request("tools/call", json!({"name": tool, "arguments": arguments}))
+    }
+
+    /// Calls a write tool with an idempotency key.
+    pub fn call_keyed(&self, tool: &str, arguments: Value, key: &str) -> Answer {
+        self.request("tools/call", json!({"name": tool, "arguments": arguments, "_meta": {"dev.tidegate/idempotency-key": key}}))
+    }
+
+    /// The names of the tools, in the order listed.
+    pub fn tools(&self) -> Vec<String> {
+        let answer = self.request("tools/list", json!({}));
+        let tools = answer.body["result"]["tools"].as_array().unwrap_or_else(|| panic!("no tools: {answer:?}")).clone();
+        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
+    }
+}
+
+impl Answer {
+    /// The structured result of a call that succeeded.
+    pub fn structured(&self) -> &Value {
+        let result = &self.body["result"];
+        assert!(result["isError"] != json!(true) && result["structuredContent"].is_object(), "not a result: {self:?}");
+        &result["structuredContent"]
+    }
+
+    /// The error envelope of a call that failed or was refused.
+    pub fn envelope(&self) -> Value {
+        let result = &self.body["result"];
+        assert_eq!(result["isError"], json!(true), "not an error: {self:?}");
+        let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text: {self:?}"));
+        serde_json::from_str(text).unwrap_or_else(|_| panic!("no envelope: {self:?}"))
+    }
+
+    /// The error code of a call that failed or was refused.
+    pub fn error(&self) -> String {
+        self.envelope()["error"].as_str().expect("a code").to_owned()
+    }
+
+    /// Whether the answer is that of an earlier call.
+    pub fn is_replayed(&self) -> bool {
+        self.body["result"]["_meta"]["dev.tidegate/idempotent-replayed"] == json!(true)
+    }
+}

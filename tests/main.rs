@@ -1,0 +1,26 @@
+//! All integration tests, one binary. They drive the real `tidegate` over real sockets, with real plugins, a real backend
+//! and real clients.
+//!
+//! | module | what it holds the host to |
+//! |---|---|
+//! | `call_path` | the main job: list, call, keys, policies, the error envelope |
+//! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
+//! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
+//! | `bad_input` | manifests, configs, components and command lines that are wrong |
+//! | `protocol` | what the MCP specification demands on the wire |
+//! | `stdio` | `tidegate run`, alone and beside a live host |
+//! | `clients` | the official clients and the official conformance suite |
+//! | `readme` | every command in the README |
+//! | `layering` | who may use whom in the source |
+
+mod harness;
+
+mod bad_input;
+mod call_path;
+mod clients;
+mod durability;
+mod hostile;
+mod layering;
+mod protocol;
+mod readme;
+mod stdio;

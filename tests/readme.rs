@@ -1,0 +1,111 @@
+//! Every command in the README works as written, and every config and source it shows is real.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Host, plugins, tidegate, workspace};
+
+/// The fenced blocks of the README in one language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is a README");
+    let fenced = readme.split("\n```").skip(1).step_by(2);
+    let of_language = fenced.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n').map(str::to_owned));
+    of_language.collect()
+}
+
+/// The arguments of a README command line that runs this very binary, however the README names it.
+fn own_arguments(line: &str) -> Option<Vec<String>> {
+    let rest = line.strip_prefix("target/release/tidegate ").or_else(|| line.strip_prefix("cargo run --release -- "))?;
+    let mut words = Vec::new();
+    for (index, part) in rest.split('\'').enumerate() {
+        // Odd parts stood in quotes.
+        if index % 2 == 1 { words.push(part.to_owned()) } else { words.extend(part.split_whitespace().map(str::to_owned)) }
+    }
+    Some(words)
+}
+
+/// Runs one README command in `folder`.
+fn run(folder: &Path, arguments: &[String]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).current_dir(folder).args(arguments).output().expect("tidegate runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "`tidegate {}`: {said}", arguments.join(" "));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn no_command_in_the_readme_goes_untested() {
+    let commands: Vec<String> = blocks("sh").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(commands.len() >= 10, "{commands:?}");
+    for command in commands {
+        let verb = own_arguments(&command).map(|words| words.iter().take_while(|word| word.as_str() != "--out").take(2).cloned().collect::<Vec<_>>().join(" "));
+        let tested = match verb.as_deref() {
+            Some("dev") => "the_demo_in_the_readme_works_word_by_word",
+            Some(verb) if verb.starts_with("call ") || verb.starts_with("audit ") => "the_demo_in_the_readme_works_word_by_word",
+            Some(verb) if verb.starts_with("plugin ") => "the_plugin_in_the_readme_builds_and_answers",
+            // This very run.
+            None if command == "cargo test --workspace" => "everything",
+            _ => panic!("`{command}` stands in the README, but no test runs it"),
+        };
+        assert!(!tested.is_empty());
+    }
+}
+
+#[test]
+fn the_demo_in_the_readme_works_word_by_word() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // The demo as the README starts it: every plugin built, the backend started, all in one data folder.
+    let mut host = Host::dev(&workspace().join("plugins")).on(&folder.path().join("data")).start();
+    let lines: Vec<_> = blocks("sh").iter().flat_map(|block| block.lines().filter_map(own_arguments).collect::<Vec<_>>()).collect();
+    let calls: Vec<_> = lines.iter().filter(|words| words[0] == "call").collect();
+    let answers: Vec<_> = calls.iter().map(|words| run(workspace(), &[words.as_slice(), &["--url".into(), host.mcp.clone()]].concat())).collect();
+    assert!(answers[0].contains("hello") && answers[1].contains("open"), "{answers:?}");
+    assert_eq!(answers[2], answers[3], "the second payment is answered from the ledger");
+    assert!(host.stop("-INT").success());
+    for words in lines.iter().filter(|words| words[0] == "audit") {
+        let said = run(workspace(), &[words.as_slice(), &["--data".into(), host.data.display().to_string()]].concat());
+        assert!(!said.is_empty(), "`{}` says something", words.join(" "));
+    }
+}
+
+#[test]
+fn the_plugin_in_the_readme_builds_and_answers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let crate_dir = folder.path().join("plugins/greet");
+    std::fs::create_dir_all(crate_dir.join("src")).expect("made");
+    let find = |language: &str, mark: &str| blocks(language).into_iter().find(|block| block.contains(mark)).expect("shown in the README");
+    // Outside this workspace, so that a test does not write into the source tree.
+    let sdk = format!("path = \"{}\"", workspace().join("plugin-sdk").display());
+    let cargo = find("toml", "crate-type").replace("path = \"../../plugin-sdk\"", &sdk) + "\n[workspace]\n";
+    std::fs::write(crate_dir.join("Cargo.toml"), cargo).expect("written");
+    std::fs::copy(workspace().join("Cargo.lock"), crate_dir.join("Cargo.lock")).expect("copied");
+    std::fs::write(crate_dir.join("src/lib.rs"), find("rust", "struct Greet")).expect("written");
+    std::fs::write(crate_dir.join("plugin.toml"), find("toml", "[[tool]]")).expect("written");
+    for words in blocks("sh").iter().flat_map(|block| block.lines().filter_map(own_arguments).collect::<Vec<_>>()) {
+        if words[0] == "plugin" {
+            let said = run(folder.path(), &words);
+            assert!(said.contains("greet"), "{said}");
+        }
+    }
+    let host = Host::dev(&folder.path().join("target/plugins")).start();
+    let answer = host.client().call("greet", serde_json::json!({"name": "Ada"}));
+    assert_eq!(answer.structured()["greeting"], "Hello, Ada!");
+}
+
+#[test]
+fn the_config_in_the_readme_starts_a_host() {
+    let config = blocks("toml").into_iter().find(|block| block.contains("[admission]")).expect("shown in the README");
+    let plugins = plugins(&["echo"]);
+    // Paths and ports are the reader's; here they are the test's.
+    let host = Host::dev(plugins.path()).config(&config).serve().start();
+    assert_eq!(host.client().tools(), ["echo"]);
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    let help = tidegate(&["--help"]);
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    for verb in ["dev", "serve", "run", "call", "plugin", "audit"] {
+        assert!(text.contains(&format!("  {verb}")), "{text}");
+        assert!(tidegate(&[verb, "--help"]).status.success());
+    }
+}

@@ -1,0 +1,100 @@
+//! `tidegate run`: MCP over stdin and stdout, alone, and beside a host that is live on the same data.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Host, plugins, tidegate, workspace};
+
+struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Session {
+    fn start(plugins: &std::path::Path, data: &std::path::Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .current_dir(workspace())
+            .arg("run")
+            .arg("--plugins")
+            .arg(plugins)
+            .arg("--data")
+            .arg(data)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("tidegate starts");
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().expect("piped")));
+        Self { child, stdin, stdout }
+    }
+
+    fn send(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("still open"), "{line}").expect("it reads");
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("it writes");
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON message a line: `{line}`"))
+    }
+
+    fn request(&mut self, method: &str, mut params: Value) -> Value {
+        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+        self.send(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string());
+        self.answer()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_desktop_client_calls_a_tool_and_the_host_ends_with_it() {
+    let (plugins, data) = (plugins(&["echo"]), tempfile::tempdir().expect("a temporary folder"));
+    let mut session = Session::start(plugins.path(), &data.path().join("data"));
+    let answer = session.request("tools/call", json!({"name": "echo", "arguments": {"text": "over stdio"}}));
+    assert_eq!(answer["result"]["structuredContent"], json!({"text": "over stdio"}), "{answer}");
+    drop(session.stdin.take());
+    assert!(session.child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_line_that_is_no_message_is_answered_and_the_next_one_still_works() {
+    let (plugins, data) = (plugins(&["echo"]), tempfile::tempdir().expect("a temporary folder"));
+    let mut session = Session::start(plugins.path(), &data.path().join("data"));
+    session.send("{ not json");
+    assert_eq!(session.answer()["error"]["code"], json!(-32700));
+    session.send("[]");
+    assert_eq!(session.answer()["error"]["code"], json!(-32600));
+    let answer = session.request("tools/list", json!({}));
+    assert_eq!(answer["result"]["tools"][0]["name"], json!("echo"), "{answer}");
+}
+
+#[test]
+fn a_second_run_on_the_same_data_speaks_for_the_first_host() {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).start();
+    let mut beside = Session::start(plugins.path(), &host.data);
+    let answer = beside.request("tools/call", json!({"name": "echo", "arguments": {"text": "beside"}}));
+    assert_eq!(answer["result"]["structuredContent"], json!({"text": "beside"}), "{answer}");
+    assert!(host.admin("/metrics").1.contains("tidegate_stage_seconds_count{stage=\"execute\"} 1"), "the live host ran it");
+}
+
+#[test]
+fn a_second_serve_on_the_same_data_is_an_error_that_names_the_folder() {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).start();
+    let data = host.data.display().to_string();
+    let plugins = plugins.path().display().to_string();
+    let second = tidegate(&["dev", "--port", "0", "--admin-port", "0", "--plugins", &plugins, "--data", &data]);
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains(&data), "{said}");
+    assert_eq!(host.client().tools(), ["echo"], "the first host is unharmed");
+}
