@@ -161,6 +161,7 @@ fn plugin_list_and_inspect_show_what_a_reviewer_needs() {
     let inspected = tidegate(&["plugin", "inspect", &folder, "--output", "json"]);
     let plugin: serde_json::Value = serde_json::from_slice(&inspected.stdout).expect("JSON");
     assert_eq!(plugin[0]["backends"], json!(["billing"]));
-    let pay = plugin[0]["tools"].as_array().expect("tools").iter().find(|tool| tool["tool"] == "pay_invoice").expect("shown").clone();
+    let pay =
+        plugin[0]["tools"].as_array().expect("tools").iter().find(|tool| tool["tool"] == "pay_invoice").expect("shown").clone();
     assert!(pay["input_schema"]["properties"]["idempotency_key"].is_object(), "{pay}");
 }

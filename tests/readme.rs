@@ -26,7 +26,8 @@ fn own_arguments(line: &str) -> Option<Vec<String>> {
 
 /// Runs one README command in `folder`.
 fn run(folder: &Path, arguments: &[String]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).current_dir(folder).args(arguments).output().expect("tidegate runs");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tidegate")).current_dir(folder).args(arguments).output().expect("tidegate runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`tidegate {}`: {said}", arguments.join(" "));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -34,10 +35,12 @@ fn run(folder: &Path, arguments: &[String]) -> String {
 
 #[test]
 fn no_command_in_the_readme_goes_untested() {
-    let commands: Vec<String> = blocks("sh").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let commands: Vec<String> =
+        blocks("sh").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     assert!(commands.len() >= 10, "{commands:?}");
     for command in commands {
-        let verb = own_arguments(&command).map(|words| words.iter().take_while(|word| word.as_str() != "--out").take(2).cloned().collect::<Vec<_>>().join(" "));
+        let verb = own_arguments(&command)
+            .map(|words| words.iter().take_while(|word| word.as_str() != "--out").take(2).cloned().collect::<Vec<_>>().join(" "));
         let tested = match verb.as_deref() {
             Some("dev") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("call ") || verb.starts_with("audit ") => "the_demo_in_the_readme_works_word_by_word",
@@ -55,9 +58,11 @@ fn the_demo_in_the_readme_works_word_by_word() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // The demo as the README starts it: every plugin built, the backend started, all in one data folder.
     let mut host = Host::dev(&workspace().join("plugins")).on(&folder.path().join("data")).start();
-    let lines: Vec<_> = blocks("sh").iter().flat_map(|block| block.lines().filter_map(own_arguments).collect::<Vec<_>>()).collect();
+    let lines: Vec<_> =
+        blocks("sh").iter().flat_map(|block| block.lines().filter_map(own_arguments).collect::<Vec<_>>()).collect();
     let calls: Vec<_> = lines.iter().filter(|words| words[0] == "call").collect();
-    let answers: Vec<_> = calls.iter().map(|words| run(workspace(), &[words.as_slice(), &["--url".into(), host.mcp.clone()]].concat())).collect();
+    let answers: Vec<_> =
+        calls.iter().map(|words| run(workspace(), &[words.as_slice(), &["--url".into(), host.mcp.clone()]].concat())).collect();
     assert!(answers[0].contains("hello") && answers[1].contains("open"), "{answers:?}");
     assert_eq!(answers[2], answers[3], "the second payment is answered from the ledger");
     assert!(host.stop("-INT").success());
@@ -72,7 +77,9 @@ fn the_plugin_in_the_readme_builds_and_answers() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let crate_dir = folder.path().join("plugins/greet");
     std::fs::create_dir_all(crate_dir.join("src")).expect("made");
-    let find = |language: &str, mark: &str| blocks(language).into_iter().find(|block| block.contains(mark)).expect("shown in the README");
+    let find = |language: &str, mark: &str| {
+        blocks(language).into_iter().find(|block| block.contains(mark)).expect("shown in the README")
+    };
     // Outside this workspace, so that a test does not write into the source tree.
     let sdk = format!("path = \"{}\"", workspace().join("plugin-sdk").display());
     let cargo = find("toml", "crate-type").replace("path = \"../../plugin-sdk\"", &sdk) + "\n[workspace]\n";

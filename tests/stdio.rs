@@ -42,7 +42,8 @@ impl Session {
     }
 
     fn request(&mut self, method: &str, mut params: Value) -> Value {
-        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+        params["_meta"] =
+            json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
         self.send(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string());
         self.answer()
     }

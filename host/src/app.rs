@@ -186,7 +186,8 @@ impl Host {
         let path = socket_path(&self.data);
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).with_context(|| format!("can't make the control socket `{}`", path.display()))?;
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("can't make the control socket `{}`", path.display()))?;
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .with_context(|| format!("can't protect the control socket `{}`", path.display()))?;
         let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
@@ -258,7 +259,10 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("port {} is in use by another program; stop that program, or choose a port with `{flag} N` (0 picks one)", address.port())
+            bail!(
+                "port {} is in use by another program; stop that program, or choose a port with `{flag} N` (0 picks one)",
+                address.port()
+            )
         }
         Err(error) => Err(error).with_context(|| format!("can't listen on {address}")),
     }

@@ -213,7 +213,9 @@ fn overridden(mut table: toml::Table, variables: &[(String, String)]) -> Result<
             .map_err(|problem| ConfigError::Variable { name: name.clone(), problem })?;
         last.clone_from(name);
     }
-    table.try_into().map_err(|error: toml::de::Error| ConfigError::Variable { name: last, problem: error.message().trim().to_owned() })
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Variable { name: last, problem: error.message().trim().to_owned() })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

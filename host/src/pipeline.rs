@@ -3,6 +3,7 @@
 //! Each stage returns a proof that the next one demands (`Arc<Tool>`, `Grant`, `Lease`, `Permit`, `Intent`), so a wrong order
 //! does not compile.
 
+mod checks;
 mod facts;
 mod finish;
 mod keys;
@@ -12,7 +13,7 @@ mod stages;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,8 +22,8 @@ use crate::admission::{Admission, Permit};
 use crate::auth::Authenticator;
 use crate::ledger::{Claim, ClaimRequest, Disposition, Intent, Lease, Ledger, OutcomeFacts, Replay, WhyNot};
 use crate::model::{
-    Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal, Rejection,
-    Scope, TestHook, Timestamp, TraceContext,
+    Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal,
+    Rejection, TestHook, Timestamp, TraceContext,
 };
 use crate::outbound::Outbound;
 use crate::policy::Grant;
@@ -152,13 +153,13 @@ impl Pipeline {
 
     /// Whether calls are served. A dead backend is detail: its calls are answered with the envelope.
     pub fn readiness(&self) -> Readiness {
-        let failure = self.parts.ledger.store().failure();
+        let failure = self.parts.ledger.store().check().err().map(|error| error.to_string());
         let generation = self.parts.registry.current();
         let is_stopping = self.parts.shutdown.is_cancelled();
         Readiness {
             ready: failure.is_none() && !is_stopping,
             detail: json!({
-                "ledger": failure.as_deref().unwrap_or("open"),
+                "ledger": failure.as_deref().unwrap_or("writable"),
                 "stopping": is_stopping,
                 "generation": generation.number,
                 "plugins": generation.plugins.len(),
@@ -206,11 +207,11 @@ impl Pipeline {
 
         let timer = self.stages.start(Stage::Validate);
         let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
-        let arguments = validate(&tool, arguments, &client_capabilities).map_err(refuse)?;
+        let arguments = checks::validate(&tool, arguments, &client_capabilities).map_err(refuse)?;
         drop(timer);
 
         let timer = self.stages.start(Stage::Authorize);
-        let grant = authorize(call, &tool, &arguments).map_err(refuse)?;
+        let grant = checks::authorize(call, &tool, &arguments).map_err(refuse)?;
         drop(timer);
 
         let _timer = self.stages.start(Stage::Claim);
@@ -274,7 +275,8 @@ impl Pipeline {
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
-        let intent = match self.parts.ledger.record_intent(&facts::intent(&call, &tool, &arguments, &grant, &permit), lease).await {
+        let intent = match self.parts.ledger.record_intent(&facts::intent(&call, &tool, &arguments, &grant, &permit), lease).await
+        {
             Ok(intent) => intent,
             Err(error) => {
                 let rejection = facts::refused_intent(error);
@@ -376,32 +378,4 @@ impl Pipeline {
             None => Answer::Refused(rejection),
         }
     }
-}
-
-/// Scopes first, because a missing one can be cured by the caller; then the policies.
-fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Grant, Rejection> {
-    let (policies, name, trace_id) = (&call.generation.policies, &tool.manifest.name, call.trace.trace_id());
-    let missing: Vec<Scope> = Scope::missing(&call.principal.scopes, &tool.manifest.scopes).into_iter().cloned().collect();
-    let denied = if missing.is_empty() {
-        match policies.authorize(&call.principal, name, arguments, &trace_id) {
-            Ok(grant) => return Ok(grant),
-            Err(verdict) => Rejection::Denied(verdict),
-        }
-    } else {
-        Rejection::InsufficientScope { missing, needed: tool.manifest.scopes.clone() }
-    };
-    // Whoever may not even see a tool must not learn from the refusal that it exists.
-    Err(if policies.hides(&call.principal, name, &trace_id) { Rejection::UnknownTool(name.to_string()) } else { denied })
-}
-
-/// Arguments that fit the tool's schema, from a client that can do what the tool needs.
-fn validate(tool: &Tool, arguments: Arguments, client: &[String]) -> Result<Arguments, Rejection> {
-    let lacking: Vec<String> = tool.manifest.requires_client.iter().filter(|need| !client.contains(need)).cloned().collect();
-    if !lacking.is_empty() {
-        return Err(Rejection::ClientLacks(lacking));
-    }
-    let arguments = Value::Object(arguments);
-    tool.input.check(&arguments).map_err(Rejection::InvalidArguments)?;
-    let Value::Object(arguments) = arguments else { unreachable!("made an object two lines above") };
-    Ok(arguments)
 }

@@ -26,7 +26,8 @@ impl Telemetry {
     /// # Errors
     /// The log filter or the collector's address is malformed, or telemetry was installed before.
     pub fn install(config: &TelemetryConfig) -> Result<Self> {
-        let filter = EnvFilter::try_new(&config.log).with_context(|| format!("`telemetry.log = \"{}\"` is not a log filter", config.log))?;
+        let filter = EnvFilter::try_new(&config.log)
+            .with_context(|| format!("`telemetry.log = \"{}\"` is not a log filter", config.log))?;
         // Never stdout: over stdio it belongs to the protocol.
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match config.format {
@@ -35,7 +36,11 @@ impl Telemetry {
         };
         let traces = config.otlp.as_deref().map(tracer_provider).transpose()?;
         let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")));
-        tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init().context("can't install the logger")?;
+        tracing_subscriber::registry()
+            .with(lines.with_filter(filter))
+            .with(spans)
+            .try_init()
+            .context("can't install the logger")?;
 
         let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
         let metrics = builder.install_recorder().context("can't install the metrics recorder")?;

@@ -132,6 +132,17 @@ fn failed(request: &Request, code: ErrorCode) -> HttpError {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
             HttpError::Refused { backend: request.backend.clone() }
         }
+        ErrorCode::HttpRequestUriInvalid
+        | ErrorCode::HttpRequestUriTooLong
+        | ErrorCode::HttpRequestHeaderSectionSize(_)
+        | ErrorCode::HttpRequestHeaderSize(_)
+        | ErrorCode::HttpRequestBodySize(_) => invalid(request, "its path, headers or body are more than the host sends"),
+        ErrorCode::HttpResponseHeaderSectionSize(_)
+        | ErrorCode::HttpResponseHeaderSize(_)
+        | ErrorCode::HttpResponseBodySize(_) => HttpError::Unexpected {
+            backend: request.backend.clone(),
+            reason: "more than the host takes in; ask for less at a time".to_owned(),
+        },
         code => unavailable(request, &reason(&code)),
     }
 }

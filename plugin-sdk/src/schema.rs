@@ -7,7 +7,12 @@ use serde_json::Value;
 
 /// The schema of what `T` reads.
 pub(crate) fn input<T: JsonSchema>() -> Value {
-    finish::<T>(SchemaSettings::draft2020_12().for_deserialize())
+    let mut schema = finish::<T>(SchemaSettings::draft2020_12().for_deserialize());
+    // MCP wants it said at the root; an enum, say, says it only in each of its variants.
+    if let Value::Object(schema) = &mut schema {
+        schema.entry("type").or_insert_with(|| "object".into());
+    }
+    schema
 }
 
 /// The schema of what `T` writes.
@@ -54,6 +59,21 @@ mod tests {
         limit: Option<i64>,
         #[schemars(extend("x-mcp-header" = "Region"))]
         region: String,
+    }
+
+    #[derive(JsonSchema)]
+    #[serde(tag = "by")]
+    #[expect(dead_code, reason = "only its schema is of interest")]
+    enum Choice {
+        Id { id: String },
+        Name { name: String },
+    }
+
+    #[test]
+    fn arguments_are_an_object_even_if_they_are_a_choice() {
+        let schema = input::<Choice>();
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["oneOf"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl Link {
         };
         let backend = request.backend.clone();
         let Some(answer) = answer else { return Err(HttpError::Refused { backend }) };
-        let response = answer(request)?.from_backend(&request.backend);
+        let response = answer(request)?.answered_by(&request.backend);
         if response.bytes().len() > request.max_body_bytes {
             return Err(HttpError::TooLarge { backend, limit_bytes: request.max_body_bytes });
         }

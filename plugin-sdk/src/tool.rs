@@ -27,8 +27,8 @@ pub trait Tool {
     /// descriptions. [`NoInput`] for a tool without arguments.
     type Input: DeserializeOwned + JsonSchema;
 
-    /// The answer: any type that is `Serialize + JsonSchema` (a *structured* answer, of which the host also writes the
-    /// text), or [`Content`].
+    /// The answer: any type that is `Serialize + JsonSchema` and becomes a JSON object (a *structured* answer, of which
+    /// the host also writes the text), or [`Content`].
     type Output: ToolOutput;
 
     /// Runs the tool once.

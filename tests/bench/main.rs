@@ -38,7 +38,9 @@ fn main() {
         report("tidegate", &tidegate_turns);
         println!("  {:<12} {:>9.2}   (from {:.2} to {:.2})", "ratio", median(&mut ratios), ratios[0], ratios[ratios.len() - 1]);
         println!("  {:<16} {:>12}", "stage", "µs per call");
-        for (stage, before, after) in tidegate.stages().into_iter().zip(stages_before).map(|(after, before)| (after.name.clone(), before, after)) {
+        for (stage, before, after) in
+            tidegate.stages().into_iter().zip(stages_before).map(|(after, before)| (after.name.clone(), before, after))
+        {
             println!("  {stage:<16} {:>12.1}", after.since(&before) * 1e6);
         }
     }

@@ -46,7 +46,8 @@ impl Server {
         let plugins = data.path().join("plugins");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
         let tidegate = env!("CARGO_BIN_EXE_tidegate");
-        let built = Command::new(tidegate).args(["plugin", "build"]).arg(root.join("plugins/echo")).arg("--out").arg(&plugins).status();
+        let built =
+            Command::new(tidegate).args(["plugin", "build"]).arg(root.join("plugins/echo")).arg("--out").arg(&plugins).status();
         assert!(built.expect("tidegate runs").success(), "the echo plugin does not build");
         let mut command = Command::new(tidegate);
         command.args(["dev", "--port", "0", "--admin-port", "0", "--plugins"]).arg(&plugins);
@@ -57,7 +58,9 @@ impl Server {
     fn start(mut command: Command, data: tempfile::TempDir) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
-        let url = |line: &str, end: &str| line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.strip_suffix(end).map(str::to_owned));
+        let url = |line: &str, end: &str| {
+            line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.strip_suffix(end).map(str::to_owned))
+        };
         let address = lines.by_ref().find_map(|line| url(&line, "/mcp")).expect("the server says where it listens");
         let admin = lines.by_ref().find_map(|line| url(&line, "/readyz"));
         std::thread::spawn(move || lines.for_each(drop));
@@ -72,7 +75,8 @@ impl Server {
     /// The totals of every stage, in call order.
     pub fn stages(&self) -> Vec<StageTotal> {
         let admin = self.admin.as_ref().expect("only tidegate has stages");
-        let text = ureq::get(format!("http://{admin}/metrics")).call().expect("it answers").body_mut().read_to_string().expect("text");
+        let text =
+            ureq::get(format!("http://{admin}/metrics")).call().expect("it answers").body_mut().read_to_string().expect("text");
         let value = |name: &str, stage: &str| {
             let prefix = format!("tidegate_stage_seconds_{name}{{stage=\"{stage}\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0.0)

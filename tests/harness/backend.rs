@@ -39,15 +39,19 @@ impl Billing {
 
     /// The effects it performed on one invoice.
     pub fn effects_on(&self, invoice: &str) -> Vec<Value> {
-        let effects: Value = ureq::get(format!("{}/effects", self.url)).call().expect("it answers").body_mut().read_json().expect("JSON");
-        let effects = effects.as_array().expect("an array").clone();
-        effects.into_iter().filter(|effect| effect["invoice_id"] == invoice).collect()
+        let effects = self.get("/effects");
+        effects.as_array().expect("an array").clone().into_iter().filter(|effect| effect["invoice_id"] == invoice).collect()
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let text =
+            ureq::get(format!("{}{path}", self.url)).call().expect("it answers").body_mut().read_to_string().expect("text");
+        serde_json::from_str(&text).expect("JSON")
     }
 
     /// Open invoices of a user, by id.
     pub fn open_invoices(&self, user: &str) -> Vec<String> {
-        let url = format!("{}/invoices?user_id={user}&status=open", self.url);
-        let body: Value = ureq::get(url).call().expect("it answers").body_mut().read_json().expect("JSON");
+        let body = self.get(&format!("/invoices?user_id={user}&status=open"));
         let invoices = body["invoices"].as_array().or(body.as_array()).expect("invoices").clone();
         invoices.iter().map(|invoice| invoice["id"].as_str().expect("an id").to_owned()).collect()
     }

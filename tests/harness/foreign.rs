@@ -43,7 +43,8 @@ pub fn foreign() -> &'static Foreign {
 
 fn step(needed: &str, command: &mut Command) {
     let output = command.stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("the tests with foreign clients need {needed}, which can't be run: {error}"));
+    let output =
+        output.unwrap_or_else(|error| panic!("the tests with foreign clients need {needed}, which can't be run: {error}"));
     assert!(
         output.status.success(),
         "the tests with foreign clients need {needed}; `{command:?}` failed:\n{}{}",

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{AuditArgs, HostArgs, Output, serve};
+use super::{AuditArgs, HostArgs, Output, print, serve};
 use crate::app;
 use crate::ledger::{Ledger, Record};
 use crate::store::Store;
@@ -26,8 +26,8 @@ pub fn list(args: &AuditArgs) -> Result<ExitCode> {
             rows.extend(page.iter().map(row));
         }
         match args.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
-            Output::Table => println!("{}", table(&rows)),
+            Output::Json => print::json(&rows)?,
+            Output::Table => print::text(&table(&rows))?,
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -43,9 +43,11 @@ pub fn verify(args: &AuditArgs) -> Result<ExitCode> {
             "broken": verified.broken.as_ref().map(|broken| json!({"seq": broken.seq, "problem": broken.problem})),
         });
         match (args.output, &verified.broken) {
-            (Output::Json, _) => println!("{}", serde_json::to_string_pretty(&report)?),
-            (Output::Table, None) => println!("{} records, unbroken; tip {}", verified.records, verified.tip.hash),
-            (Output::Table, Some(broken)) => println!("broken at record {}: {}", broken.seq, broken.problem),
+            (Output::Json, _) => print::json(&report)?,
+            (Output::Table, None) => {
+                print::text(&format_args!("{} records, unbroken; tip {}", verified.records, verified.tip.hash))?
+            }
+            (Output::Table, Some(broken)) => print::text(&format_args!("broken at record {}: {}", broken.seq, broken.problem))?,
         }
         Ok(if verified.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
@@ -81,7 +83,7 @@ fn table(rows: &[Value]) -> Table {
         let text = |value: &Value| value.as_str().map_or_else(String::new, str::to_owned);
         let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(row["at_ms"].as_u64().unwrap_or_default());
         let body = &row["body"];
-        let result = [&body["code"], &body["state"], &body["decision"]].into_iter().find(|value| value.is_string());
+        let result = [&body["error"], &body["ended"], &body["decision"]].into_iter().find(|value| value.is_string());
         table.add_row([
             row["seq"].to_string(),
             humantime::format_rfc3339_seconds(at).to_string(),

@@ -35,7 +35,10 @@ pub fn build(dir: &Path, out: &Path) -> Result<PathBuf> {
     let name = manifest::parse(&manifest_path, &text)?.name;
     let crate_manifest = dir.join("Cargo.toml");
     if !crate_manifest.exists() {
-        bail!("`{}` is not a Rust crate (no Cargo.toml); build its component with its own tools and put it at `{name}.wasm`", dir.display());
+        bail!(
+            "`{}` is not a Rust crate (no Cargo.toml); build its component with its own tools and put it at `{name}.wasm`",
+            dir.display()
+        );
     }
     ensure_target()?;
     eprintln!("building plugin `{name}`");
@@ -92,7 +95,8 @@ fn cargo(crate_manifest: &Path, flags: &[&str]) -> Result<Vec<Value>> {
     }
     let messages = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let of_crate = |message: &Value| {
-        message["reason"] == "compiler-artifact" && message["manifest_path"].as_str().map(Path::new) == Some(crate_manifest.as_path())
+        message["reason"] == "compiler-artifact"
+            && message["manifest_path"].as_str().map(Path::new) == Some(crate_manifest.as_path())
     };
     Ok(messages.filter(of_crate).collect())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{CallArgs, Output};
+use super::{CallArgs, Output, print};
 use crate::model::{CallId, TraceContext};
 
 /// The protocol version spoken.
@@ -35,8 +35,8 @@ pub fn run(args: &CallArgs) -> Result<ExitCode> {
     };
     let is_error = result["isError"] == json!(true);
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&result)?),
-        Output::Table => print_text(&result, is_error),
+        Output::Json => print::json(&result)?,
+        Output::Table => print_text(&result, is_error)?,
     }
     if is_error {
         eprintln!("to try again safely: --key {key}");
@@ -55,7 +55,8 @@ fn post(args: &CallArgs, arguments: &Value, key: &str) -> Result<Value> {
             "traceparent": TraceContext::random().to_string(),
         }},
     });
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
     let mut post = agent
         .post(&args.url)
         .header("accept", "application/json, text/event-stream")
@@ -85,9 +86,10 @@ fn answer_in(body: &str) -> Option<Value> {
     })
 }
 
-fn print_text(result: &Value, is_error: bool) {
+fn print_text(result: &Value, is_error: bool) -> Result<()> {
     for block in result["content"].as_array().into_iter().flatten() {
         let line = block["text"].as_str().map_or_else(|| block.to_string(), str::to_owned);
-        if is_error { eprintln!("{line}") } else { println!("{line}") }
+        if is_error { eprintln!("{line}") } else { print::text(&line)? }
     }
+    Ok(())
 }

@@ -60,7 +60,9 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
 fn find_plugins() -> Result<PathBuf> {
     let here = std::env::current_dir().context("can't tell the current folder")?;
     let found = here.ancestors().map(|dir| dir.join("plugins")).find(|dir| dir.is_dir());
-    found.with_context(|| format!("no `plugins` folder in `{}` or above; run `dev` inside a clone, or pass `--plugins DIR`", here.display()))
+    found.with_context(|| {
+        format!("no `plugins` folder in `{}` or above; run `dev` inside a clone, or pass `--plugins DIR`", here.display())
+    })
 }
 
 /// The plugins a profile serves: conformance fixtures use test hooks, others never do.

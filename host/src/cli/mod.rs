@@ -5,6 +5,7 @@ pub mod build;
 pub mod call;
 pub mod dev;
 pub mod plugin;
+pub mod print;
 pub mod serve;
 
 use std::path::PathBuf;

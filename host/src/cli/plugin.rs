@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{Output, PluginArgs, build, serve};
+use super::{Output, PluginArgs, build, print, serve};
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
@@ -25,7 +25,7 @@ pub fn list(args: &PluginArgs) -> Result<ExitCode> {
         rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));
     }
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Output::Json => print::json(&rows)?,
         Output::Table => {
             const COLUMNS: [&str; 8] = ["plugin", "version", "tool", "effect", "scopes", "fuel", "deadline", "built"];
             let mut table = Table::new();
@@ -37,7 +37,7 @@ pub fn list(args: &PluginArgs) -> Result<ExitCode> {
                     other => other.to_string(),
                 }));
             }
-            println!("{table}");
+            print::text(&table)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -52,8 +52,8 @@ pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
         plugins.push(runtime.block_on(inspect_plugin(&built))?);
     }
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&plugins)?),
-        Output::Table => plugins.iter().for_each(print_plugin),
+        Output::Json => print::json(&plugins)?,
+        Output::Table => plugins.iter().try_for_each(|plugin| print::text(&describe(plugin)))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,17 +96,17 @@ async fn inspect_plugin(dir: &Path) -> Result<Value> {
     }))
 }
 
-fn print_plugin(plugin: &Value) {
+fn describe(plugin: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    for key in ["name", "version", "contract", "sha256", "memory", "backends"] {
-        println!("{key:<10} {}", text(&plugin[key]));
-    }
+    let mut lines: Vec<_> = ["name", "version", "contract", "sha256", "memory", "backends"]
+        .map(|key| format!("{key:<10} {}", text(&plugin[key])))
+        .into();
     for tool in plugin["tools"].as_array().into_iter().flatten() {
-        println!("\n{} ({})", text(&tool["tool"]), text(&tool["effect"]));
-        for key in ["description", "scopes", "fuel", "deadline", "risk", "input_schema", "output_schema", "annotations"] {
-            println!("  {key:<14} {}", text(&tool[key]));
-        }
+        lines.push(format!("\n{} ({})", text(&tool["tool"]), text(&tool["effect"])));
+        let keys = ["description", "scopes", "fuel", "deadline", "risk", "input_schema", "output_schema", "annotations"];
+        lines.extend(keys.map(|key| format!("  {key:<14} {}", text(&tool[key]))));
     }
+    lines.join("\n")
 }
 
 fn row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Value {

@@ -91,7 +91,8 @@ impl Ledger {
             let Some(last) = pages.last() else { break };
             next_page = [last.key.as_slice(), &[0]].concat();
             for entry in pages {
-                let first = keys::log_seq(&entry.key).ok_or_else(|| LedgerError::damaged("a page of the log")("its key is malformed"))?;
+                let first =
+                    keys::log_seq(&entry.key).ok_or_else(|| LedgerError::damaged("a page of the log")("its key is malformed"))?;
                 let page = entry.intact()?;
                 for (seq, item) in (first..).zip(page::pairs(&page)) {
                     if seq >= from && found.len() < limit {

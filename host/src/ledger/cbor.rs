@@ -1,7 +1,8 @@
 //! Deterministic CBOR (dCBOR, the deterministic profile of RFC 8949 §4.2) for what is hashed and for the ledger's own rows.
 //!
 //! Only the shapes we need: unsigned integers, byte strings, texts, null, and arrays and maps of known length. Integers come
-//! out in their shortest form; the callers write map keys in the order of their encoded bytes.
+//! out in their shortest form; the callers write map keys in the order of their encoded bytes. Texts stand as they are given,
+//! not normalized: two subjects that only look alike are two subjects (RFC 7519 §2 compares them byte by byte).
 
 use minicbor::{Decoder, Encoder};
 

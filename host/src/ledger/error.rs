@@ -31,6 +31,20 @@ pub enum LedgerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The log is not the one, or not all of the one, that was there before.
+    #[error(
+        "the log ends at record {reached}, but record {marked} was written before and is lost or another one; \
+         restore the data folder from a backup, or remove `{}` to go on without what is lost",
+        mark.display()
+    )]
+    RolledBack {
+        /// The record that was marked.
+        marked: u64,
+        /// The last record there is.
+        reached: u64,
+        /// The file with the mark.
+        mark: PathBuf,
+    },
     /// The file that holds the ledger's secret can't be used.
     #[error("the secret `{}` {problem}", path.display())]
     Secret {

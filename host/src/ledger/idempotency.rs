@@ -176,7 +176,8 @@ struct Stored {
 }
 
 impl ClaimRequest<'_> {
-    fn claim(&self) -> Digest {
+    /// The claim the call makes.
+    pub(super) fn claim(&self) -> Digest {
         let preimage = cbor::encode_parts(&[
             Part::Text("tidegate/claim/1"),
             Part::Text(self.issuer),

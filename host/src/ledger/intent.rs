@@ -73,7 +73,11 @@ impl Ledger {
         let (slot, outcome_slot) = inner.store.reserve_pair().await?;
         let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
         let (mut body, secrets) = content::of_intent(&inner.secret, facts, claim);
+        if !body.is_inline() {
+            inner.store.check_space()?;
+        }
         body.write_file(&inner.store).await?;
+        debug_assert!(lease.as_ref().is_none_or(|lease| lease.call == facts.call), "a lease is for one call");
         let mut pending = Box::new(Pending {
             ledger: Arc::clone(inner),
             open: OpenCall {
@@ -119,8 +123,8 @@ impl Ledger {
         let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.lease.is_some());
         let answer = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
         let mut body = content::of_outcome(facts, &answer, pending.open.intent, keyed, &pending.secrets);
-        let mut end = End::of(facts.disposition, keyed || facts.handle_given);
-        if end.remembered && end.status == CallStatus::Done {
+        let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
+        if end.remembered && facts.disposition != Disposition::Unknown {
             let sealed = inner.secret.seal(call.as_bytes(), &answer);
             end.response = Kept::keep(&inner.store, sealed).await?;
             end.is_error = facts.answer.is_error;

@@ -19,6 +19,7 @@ mod facts;
 mod idempotency;
 mod intent;
 mod keys;
+mod mark;
 mod open;
 mod page;
 mod redact;
@@ -104,7 +105,8 @@ impl Ledger {
     /// Blocks on the disk: call it off the async runtime.
     ///
     /// # Errors
-    /// If the secret is missing, damaged, readable by others or another one, if the store fails, or holds nonsense.
+    /// If the secret is missing, damaged, readable by others or another one, if the log has lost its end, if the store fails, or
+    /// holds nonsense.
     pub fn open(store: Store, keys: &Path, config: &LedgerConfig) -> Result<(Self, Recovery), LedgerError> {
         Self::open_with(store, keys, config, Clock::default())
     }
@@ -122,9 +124,11 @@ impl Ledger {
             clock,
             _upkeep: alive,
         });
-        let recovery = recover(&inner)?;
-        upkeep::start(&inner, ended);
-        Ok((Self { inner }, recovery))
+        let ledger = Self { inner };
+        mark::check(&ledger)?;
+        let recovery = recover(&ledger.inner)?;
+        upkeep::start(&ledger.inner, ended);
+        Ok((ledger, recovery))
     }
 
     /// Writes down that a call did not run: that it was turned away, or answered with an earlier answer.
@@ -167,7 +171,8 @@ impl Ledger {
     /// If the last sync failed, or an earlier failure had shut the store.
     pub async fn close(&self) -> Result<(), LedgerError> {
         self.inner.write_counts(true);
-        Ok(self.inner.store.close().await?)
+        self.inner.store.close().await?;
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {
@@ -183,13 +188,7 @@ impl Inner {
         }
     }
 
-    fn append_rejection(
-        &self,
-        slot: Option<Slot>,
-        call: CallId,
-        generation: Generation,
-        body: body::Body,
-    ) {
+    fn append_rejection(&self, slot: Option<Slot>, call: CallId, generation: Generation, body: body::Body) {
         let clock = self.clock.clone();
         let append = move |tx: &mut Tx<'_>| {
             let draft = audit::Draft { kind: Kind::Rejection, call, generation, body };
@@ -200,22 +199,16 @@ impl Inner {
     }
 }
 
-/// The secret, and proof that it is the one the log was written with.
+/// The secret the log was written with, or a new one for a new log.
 fn open_secret(store: &Store, keys: &Path) -> Result<Secret, LedgerError> {
     let known = store.get(keys::SECRET_CHECK)?;
-    let secret = Secret::open(keys, known.is_none())?;
-    let check = secret.check().0.to_vec();
-    match known {
-        Some(known) if known == check => Ok(secret),
-        Some(_) => {
-            let problem = "is not the one this data folder was written with; restore the right one from a backup".to_owned();
-            Err(LedgerError::Secret { path: keys.to_owned(), problem })
-        }
-        None => {
-            store.commit_blocking(move |tx| tx.put(keys::SECRET_CHECK.to_vec(), check))?;
-            Ok(secret)
-        }
+    let secret = Secret::open(keys, known.as_deref())?;
+    if known.is_none() {
+        let check = secret.check().0.to_vec();
+        store.commit_blocking(move |tx| tx.put(keys::SECRET_CHECK.to_vec(), check))?;
     }
+    Secret::confirm(keys)?;
+    Ok(secret)
 }
 
 /// Gives every open call its outcome: after a crash nobody else will.

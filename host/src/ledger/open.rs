@@ -136,7 +136,11 @@ impl Place {
         if !removed {
             return Err(LedgerError::NotOpen { call: *call });
         }
-        if rest.is_empty() { tx.delete(key) } else { tx.put(key, rest)? }
+        if rest.is_empty() {
+            tx.delete(key)
+        } else {
+            tx.put(key, rest)?
+        }
         Ok(())
     }
 

@@ -35,37 +35,63 @@ pub(super) struct Secret {
 pub(super) const KEY_ARGUMENT: &str = "idempotency_key";
 
 const FILE: &str = "ledger.key";
+const FILE_ASIDE: &str = "ledger.key.new";
 const PREFIX: &str = "tidegate-secret-1:";
 const NONCE: usize = 24;
 
 impl Secret {
-    /// Reads the secret in `folder`. If there is none and `may_create`, makes one, durable on return.
-    pub fn open(folder: &Path, may_create: bool) -> Result<Self, LedgerError> {
+    /// Reads the secret in `folder`, or makes one for a ledger that is new. `known` is what the ledger remembers of it.
+    ///
+    /// A new secret lies aside until [`Secret::confirm`]. So a secret in its place tells of a ledger that was written with it,
+    /// and if that ledger remembers nothing, it has been lost.
+    pub fn open(folder: &Path, known: Option<&[u8]>) -> Result<Self, LedgerError> {
         let path = folder.join(FILE);
-        let problem = |problem: String| LedgerError::Secret { path: path.clone(), problem };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound && may_create => {
-                return create(folder).map_err(|error| problem(format!("could not be created: {error}")));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let aside = folder.join(FILE_ASIDE);
+        let problem = |problem: &str| LedgerError::Secret { path: path.clone(), problem: problem.to_owned() };
+        let secret = match (read(&path)?, known) {
+            (Some(secret), Some(_)) => secret,
+            (Some(_), None) => {
                 return Err(problem(
-                    "is missing, but the log beside it was written with one; restore it from a backup, \
-                     or every retried write would look like a new one"
-                        .to_owned(),
+                    "has been used, but the store it was used with is empty: restore the data folder from a backup, \
+                     or remove this file to start a new log",
                 ));
             }
-            Err(error) => return Err(problem(format!("cannot be read: {error}"))),
+            // The last start was cut off before or after the ledger learned of the new secret.
+            (None, _) => match (read(&aside)?, known) {
+                (Some(secret), _) => secret,
+                (None, None) => create(folder).map_err(|error| problem(&format!("could not be created: {error}")))?,
+                (None, Some(_)) => {
+                    return Err(problem(
+                        "is missing, but the log was written with one; restore it from a backup, \
+                         or every retried write would look like a new one",
+                    ));
+                }
+            },
         };
-        let mode = fs::metadata(&path).map_err(|error| problem(format!("cannot be read: {error}")))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(problem(format!("may be read by others (mode {mode:03o}); run `chmod 600` on it")));
+        if known.is_some_and(|known| known != secret.check().0) {
+            return Err(problem("is not the one this log was written with; restore the right one from a backup"));
         }
-        let key = parse(&text).ok_or_else(|| problem("is damaged; restore it from a backup".to_owned()))?;
-        Ok(Self::of(&key))
+        Ok(secret)
     }
 
-    fn of(key: &[u8; 32]) -> Self {
+    /// Puts a new secret in its place, once the ledger remembers it durably.
+    pub fn confirm(folder: &Path) -> Result<(), LedgerError> {
+        let (aside, path) = (folder.join(FILE_ASIDE), folder.join(FILE));
+        let confirm = || {
+            if aside.try_exists()? {
+                fs::rename(&aside, &path)?;
+                File::open(folder)?.sync_all()?;
+            }
+            Ok(())
+        };
+        confirm().map_err(|error: io::Error| LedgerError::Secret {
+            path: path.clone(),
+            problem: format!("cannot be put there: {error}"),
+        })
+    }
+
+    /// The secret with this key.
+    pub fn of(key: &[u8; 32]) -> Self {
         let key = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
         let derive = |label: &[u8]| finish(key.clone().chain_update(label));
         let redaction = Hmac::new_from_slice(&derive(b"tidegate/redaction/1").0).expect("HMAC takes keys of any length");
@@ -127,13 +153,30 @@ impl Secret {
     }
 }
 
+/// Reads the secret in a file; `None` if there is no file.
+fn read(path: &Path) -> Result<Option<Secret>, LedgerError> {
+    let problem = |problem: String| LedgerError::Secret { path: path.to_owned(), problem };
+    let unreadable = |error: io::Error| problem(format!("cannot be read: {error}"));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(problem(format!("may be read by others (mode {mode:03o}); run `chmod 600` on it")));
+    }
+    let key = parse(&text).ok_or_else(|| problem("is damaged; restore it from a backup".to_owned()))?;
+    Ok(Some(Secret::of(&key)))
+}
+
 fn parse(text: &str) -> Option<[u8; 32]> {
     let bytes = URL_SAFE_NO_PAD.decode(text.trim_end().strip_prefix(PREFIX)?).ok()?;
     let (key, checksum) = bytes.split_first_chunk::<32>()?;
     (checksum == crc32fast::hash(key).to_be_bytes()).then_some(*key)
 }
 
-/// Makes a new secret: written beside its place, synced, moved there, and the move synced.
+/// Makes a new secret, aside from its place. Durable on return.
 fn create(folder: &Path) -> io::Result<Secret> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut bytes = [0; 36];
@@ -141,11 +184,12 @@ fn create(folder: &Path) -> io::Result<Secret> {
     let checksum = crc32fast::hash(&bytes[..32]).to_be_bytes();
     bytes[32..].copy_from_slice(&checksum);
 
-    let unfinished = folder.join("ledger.key.new");
+    // Written under a third name, so that what lies aside is whole.
+    let unfinished = folder.join("ledger.key.unfinished");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))?;
     file.sync_all()?;
-    fs::rename(&unfinished, folder.join(FILE))?;
+    fs::rename(&unfinished, folder.join(FILE_ASIDE))?;
     File::open(folder)?.sync_all()?;
     // The folder itself may be new, and its name has to last as well.
     if let Some(parent) = folder.parent() {

@@ -1,10 +1,11 @@
-//! What the ledger does once a second by itself: write down counted rejections, forget what has expired.
+//! What the ledger does once a second by itself: write down counted rejections, forget what has expired, mark how far it got.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::{Inner, LedgerError, calls, keys};
+use super::chain::Tip;
+use super::{Inner, LedgerError, calls, keys, mark};
 use crate::model::Timestamp;
 
 /// How often.
@@ -27,28 +28,42 @@ pub(super) fn start(inner: &Arc<Inner>, ended: Receiver<()>) {
 }
 
 fn run(ledger: &Weak<Inner>, ended: &Receiver<()>) {
+    let mut marked = Tip::EMPTY;
     while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let Some(inner) = ledger.upgrade() else { return };
+        if !inner.store.is_open() {
+            continue;
+        }
         inner.write_counts(false);
-        loop {
-            match inner.forget_expired() {
-                Ok(forgotten) if forgotten == BATCH => std::thread::sleep(PAUSE),
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "expired answers could not be deleted");
-                    break;
-                }
-            }
+        if let Err(error) = inner.forget_all_expired().and_then(|()| inner.mark(&mut marked)) {
+            tracing::warn!(%error, "the ledger's upkeep failed; it is tried again in a second");
         }
     }
 }
 
 impl Inner {
+    fn forget_all_expired(&self) -> Result<(), LedgerError> {
+        while self.forget_expired()? == BATCH {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Marks how far the log is durable, if it has got further than `marked`.
+    fn mark(&self, marked: &mut Tip) -> Result<(), LedgerError> {
+        // Asked on the writer thread, the answer comes once everything before it is durable.
+        let tip = self.store.commit_blocking(|tx| tx.get(keys::TIP))?;
+        let Some(tip) = tip else { return Ok(()) };
+        let (tip, _) = Tip::decode(&tip).map_err(LedgerError::damaged("the tip of the log"))?;
+        if tip != *marked {
+            mark::write(self.store.dir(), &tip).map_err(LedgerError::damaged("the mark of the log"))?;
+            *marked = tip;
+        }
+        Ok(())
+    }
+
     /// Deletes up to [`BATCH`] calls that expired a while ago, and answers how many.
     pub(super) fn forget_expired(&self) -> Result<usize, LedgerError> {
-        if !self.store.is_open() {
-            return Ok(0);
-        }
         let now = Timestamp(self.clock.now().as_millis().saturating_sub(GRACE_MS));
         if self.store.scan(keys::EXPIRY_START, &keys::expired_end(now), 1)?.is_empty() {
             return Ok(0);

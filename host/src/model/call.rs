@@ -75,7 +75,10 @@ impl FromStr for IdempotencyKey {
         if (1..=Self::MAX_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("an idempotency key is 1 to {} visible ASCII characters without spaces; a UUID is best", Self::MAX_LENGTH))
+            Err(format!(
+                "an idempotency key is 1 to {} visible ASCII characters without spaces; a UUID is best",
+                Self::MAX_LENGTH
+            ))
         }
     }
 }

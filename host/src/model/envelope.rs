@@ -171,7 +171,9 @@ impl Words {
                 let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
                 Self::new(PermissionDenied, format!("the token lacks the scope {}", names.join(" ")))
             }
-            Rejection::Denied(_) => Self::new(PermissionDenied, "a policy does not allow this call; ask an administrator for access"),
+            Rejection::Denied(_) => {
+                Self::new(PermissionDenied, "a policy does not allow this call; ask an administrator for access")
+            }
             Rejection::KeyRequired => Self::new(
                 IdempotencyKeyRequired,
                 "this tool changes data: add the argument `idempotency_key` with a new unique value (a UUID), \
@@ -208,9 +210,15 @@ impl Words {
             Ended::Failed(failure) => {
                 Self { error: failure.code, message: failure.message.clone(), retry_after: failure.retry_after }
             }
-            Ended::Trapped(Trap::OutOfFuel) => Self::new(FuelExhausted, "the tool used all the fuel one call may burn and was stopped"),
-            Ended::Trapped(Trap::OutOfMemory) => Self::new(MemoryExceeded, "the tool asked for more memory than it may have and was stopped"),
-            Ended::Trapped(Trap::DeadlineExceeded) => Self::new(DeadlineExceeded, "the tool ran longer than it may and was stopped"),
+            Ended::Trapped(Trap::OutOfFuel) => {
+                Self::new(FuelExhausted, "the tool used all the fuel one call may burn and was stopped")
+            }
+            Ended::Trapped(Trap::OutOfMemory) => {
+                Self::new(MemoryExceeded, "the tool asked for more memory than it may have and was stopped")
+            }
+            Ended::Trapped(Trap::DeadlineExceeded) => {
+                Self::new(DeadlineExceeded, "the tool ran longer than it may and was stopped")
+            }
             Ended::Trapped(Trap::Guest(_)) => Self::new(PluginTrapped, "the tool crashed; its author has to look at it"),
             Ended::Cancelled if may_have_changed => Self::new(OutcomeUnknown, OUTCOME_UNKNOWN),
             Ended::Cancelled => Self::new(Cancelled, "the call was stopped before it ended"),
@@ -235,7 +243,14 @@ fn is_retryable(code: ErrorCode) -> bool {
     use ErrorCode::*;
     matches!(
         code,
-        BackendUnavailable | BackendTimeout | RateLimited | Overloaded | IdempotencyInFlight | Interrupted | AuditUnavailable | Cancelled
+        BackendUnavailable
+            | BackendTimeout
+            | RateLimited
+            | Overloaded
+            | IdempotencyInFlight
+            | Interrupted
+            | AuditUnavailable
+            | Cancelled
     )
 }
 

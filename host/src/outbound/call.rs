@@ -167,7 +167,8 @@ impl OutboundCall {
         // The whole body first: a guest that dies in the middle of it has sent nothing, and that is known for certain.
         let body = collect(body, &backend).await?;
         let turns = self.turns(&name, &backend).await?;
-        let deadline = Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let deadline =
+            Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let ticket = self.leaves(&name, &backend, &head, path, body.len());
         let request = Request::from_parts(head, Full::new(body));
         let response = match timeout_at(deadline, self.client.request(request)).await {

@@ -133,7 +133,9 @@ mod tests {
     #[test]
     fn a_guest_cannot_speak_for_the_host() {
         let mut guest = HeaderMap::new();
-        for name in ["authorization", "cookie", "idempotency-key", "traceparent", "host", "x-forwarded-for", "proxy-authorization"] {
+        for name in
+            ["authorization", "cookie", "idempotency-key", "traceparent", "host", "x-forwarded-for", "proxy-authorization"]
+        {
             guest.insert(HeaderName::from_static(name), HeaderValue::from_static("forged"));
         }
         guest.insert(header::CONTENT_LENGTH, HeaderValue::from_static("999"));

@@ -7,8 +7,8 @@ mod call;
 mod connect;
 mod error;
 mod headers;
-mod route;
 mod response;
+mod route;
 #[cfg(test)]
 mod tests;
 

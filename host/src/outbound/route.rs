@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn only_a_bare_name_is_a_backend() {
-        let name = |text: &str| text.parse::<Uri>().map_err(|_| "not a URL").and_then(|uri| logical_name(&uri).map(str::to_owned));
+        let name =
+            |text: &str| text.parse::<Uri>().map_err(|_| "not a URL").and_then(|uri| logical_name(&uri).map(str::to_owned));
         assert_eq!(name("http://billing/x").as_deref(), Ok("billing"));
         for text in ["https://billing/", "http://billing:80/", "http://u@billing/", "http://[::1]/", "/billing"] {
             assert!(name(text).is_err(), "{text}");

@@ -89,7 +89,10 @@ async fn a_request_reaches_the_backend_with_what_the_host_adds_and_nothing_the_g
         assert!(!headers.contains_key(name), "{name}");
     }
     let sent = call.sent();
-    assert_eq!((sent[0].path.as_str(), sent[0].status, sent[0].bytes_out, sent[0].bytes_in), ("/invoices/7/pay", Some(200), 2, 4));
+    assert_eq!(
+        (sent[0].path.as_str(), sent[0].status, sent[0].bytes_out, sent[0].bytes_in),
+        ("/invoices/7/pay", Some(200), 2, 4)
+    );
     assert!(call.unsafe_sent() && call.failure().is_none());
 }
 
@@ -102,10 +105,10 @@ async fn only_unsafe_requests_are_keyed_and_each_by_its_number() {
     }
     let keys: Vec<_> = seen.lock().expect("not poisoned").iter().map(|seen| seen.2.get("idempotency-key").cloned()).collect();
     assert_eq!(keys[0], None);
-    assert_eq!((keys[1].as_ref().expect("POST is unsafe"), keys[2].as_ref().expect("DELETE is unsafe")), (
-        &http::HeaderValue::from_static("billing.POST._a.1"),
-        &http::HeaderValue::from_static("billing.DELETE._a.2")
-    ));
+    assert_eq!(
+        (keys[1].as_ref().expect("POST is unsafe"), keys[2].as_ref().expect("DELETE is unsafe")),
+        (&http::HeaderValue::from_static("billing.POST._a.1"), &http::HeaderValue::from_static("billing.DELETE._a.2"))
+    );
 }
 
 #[tokio::test]
@@ -114,7 +117,8 @@ async fn the_credential_goes_out_and_never_comes_back() {
     let path = folder.path().join("token");
     std::fs::write(&path, "Bearer s3cret\n").expect("it can be written to");
     let (address, seen) = backend(|_| {
-        let headers = [("authorization", "Bearer s3cret"), ("set-cookie", "session=1"), ("location", "/elsewhere"), ("x-kind", "ok")];
+        let headers =
+            [("authorization", "Bearer s3cret"), ("set-cookie", "session=1"), ("location", "/elsewhere"), ("x-kind", "ok")];
         (StatusCode::FOUND, headers).into_response()
     })
     .await;
@@ -153,11 +157,10 @@ async fn a_dead_backend_is_unavailable_and_certainly_changed_nothing() {
     let error = kind(call.send(request(Method::POST, "http://billing/pay", "{}")).await);
     assert_eq!(error, Some(io::ErrorKind::ConnectionRefused));
     let failure = call.failure().expect("it is remembered");
-    assert_eq!((failure.backend.as_str(), failure.code, failure.retry_after), (
-        "billing",
-        ErrorCode::BackendUnavailable,
-        Duration::from_secs(30)
-    ));
+    assert_eq!(
+        (failure.backend.as_str(), failure.code, failure.retry_after),
+        ("billing", ErrorCode::BackendUnavailable, Duration::from_secs(30))
+    );
     assert!(call.sent().is_empty() && !call.unsafe_sent());
 }
 
@@ -190,11 +193,8 @@ async fn a_response_that_trickles_ends_with_the_requests_time() {
 #[tokio::test]
 async fn a_body_beyond_its_cap_is_an_error_and_not_an_outage() {
     let (address, seen) = backend(|_| vec![b'x'; 100_000].into_response()).await;
-    let config = BackendConfig {
-        max_response: Size::kib(64),
-        max_request: Size(4),
-        ..BackendConfig::at(format!("http://{address}"))
-    };
+    let config =
+        BackendConfig { max_response: Size::kib(64), max_request: Size(4), ..BackendConfig::at(format!("http://{address}")) };
     let call = begin(&outbound(config));
     let response = call.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
     assert_eq!(kind(read(response).await), Some(io::ErrorKind::FileTooLarge));
@@ -221,7 +221,8 @@ fn never() -> ServerResponse {
 #[tokio::test]
 async fn requests_to_a_busy_backend_wait_for_their_turn_but_not_for_ever() {
     let (address, _) = backend(|_| "ok".into_response()).await;
-    let config = BackendConfig { max_concurrent: 1, max_wait: Span::millis(50), ..BackendConfig::at(format!("http://{address}")) };
+    let config =
+        BackendConfig { max_concurrent: 1, max_wait: Span::millis(50), ..BackendConfig::at(format!("http://{address}")) };
     let outbound = outbound(config);
     let (first, second) = (begin(&outbound), begin(&outbound));
     let unread = first.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");

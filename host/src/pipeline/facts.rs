@@ -14,7 +14,13 @@ use crate::registry::Tool;
 use crate::sandbox::{CallLimits, GuestContext, HostFunctions, Invocation};
 
 /// What is written down before the call runs.
-pub fn intent<'a>(call: &'a Call, tool: &'a Tool, arguments: &'a Arguments, grant: &'a Grant, permit: &Permit) -> IntentFacts<'a> {
+pub fn intent<'a>(
+    call: &'a Call,
+    tool: &'a Tool,
+    arguments: &'a Arguments,
+    grant: &'a Grant,
+    permit: &Permit,
+) -> IntentFacts<'a> {
     IntentFacts {
         call: call.id,
         trace: &call.trace,
@@ -63,7 +69,8 @@ pub fn refused_intent(error: LedgerError) -> Rejection {
 pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledger) -> CallScope {
     let derive = claim.map(|claim| {
         let ledger = ledger.clone();
-        let derive = move |backend: &str, method: &str, path: &str, n: u32| ledger.outbound_key(&claim, backend, method, path, n.into());
+        let derive =
+            move |backend: &str, method: &str, path: &str, n: u32| ledger.outbound_key(&claim, backend, method, path, n.into());
         Arc::new(derive) as DeriveKey
     });
     CallScope { allowed: tool.plugin.manifest.sandbox.backends.clone(), trace: call.trace.clone(), key: derive }

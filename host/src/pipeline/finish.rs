@@ -36,7 +36,9 @@ fn backend_retry(code: ErrorCode, backend: Option<BackendFailure>) -> Option<Dur
 fn check(tool: &Tool, output: &Output) -> Result<(), String> {
     let invalid = |problem: String| format!("the tool returned something it never promised, so it is withheld: {problem}");
     if let Some(schema) = &tool.output {
-        let Some(value) = &output.structured else { return Err(invalid("it has an output schema but no structured output".into())) };
+        let Some(value) = &output.structured else {
+            return Err(invalid("it has an output schema but no structured output".into()));
+        };
         schema.check(value).map_err(|violations| invalid(violations.join("; ")))?;
     }
     match output.content.iter().find(|block| !is_content_block(block)) {

@@ -21,7 +21,11 @@ pub fn take_key_argument(tool: &ToolManifest, arguments: &mut Arguments) -> Resu
 ///
 /// # Errors
 /// No key was offered, one is malformed, or two disagree.
-pub fn resolve(tool: &ToolManifest, arguments: &Arguments, mut offered: Vec<OfferedKey>) -> Result<Option<IdempotencyKey>, Rejection> {
+pub fn resolve(
+    tool: &ToolManifest,
+    arguments: &Arguments,
+    mut offered: Vec<OfferedKey>,
+) -> Result<Option<IdempotencyKey>, Rejection> {
     if tool.effect == Effect::Read {
         return Ok(None);
     }

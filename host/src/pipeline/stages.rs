@@ -48,7 +48,11 @@ pub struct Stages {
 impl Stages {
     /// The instruments of one pipeline. Telemetry must have been installed before.
     pub fn new() -> Self {
-        metrics::describe_histogram!("tidegate_stage_seconds", metrics::Unit::Seconds, "wall-clock time of one stage of one call");
+        metrics::describe_histogram!(
+            "tidegate_stage_seconds",
+            metrics::Unit::Seconds,
+            "wall-clock time of one stage of one call"
+        );
         metrics::describe_counter!("tidegate_fuel_total", "wasmtime fuel burned by guests");
         Self {
             seconds: Stage::ALL.map(|(_, name)| metrics::histogram!("tidegate_stage_seconds", "stage" => name)),

@@ -2,22 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cedar_policy::{
-    Authorizer, Entities, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, Validator,
-};
+use cedar_policy::{Authorizer, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, Validator};
 use miette::Diagnostic;
 use sha2::{Digest as _, Sha256};
 
-use super::admin::{PolicyFile, Sources};
+use super::admin::{Parsed, PolicyFile, Sources};
 use super::generate::{CALL_GROUP, LIST_ACTION, Shapes, ToolShape};
-use super::lint::{Known, Target, never_asked};
+use super::lint::{Known, never_asked};
 use super::problem::{PolicyError, Problem};
+use super::reads::Reads;
 use super::request::Names;
-use super::{GeneratedPermits, Invisible, Policies, PolicySource, PolicySubject, Slice, ToolPolicies};
+use super::slice::{Slice, Specialised, Target};
+use super::{GeneratedPermits, Invisible, Policies, PolicySource, PolicySubject, ToolPolicies};
 use crate::model::{Digest, ToolName};
 
 /// What the hash begins with, so that it is a digest of nothing else.
 const HASH_DOMAIN: &str = "tidegate/policy/1";
+/// How far policies may look from principal, action and resource: at their attributes, not into entities these name.
+const DEREFERENCES: u32 = 1;
 /// The file name that problems in generated permits are shown under.
 const GENERATED_FILE: &str = "<generated>";
 
@@ -31,13 +33,12 @@ pub(super) fn compile(
     settle(&mut problems)?;
 
     let schema_text = shapes.schema();
-    let schema = parse_schema(&schema_text).map_err(|problem| refuse(vec![problem]))?;
+    let schema = parse_schema(&schema_text)?;
     let generated = PolicyFile { path: GENERATED_FILE.into(), text: shapes.permits(permits) };
     let sources = Sources::parse(generated, admin, &mut problems);
     settle(&mut problems)?;
 
-    let set = policy_set(sources.policies.iter().map(|parsed| &parsed.policy));
-    validate(schema, &set, &sources, &mut problems);
+    validate(schema, &sources, &mut problems);
     let known = Known {
         tools: shapes.tools.keys().copied().collect(),
         plugins: shapes.tools.values().map(|shape| shape.subject.plugin).collect(),
@@ -46,11 +47,20 @@ pub(super) fn compile(
     settle(&mut problems)?;
 
     let names = Names::new();
+    let mut policies = Vec::with_capacity(sources.policies.len());
+    for parsed in &sources.policies {
+        match Specialised::of(&parsed.policy, &names) {
+            Some(specialised) => policies.push((parsed, specialised)),
+            None => problems.push(Problem::at(sources.place_of(parsed), format!("policy `{}` is nested too deeply", parsed.id))),
+        }
+    }
+    settle(&mut problems)?;
+
     let mut asked = HashSet::new();
     let tools: BTreeMap<ToolName, ToolPolicies> = shapes
         .tools
         .values()
-        .map(|shape| (shape.subject.tool.name.clone(), ToolPolicies::new(shape, &sources, &names, &mut asked)))
+        .map(|shape| (shape.subject.tool.name.clone(), ToolPolicies::new(shape, &policies, &names, &mut asked)))
         .collect();
     let unasked = sources.policies.iter().filter(|parsed| !tools.is_empty() && !asked.contains(parsed.id.as_str()));
     problems.extend(unasked.map(|parsed| never_asked(parsed, &sources)));
@@ -75,6 +85,7 @@ pub(super) fn compile(
         generated: sources.texts().next().unwrap_or_default().to_owned(),
         schema: schema_text,
         authorizer: Authorizer::new(),
+        reads: policies.iter().fold(Reads::default(), |reads, (_, specialised)| reads.and(&specialised.reads)),
         tools,
         names,
     })
@@ -83,10 +94,6 @@ pub(super) fn compile(
 /// Ends the compilation if there are problems.
 fn settle(problems: &mut Vec<Problem>) -> Result<(), PolicyError> {
     PolicyError::of(std::mem::take(problems)).map_or(Ok(()), Err)
-}
-
-fn refuse(problems: Vec<Problem>) -> PolicyError {
-    PolicyError::of(problems).expect("there is a problem")
 }
 
 /// Nothing that a plugin declares should make the generated schema invalid; if it does, its plugins stay out.
@@ -104,12 +111,10 @@ fn parse_schema(text: &str) -> Result<Schema, Problem> {
     }
 }
 
-fn policy_set<'a>(policies: impl IntoIterator<Item = &'a cedar_policy::Policy>) -> PolicySet {
-    PolicySet::from_policies(policies.into_iter().cloned()).expect("ids are unique, and no policy is a template's")
-}
-
-fn validate(schema: Schema, set: &PolicySet, sources: &Sources, problems: &mut Vec<Problem>) {
-    let result = Validator::new(schema).validate(set, ValidationMode::Strict);
+fn validate(schema: Schema, sources: &Sources, problems: &mut Vec<Problem>) {
+    let set = PolicySet::from_policies(sources.policies.iter().map(|parsed| parsed.policy.clone()))
+        .expect("ids are unique, and no policy is a template's");
+    let result = Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, DEREFERENCES);
     let mut add = |id: &PolicyId, diagnostic: &dyn Diagnostic| {
         let parsed = sources.find(id.as_ref()).expect("the validator names policies it was given");
         let place = sources.place(parsed.file, diagnostic, (parsed.start, parsed.length));
@@ -140,44 +145,33 @@ fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> Digest {
 
 impl ToolPolicies {
     /// The slices of one tool; ids of policies that are in one are added to `asked`.
-    fn new<'a>(shape: &ToolShape<'_>, sources: &'a Sources, names: &Names, asked: &mut HashSet<&'a str>) -> Self {
+    fn new<'a>(
+        shape: &ToolShape<'_>,
+        policies: &[(&'a Parsed, Specialised)],
+        names: &Names,
+        asked: &mut HashSet<&'a str>,
+    ) -> Self {
         let tool = shape.subject.tool;
-        let target = |action: &str, groups: Vec<EntityUid>| Target {
-            action: names.action(action),
-            groups,
-            tool: names.tool(tool.name.as_str()),
-            plugin: names.plugin(shape.subject.plugin),
-        };
-        let attributes = HashMap::from([
-            ("effect".to_owned(), RestrictedExpression::new_entity_uid(names.effect(tool.effect.as_str()))),
-            ("risk".to_owned(), RestrictedExpression::new_entity_uid(names.risk(tool.risk.as_str()))),
-        ]);
-        let mut slice = |target: Target| {
-            let in_scope = || sources.policies.iter().filter(|parsed| target.is_in_scope_of(&parsed.policy, names));
-            asked.extend(in_scope().map(|parsed| parsed.id.as_str()));
-            Slice {
-                policies: policy_set(in_scope().map(|parsed| &parsed.policy)),
-                entities: entities(&target, attributes.clone()),
-                action: target.action,
-                resource: target.tool,
-            }
+        let mut slice = |action: &str, group: Option<&str>| {
+            let target = Target {
+                action: names.action(action),
+                group: group.map(|group| names.action(group)),
+                tool: names.tool(tool.name.as_str()),
+                plugin: names.plugin(shape.subject.plugin),
+                attributes: HashMap::from([
+                    ("effect".to_owned(), RestrictedExpression::new_entity_uid(names.effect(tool.effect.as_str()))),
+                    ("risk".to_owned(), RestrictedExpression::new_entity_uid(names.risk(tool.risk.as_str()))),
+                ]),
+            };
+            let in_scope: Vec<_> = policies.iter().filter(|(parsed, _)| target.is_in_scope_of(&parsed.policy, names)).collect();
+            asked.extend(in_scope.iter().map(|(parsed, _)| parsed.id.as_str()));
+            Slice::new(target, in_scope.iter().map(|(_, specialised)| specialised))
         };
         Self {
-            list: slice(target(LIST_ACTION, Vec::new())),
-            call: slice(target(tool.name.as_str(), vec![names.action(CALL_GROUP)])),
+            list: slice(LIST_ACTION, None),
+            call: slice(tool.name.as_str(), Some(CALL_GROUP)),
             input: shape.input.attributes.clone(),
             scopes: shape.scopes.clone(),
         }
     }
-}
-
-/// The entities of every decision on the target; only the principal is missing.
-fn entities(target: &Target, attributes: HashMap<String, RestrictedExpression>) -> Entities {
-    let action = Entity::new_no_attrs(target.action.clone(), target.groups.iter().cloned().collect());
-    let groups = target.groups.iter().map(|group| Entity::with_uid(group.clone()));
-    let tool = Entity::new(target.tool.clone(), attributes, HashSet::from([target.plugin.clone()]))
-        .expect("entity literals always evaluate");
-    let plugin = Entity::with_uid(target.plugin.clone());
-    Entities::from_entities([action, tool, plugin].into_iter().chain(groups), None)
-        .expect("four different entities without a cycle")
 }

@@ -17,9 +17,32 @@ pub(super) const LIST_ACTION: &str = "list_tool";
 pub(super) const ID_PREFIX: &str = "tidegate.";
 /// Type names that are, or may become, the host's own.
 const HOST_TYPES: [&str; 26] = [
-    "Action", "Backend", "Bool", "Boolean", "Client", "Effect", "Entity", "Extension", "Group", "Issuer", "Long", "Plugin",
-    "Principal", "Record", "Resource", "Risk", "Role", "Scope", "Session", "Set", "String", "Tenant", "Tidegate", "Tool",
-    "User", "ipaddr",
+    "Action",
+    "Backend",
+    "Bool",
+    "Boolean",
+    "Client",
+    "Effect",
+    "Entity",
+    "Extension",
+    "Group",
+    "Issuer",
+    "Long",
+    "Plugin",
+    "Principal",
+    "Record",
+    "Resource",
+    "Risk",
+    "Role",
+    "Scope",
+    "Session",
+    "Set",
+    "String",
+    "Tenant",
+    "Tidegate",
+    "Tool",
+    "User",
+    "ipaddr",
 ];
 /// The types an attribute of a row can have.
 const ROW_TYPES: [&str; 3] = ["String", "Long", "Bool"];
@@ -71,11 +94,8 @@ impl<'a> Shapes<'a> {
             }
             let scopes: BTreeSet<Scope> = subject.tool.scopes.iter().cloned().collect();
             shapes.scopes.extend(&subject.tool.scopes);
-            let shape = ToolShape {
-                subject: *subject,
-                input: Input::of(subject.input_schema),
-                scopes: scopes.into_iter().collect(),
-            };
+            let shape =
+                ToolShape { subject: *subject, input: Input::of(subject.input_schema), scopes: scopes.into_iter().collect() };
             if let Some(other) = shapes.tools.insert(name, shape) {
                 let other = other.subject.plugin;
                 problems.push(

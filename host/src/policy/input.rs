@@ -231,7 +231,8 @@ impl<'a> Reader<'a> {
 
     fn follow(&mut self, target: &'a Value, path: &str, depth: usize) -> Reading {
         let name = target.as_str().and_then(|text| text.strip_prefix("#/$defs/")).ok_or("its reference leaves `#/$defs`")?;
-        let definition = self.root.get("$defs").and_then(|defs| defs.get(unescaped(name))).ok_or("its reference leads nowhere")?;
+        let definition =
+            self.root.get("$defs").and_then(|defs| defs.get(unescaped(name))).ok_or("its reference leads nowhere")?;
         if self.open.contains(&name) {
             return Err("it contains itself");
         }

@@ -2,49 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{ActionConstraint, EntityUid, Policy, ResourceConstraint};
-
 use super::admin::{Parsed, Sources};
 use super::mangle::quoted;
 use super::problem::Problem;
-use super::request::Names;
-
-/// What one decision is about: an action on a tool, each with the groups it is in.
-pub(super) struct Target {
-    pub(super) action: EntityUid,
-    /// The groups the action is in.
-    pub(super) groups: Vec<EntityUid>,
-    pub(super) tool: EntityUid,
-    pub(super) plugin: EntityUid,
-}
-
-impl Target {
-    /// Whether the policy's head leaves open that it applies here. False only if it cannot: Cedar evaluates the head first, and
-    /// a head that does not match ends the policy without effect and without error, whatever its conditions say.
-    pub(super) fn is_in_scope_of(&self, policy: &Policy, names: &Names) -> bool {
-        let action = match policy.action_constraint() {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(action) => action == self.action,
-            ActionConstraint::In(actions) => {
-                actions.iter().any(|action| *action == self.action || self.groups.contains(action))
-            }
-        };
-        let is_tool = |kind: &cedar_policy::EntityTypeName| kind == self.tool.type_name();
-        let within = |entity: &EntityUid| *entity == self.tool || *entity == self.plugin;
-        let resource = match policy.resource_constraint() {
-            ResourceConstraint::Any => true,
-            ResourceConstraint::Eq(tool) => tool == self.tool,
-            ResourceConstraint::In(entity) => within(&entity),
-            ResourceConstraint::Is(kind) => is_tool(&kind),
-            ResourceConstraint::IsIn(kind, entity) => is_tool(&kind) && within(&entity),
-        };
-        let principal = match policy.principal_constraint() {
-            cedar_policy::PrincipalConstraint::Is(kind) | cedar_policy::PrincipalConstraint::IsIn(kind, _) => kind == *names.user(),
-            _ => true,
-        };
-        action && resource && principal
-    }
-}
 
 /// The tools and plugins that policies may name.
 pub(super) struct Known<'a> {

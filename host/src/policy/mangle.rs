@@ -2,8 +2,32 @@
 
 /// Words that Cedar's grammars keep for themselves, in policies or in schemas.
 pub(super) const KEYWORDS: [&str; 26] = [
-    "Bool", "Long", "Set", "String", "__cedar", "action", "appliesTo", "attributes", "context", "else", "entity", "enum",
-    "external", "false", "has", "if", "in", "is", "like", "namespace", "principal", "resource", "tags", "then", "true", "type",
+    "Bool",
+    "Long",
+    "Set",
+    "String",
+    "__cedar",
+    "action",
+    "appliesTo",
+    "attributes",
+    "context",
+    "else",
+    "entity",
+    "enum",
+    "external",
+    "false",
+    "has",
+    "if",
+    "in",
+    "is",
+    "like",
+    "namespace",
+    "principal",
+    "resource",
+    "tags",
+    "then",
+    "true",
+    "type",
 ];
 
 /// `name` as an identifier: what fits stays, every other character becomes `_x<hex>_`.

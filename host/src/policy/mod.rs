@@ -13,11 +13,13 @@
 //! | `admin`    | policy files: reading and parsing                               |
 //! | `lint`     | well-typed policies that never match                            |
 //! | `request`  | principals and arguments as Cedar values                        |
+//! | `reads`    | what of a request policies look at                              |
+//! | `slice`    | the policies that can apply to one tool                         |
 //! | `problem`  | what is wrong, where, and what to do                            |
 
 use std::collections::BTreeMap;
 
-use cedar_policy::{Authorizer, AuthorizationError, Context, Entities, EntityUid, EvaluationError, PolicySet, Request};
+use cedar_policy::{AuthorizationError, Authorizer, EvaluationError};
 use serde_json::Value;
 
 use crate::model::{Arguments, Decision, Digest, Principal, ResourceManifest, Scope, ToolManifest, ToolName, Verdict};
@@ -29,7 +31,9 @@ mod input;
 mod lint;
 mod mangle;
 mod problem;
+mod reads;
 mod request;
+mod slice;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +42,9 @@ pub use admin::PolicyFile;
 pub use problem::{Place, PolicyError, Problem};
 
 use input::Attributes;
+use reads::Reads;
 use request::{Caller, Names};
+use slice::Slice;
 
 /// One tool that policies are about.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +130,8 @@ pub struct Policies {
     tools: BTreeMap<ToolName, ToolPolicies>,
     names: Names,
     authorizer: Authorizer,
+    /// What the policies together look at.
+    reads: Reads,
     schema: String,
     generated: String,
     invisible: Vec<Invisible>,
@@ -139,28 +147,13 @@ struct ToolPolicies {
     scopes: Vec<Scope>,
 }
 
-/// The policies that can apply to one action on one tool, and everything of the request that is known before it comes.
-///
-/// INVARIANT: deciding on `policies` gives what deciding on the whole set gives: only policies whose head cannot match are left
-/// out, and Cedar ends those without effect and without error.
-struct Slice {
-    policies: PolicySet,
-    entities: Entities,
-    action: EntityUid,
-    resource: EntityUid,
-}
-
 impl Policies {
     /// Compiles the permits that follow from the tools' manifests together with the admin's policies.
     ///
     /// # Errors
     /// Every problem found, each with its place: texts that do not parse, ids that are missing or taken, anything the strict
     /// validator finds (warnings too), policies that name unknown tools or can never match. Nothing takes effect then.
-    pub fn compile(
-        subjects: &[PolicySubject<'_>],
-        admin: &[PolicyFile],
-        permits: GeneratedPermits,
-    ) -> Result<Self, PolicyError> {
+    pub fn compile(subjects: &[PolicySubject<'_>], admin: &[PolicyFile], permits: GeneratedPermits) -> Result<Self, PolicyError> {
         compile::compile(subjects, admin, permits)
     }
 
@@ -169,10 +162,7 @@ impl Policies {
         let Some(policies) = self.tools.get(tool) else {
             return failed(format!("no policy knows the tool `{tool}`"));
         };
-        match Caller::new(&self.names, principal, &[], trace_id) {
-            Ok(caller) => self.decide_for(&caller, policies, action),
-            Err(error) => failed(error),
-        }
+        self.decide_for(&self.caller(principal, &[], trace_id), policies, action)
     }
 
     /// The proof that `principal` may call `tool` with `arguments`, which must be valid under the tool's schema.
@@ -195,12 +185,9 @@ impl Policies {
 
     /// The tools that are shown to `principal`, by name.
     pub fn listed(&self, principal: &Principal, trace_id: &str) -> Vec<&ToolName> {
-        let Ok(caller) = Caller::new(&self.names, principal, &[], trace_id) else {
-            return Vec::new();
-        };
-        let allowed = |policies: &ToolPolicies| {
-            self.decide_for(&caller, policies, PolicyAction::List).decision == Decision::Allow
-        };
+        let caller = self.caller(principal, &[], trace_id);
+        let allowed =
+            |policies: &ToolPolicies| self.decide_for(&caller, policies, PolicyAction::List).decision == Decision::Allow;
         self.tools.iter().filter(|(_, policies)| allowed(policies)).map(|(name, _)| name).collect()
     }
 
@@ -208,7 +195,7 @@ impl Policies {
     /// only lacks scopes is not hidden, or no client could learn which scopes to ask for.
     pub fn hides(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> bool {
         let Some(policies) = self.tools.get(tool) else { return true };
-        let Ok(caller) = Caller::new(&self.names, principal, &policies.scopes, trace_id) else { return true };
+        let caller = self.caller(principal, &policies.scopes, trace_id);
         self.decide_for(&caller, policies, PolicyAction::List).decision == Decision::Deny
     }
 
@@ -237,26 +224,20 @@ impl Policies {
         self.origins.get(id)
     }
 
-    fn decide_for(&self, caller: &Caller, policies: &ToolPolicies, action: PolicyAction<'_>) -> Verdict {
+    fn caller<'a>(&'a self, principal: &'a Principal, further: &[Scope], trace_id: &str) -> Caller<'a> {
+        Caller::new(&self.names, principal, further, trace_id, &self.reads)
+    }
+
+    fn decide_for(&self, caller: &Caller<'_>, policies: &ToolPolicies, action: PolicyAction<'_>) -> Verdict {
         let (slice, context) = match action {
             PolicyAction::List => (&policies.list, caller.listing()),
-            PolicyAction::Call(arguments) => (&policies.call, caller.calling(&policies.input, arguments)),
+            PolicyAction::Call(arguments) => {
+                (&policies.call, caller.calling(&policies.input, arguments, policies.call.reads_input))
+            }
         };
         match context.and_then(|context| slice.ask(caller, context)) {
             Ok((request, entities)) => verdict(&self.authorizer.is_authorized(&request, &slice.policies, &entities)),
             Err(error) => failed(error),
-        }
-    }
-}
-
-impl Slice {
-    fn ask(&self, caller: &Caller, context: Context) -> Result<(Request, Entities), String> {
-        // No schema here: the context is built after the very types that the schema was written from.
-        let request = Request::new(caller.uid.clone(), self.action.clone(), self.resource.clone(), context, None);
-        let entities = self.entities.clone().add_entities([caller.entity.clone()], None);
-        match (request, entities) {
-            (Ok(request), Ok(entities)) => Ok((request, entities)),
-            _ => Err("the request cannot be read by policies".to_owned()),
         }
     }
 }
@@ -267,19 +248,23 @@ fn failed(error: String) -> Verdict {
 
 /// Reads Cedar's answer, and denies on any error: Cedar itself skips a policy that fails, a `forbid` included.
 fn verdict(response: &cedar_policy::Response) -> Verdict {
-    let mut errors: Vec<(String, String)> =
-        response.diagnostics().errors().map(|AuthorizationError::PolicyEvaluationError(error)| {
+    let mut errors: Vec<(String, String)> = response
+        .diagnostics()
+        .errors()
+        .map(|AuthorizationError::PolicyEvaluationError(error)| {
             let id = id_text(error.policy_id());
             let text = format!("policy `{id}` failed: {}", cause(error.inner()));
             (id, text)
-        }).collect();
+        })
+        .collect();
     errors.sort();
     let decision = match response.decision() {
         cedar_policy::Decision::Allow if errors.is_empty() => Decision::Allow,
         _ => Decision::Deny,
     };
     // A permit does not determine a denial; the policies that failed do.
-    let reasons = response.diagnostics().reason().filter(|_| response.decision() == cedar_policy::Decision::Deny || errors.is_empty());
+    let reasons =
+        response.diagnostics().reason().filter(|_| response.decision() == cedar_policy::Decision::Deny || errors.is_empty());
     let mut policies: Vec<String> = reasons.map(id_text).chain(errors.iter().map(|(id, _)| id.clone())).collect();
     policies.sort();
     Verdict { decision, policies, errors: errors.into_iter().map(|(_, text)| text).collect() }

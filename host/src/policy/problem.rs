@@ -56,6 +56,12 @@ impl PolicyError {
     }
 }
 
+impl From<Problem> for PolicyError {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
 impl Problem {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self { place: None, message: message.into(), help: None }

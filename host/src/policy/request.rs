@@ -1,11 +1,12 @@
 //! From a principal and its arguments to a Cedar request, without JSON text in between.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::OnceCell;
 
 use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use serde_json::Value;
 
 use super::input::{Attributes, InputType, integer};
+use super::reads::Reads;
 use crate::model::{Arguments, Principal, Scope};
 
 /// The most values of one call's arguments that policies look at; building a Cedar set costs far more than parsing JSON.
@@ -64,33 +65,50 @@ fn uid(of: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(of.clone(), EntityId::new(id))
 }
 
-/// A principal as Cedar sees it, for one request.
-pub(super) struct Caller {
-    pub(super) uid: EntityUid,
-    pub(super) entity: Entity,
+/// A principal as Cedar sees it, for one request or one listing.
+pub(super) struct Caller<'a> {
+    principal: &'a Principal,
+    uid: EntityUid,
     session: RestrictedExpression,
+    reads: &'a Reads,
+    /// Built when the first policy asks for it; most look only at the scopes.
+    entity: OnceCell<Entity>,
 }
 
-impl Caller {
-    /// `principal`, as if it also held `further` scopes.
-    pub(super) fn new(names: &Names, principal: &Principal, further: &[Scope], trace_id: &str) -> Result<Self, String> {
+impl<'a> Caller<'a> {
+    /// `principal`, as if it also held `further` scopes. Of its attributes and claims only what policies look at is converted:
+    /// tokens carry many more.
+    pub(super) fn new(names: &Names, principal: &'a Principal, further: &[Scope], trace_id: &str, reads: &'a Reads) -> Self {
         let uid = uid(&names.user, &user_id(&principal.issuer, &principal.subject));
-        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-        let mut attributes = HashMap::with_capacity(4);
-        attributes.insert("issuer".to_owned(), text(&principal.issuer));
-        attributes.insert("subject".to_owned(), text(&principal.subject));
-        attributes.extend(principal.tenant.as_deref().map(|tenant| ("tenant".to_owned(), text(tenant))));
-        attributes.extend(principal.client.as_deref().map(|client| ("client".to_owned(), text(client))));
-        let claims = principal.claims.iter().filter_map(|(name, value)| Some((name.clone(), claim(value)?)));
-        let entity = Entity::new_with_tags(uid.clone(), attributes, HashSet::new(), claims)
-            .map_err(|_| "the principal's claims cannot be read by policies".to_owned())?;
         let scopes = principal.scopes.iter().chain(further);
         let session = RestrictedExpression::new_record([
             ("scopes".to_owned(), RestrictedExpression::new_set(scopes.map(|scope| text(&scope.to_string())))),
             ("trace_id".to_owned(), text(trace_id)),
         ])
         .expect("the two names differ");
-        Ok(Self { uid, entity, session })
+        Self { principal, uid, session, reads, entity: OnceCell::new() }
+    }
+
+    /// The principal's name.
+    pub(super) fn uid(&self) -> &EntityUid {
+        &self.uid
+    }
+
+    /// The principal with its attributes and claims.
+    pub(super) fn entity(&self) -> Result<&Entity, String> {
+        if self.entity.get().is_none() {
+            let Principal { issuer, subject, tenant, client, claims, .. } = self.principal;
+            let attributes =
+                [("issuer", Some(issuer)), ("subject", Some(subject)), ("tenant", tenant.as_ref()), ("client", client.as_ref())];
+            let attributes = attributes.into_iter().filter(|(name, _)| self.reads.attribute(name));
+            let attributes = attributes.filter_map(|(name, value)| Some((name.to_owned(), text(value?))));
+            let claims = claims.iter().filter(|(name, _)| self.reads.claim(name));
+            let claims = claims.filter_map(|(name, value)| Some((name.clone(), claim(value)?)));
+            let entity = Entity::new_with_tags(self.uid.clone(), attributes, [], claims)
+                .map_err(|_| "the principal cannot be read by policies".to_owned())?;
+            return Ok(self.entity.get_or_init(|| entity));
+        }
+        Ok(self.entity.get().expect("it is there"))
     }
 
     /// What policies see of a listing.
@@ -98,10 +116,14 @@ impl Caller {
         self.context([])
     }
 
-    /// What policies see of a call.
-    pub(super) fn calling(&self, visible: &Attributes, arguments: &Arguments) -> Result<Context, String> {
-        let mut values = Values { left: VALUES };
-        let input = values.record(visible, arguments).map_err(|misfit| misfit.to_string())?;
+    /// What policies see of a call. Arguments that no policy looks at (`read` is false) are checked, not converted.
+    pub(super) fn calling(&self, visible: &Attributes, arguments: &Arguments, read: bool) -> Result<Context, String> {
+        check_record(visible, arguments, &mut { VALUES }).map_err(|misfit| misfit.to_string())?;
+        if !read {
+            return self.context([]);
+        }
+        // Always there after the check; if not, the call is denied.
+        let input = record(visible, arguments).ok_or("the arguments cannot be read by policies")?;
         self.context([("input".to_owned(), input)])
     }
 
@@ -109,6 +131,10 @@ impl Caller {
         Context::from_pairs(std::iter::once(("session".to_owned(), self.session.clone())).chain(further))
             .map_err(|_| "the request cannot be read by policies".to_owned())
     }
+}
+
+fn text(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
 }
 
 /// `<issuer>|<subject>`: subjects are unique only under their issuer. `|` and `%` in the issuer are percent-encoded, so the first
@@ -162,50 +188,57 @@ impl std::fmt::Display for Misfit {
     }
 }
 
-/// Turns arguments into Cedar values, up to a limit.
-struct Values {
-    left: usize,
+/// Whether the visible part of `object` fits; what is not declared, or invisible, is not looked at. Each value takes one of `left`.
+fn check_record(visible: &Attributes, object: &Arguments, left: &mut usize) -> Result<(), Misfit> {
+    visible.iter().try_for_each(|(name, attribute)| match object.get(name) {
+        None | Some(Value::Null) if !attribute.required => Ok(()),
+        None => Err(Misfit::new("is missing").under(name)),
+        Some(value) => check(&attribute.kind, value, left).map_err(|misfit| misfit.under(name)),
+    })
 }
 
-impl Values {
-    /// The visible part of `object`; what is not declared, or invisible, is dropped.
-    fn record(&mut self, visible: &Attributes, object: &Arguments) -> Result<RestrictedExpression, Misfit> {
-        let mut fields = Vec::with_capacity(visible.len());
-        for (name, attribute) in visible {
-            match object.get(name) {
-                None | Some(Value::Null) if !attribute.required => {}
-                None => return Err(Misfit::new("is missing").under(name)),
-                Some(value) => {
-                    let value = self.value(&attribute.kind, value).map_err(|misfit| misfit.under(name))?;
-                    fields.push((name.clone(), value));
-                }
-            }
+fn check(kind: &InputType, value: &Value, left: &mut usize) -> Result<(), Misfit> {
+    *left = left.checked_sub(1).ok_or_else(|| Misfit::new("holds more values than policies look at"))?;
+    let problem = match (kind, value) {
+        (InputType::Bool, Value::Bool(_)) | (InputType::String, Value::String(_)) => return Ok(()),
+        (InputType::Long, Value::Number(number)) if integer(number).is_some() => return Ok(()),
+        (InputType::Set(kind), Value::Array(values)) => {
+            let mut elements = values.iter().enumerate();
+            return elements.try_for_each(|(at, value)| check(kind, value, left).map_err(|misfit| misfit.under(&at.to_string())));
         }
-        Ok(RestrictedExpression::new_record(fields).expect("the attributes' names are keys of a map"))
-    }
+        (InputType::Record(attributes), Value::Object(object)) => return check_record(attributes, object, left),
+        (InputType::Bool, _) => "is not a boolean",
+        (InputType::String, _) => "is not a string",
+        (InputType::Long, Value::Number(_)) => "is not an integer of 64 bits",
+        (InputType::Long, _) => "is not an integer",
+        (InputType::Set(_), _) => "is not a list",
+        (InputType::Record(_), _) => "is not an object",
+    };
+    Err(Misfit::new(problem))
+}
 
-    fn value(&mut self, kind: &InputType, value: &Value) -> Result<RestrictedExpression, Misfit> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| Misfit::new("holds more values than policies look at (65536)"))?;
-        match (kind, value) {
-            (InputType::Bool, Value::Bool(flag)) => Ok(RestrictedExpression::new_bool(*flag)),
-            (InputType::String, Value::String(text)) => Ok(RestrictedExpression::new_string(text.clone())),
-            (InputType::Long, Value::Number(number)) => match integer(number) {
-                Some(number) => Ok(RestrictedExpression::new_long(number)),
-                None => Err(Misfit::new("is not an integer of 64 bits")),
-            },
-            (InputType::Set(kind), Value::Array(values)) => {
-                let mut elements = Vec::with_capacity(values.len());
-                for (at, value) in values.iter().enumerate() {
-                    elements.push(self.value(kind, value).map_err(|misfit| misfit.under(&at.to_string()))?);
-                }
-                Ok(RestrictedExpression::new_set(elements))
-            }
-            (InputType::Record(attributes), Value::Object(object)) => self.record(attributes, object),
-            (InputType::Bool, _) => Err(Misfit::new("is not a boolean")),
-            (InputType::String, _) => Err(Misfit::new("is not a string")),
-            (InputType::Long, _) => Err(Misfit::new("is not an integer")),
-            (InputType::Set(_), _) => Err(Misfit::new("is not a list")),
-            (InputType::Record(_), _) => Err(Misfit::new("is not an object")),
+/// The visible part of `object`. None if it does not fit.
+fn record(visible: &Attributes, object: &Arguments) -> Option<RestrictedExpression> {
+    let mut fields = Vec::with_capacity(visible.len());
+    for (name, attribute) in visible {
+        match object.get(name) {
+            None | Some(Value::Null) if !attribute.required => {}
+            value => fields.push((name.clone(), converted(&attribute.kind, value?)?)),
         }
+    }
+    RestrictedExpression::new_record(fields).ok()
+}
+
+fn converted(kind: &InputType, value: &Value) -> Option<RestrictedExpression> {
+    match (kind, value) {
+        (InputType::Bool, Value::Bool(flag)) => Some(RestrictedExpression::new_bool(*flag)),
+        (InputType::String, Value::String(value)) => Some(text(value)),
+        (InputType::Long, Value::Number(number)) => integer(number).map(RestrictedExpression::new_long),
+        (InputType::Set(kind), Value::Array(values)) => {
+            let elements: Option<Vec<_>> = values.iter().map(|value| converted(kind, value)).collect();
+            elements.map(RestrictedExpression::new_set)
+        }
+        (InputType::Record(attributes), Value::Object(object)) => record(attributes, object),
+        _ => None,
     }
 }

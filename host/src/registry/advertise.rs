@@ -64,7 +64,9 @@ fn with_key_argument(schema: &Value, manifest: &ToolManifest) -> Result<Map<Stri
         return Ok(schema);
     }
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
-    let Some(properties) = properties.as_object_mut() else { return Err("its input schema's `properties` is not an object".into()) };
+    let Some(properties) = properties.as_object_mut() else {
+        return Err("its input schema's `properties` is not an object".into());
+    };
     let taken = properties.insert(
         KEY_ARGUMENT.into(),
         json!({
@@ -75,7 +77,9 @@ fn with_key_argument(schema: &Value, manifest: &ToolManifest) -> Result<Map<Stri
     );
     match taken {
         None => Ok(schema),
-        Some(_) => Err(format!("its input schema declares `{KEY_ARGUMENT}`, which the host adds itself; use `key_from` in the manifest")),
+        Some(_) => {
+            Err(format!("its input schema declares `{KEY_ARGUMENT}`, which the host adds itself; use `key_from` in the manifest"))
+        }
     }
 }
 
@@ -153,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_write_tool_advertises_the_key_but_its_guest_never_sees_it() {
-        let advertised = advertise(definition(json!({"type": "object", "additionalProperties": false})), &manifest("write")).expect("good");
+        let advertised =
+            advertise(definition(json!({"type": "object", "additionalProperties": false})), &manifest("write")).expect("good");
         assert!(advertised.listing.input_schema["properties"].get(KEY_ARGUMENT).is_some());
         assert!(advertised.input.check(&json!({KEY_ARGUMENT: "k"})).is_err());
     }
@@ -168,7 +173,8 @@ mod tests {
 
     #[test]
     fn header_mirrors_are_linted_before_clients_drop_the_tool() {
-        let with = |property: Value| advertise(definition(json!({"type": "object", "properties": {"p": property}})), &manifest("read"));
+        let with =
+            |property: Value| advertise(definition(json!({"type": "object", "properties": {"p": property}})), &manifest("read"));
         assert!(with(json!({"type": "string", "x-mcp-header": "Region"})).is_ok());
         assert!(with(json!({"type": "number", "x-mcp-header": "Region"})).is_err());
         assert!(with(json!({"type": "string", "x-mcp-header": "Not A Token"})).is_err());

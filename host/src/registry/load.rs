@@ -164,7 +164,9 @@ impl Loader {
             if !self.backends.contains(backend) {
                 let hint = match document::nearest(backend, self.backends.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("add `[backends.{backend}]` with its `url` to tidegate.toml, or pass `--backend {backend}=URL`"),
+                    None => {
+                        format!("add `[backends.{backend}]` with its `url` to tidegate.toml, or pass `--backend {backend}=URL`")
+                    }
                 };
                 return mismatch(format!("its backend `{backend}` is not defined on this host; {hint}"));
             }
@@ -210,7 +212,8 @@ pub fn plugin_dirs(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let entries = std::fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>());
+    let entries =
+        std::fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>());
     let mut paths = entries.map_err(|source| unreadable(dir, source))?;
     paths.sort();
     Ok(paths)

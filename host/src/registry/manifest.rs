@@ -41,11 +41,17 @@ fn check(manifest: &Manifest) -> Result<(), Broken> {
     if manifest.contract != CONTRACT {
         broken(
             "contract",
-            format!("the plugin is built for contract `{}`; this host speaks `{CONTRACT}`: rebuild it with a matching SDK", manifest.contract),
+            format!(
+                "the plugin is built for contract `{}`; this host speaks `{CONTRACT}`: rebuild it with a matching SDK",
+                manifest.contract
+            ),
         )?;
     }
     if let Some(origin) = manifest.sandbox.origins.first() {
-        broken(origin, format!("the origin `{origin}` cannot be reached: use a logical backend, which the operator maps to an address"))?;
+        broken(
+            origin,
+            format!("the origin `{origin}` cannot be reached: use a logical backend, which the operator maps to an address"),
+        )?;
     }
     if manifest.tools.is_empty() {
         broken("name", "the plugin declares no tool; add a `[[tool]]`")?;
@@ -124,6 +130,8 @@ mod tests {
     #[test]
     fn promises_this_host_cannot_keep_are_refused() {
         assert!(problem(&GOOD.replace("read:things", "read:things.where(a=1)")).contains("not supported"));
-        assert!(problem(&format!("{GOOD}rows = {{ pointer = \"/things\", resource = \"things\" }}\n")).contains("cannot be enforced"));
+        assert!(
+            problem(&format!("{GOOD}rows = {{ pointer = \"/things\", resource = \"things\" }}\n")).contains("cannot be enforced")
+        );
     }
 }

@@ -123,7 +123,8 @@ fn shortened(mut text: String, length: usize) -> String {
 fn innermost(frames: &WasmBacktrace) -> String {
     // Printing is the only way to get names without the compiler's mangling: `   0: 0x2a - file!function`.
     let printed = frames.to_string();
-    let names = printed.lines().filter_map(|line| line.split_once(" - ")).map(|(_, name)| name.rsplit('!').next().unwrap_or(name));
+    let names =
+        printed.lines().filter_map(|line| line.split_once(" - ")).map(|(_, name)| name.rsplit('!').next().unwrap_or(name));
     let names: Vec<_> = names.take(MAX_FRAMES).collect();
     if names.is_empty() { String::new() } else { format!(" in {}", names.join(" < ")) }
 }
@@ -165,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_guests_failure_cannot_claim_what_only_the_host_may_say() {
-        let failure = tools::Failure { code: "outcome_unknown".into(), message: "x".repeat(1 << 20), retry_after_seconds: Some(3) };
+        let failure =
+            tools::Failure { code: "outcome_unknown".into(), message: "x".repeat(1 << 20), retry_after_seconds: Some(3) };
         let Ended::Failed(failure) = of_result(Err(failure)) else { panic!("a failure stays one") };
         assert_eq!((failure.code, failure.message.len()), (ErrorCode::Failed, MAX_MESSAGE));
         assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));

@@ -82,7 +82,11 @@ impl WasiHttpHooks for Outgoing {
 }
 
 /// A body whose bytes are charged to the guest as they pass.
-fn metered<B, E>(body: B, meter: Arc<Meter>, error: fn(B::Error) -> E) -> http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, E>
+fn metered<B, E>(
+    body: B,
+    meter: Arc<Meter>,
+    error: fn(B::Error) -> E,
+) -> http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, E>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     E: 'static,
@@ -112,4 +116,3 @@ fn of_io(error: &io::Error) -> Error {
         _ => Error::HttpProtocolError,
     }
 }
-

@@ -16,6 +16,8 @@ mod random;
 mod run;
 mod slices;
 mod state;
+#[cfg(test)]
+mod tests;
 mod turnstile;
 mod wasi;
 
@@ -183,7 +185,8 @@ impl Sandbox {
             return Err(CompileError::TooLarge { size, limit: self.config.max_component });
         }
         contract::check_kind(wasm)?;
-        let component = Component::from_binary(&self.engine, wasm).map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+        let component =
+            Component::from_binary(&self.engine, wasm).map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
         contract::check_interfaces(&self.engine, &component)?;
         let pre = self.linker.instantiate_pre(&component).and_then(PluginPre::new);
         pre.map(|pre| Program { pre }).map_err(|error| CompileError::Mismatch(format!("{error:#}")))

@@ -39,7 +39,9 @@ pub async fn serve(listener: TcpListener, pipeline: Arc<Pipeline>, metrics: Metr
     let router = router(pipeline, metrics);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request.map(axum::body::Body::new)).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            Ok::<_, Infallible>(router.oneshot(request.map(axum::body::Body::new)).await.unwrap_or_else(|never| match never {}))
+        }
     });
     listen::serve(listener, LIMITS, service, shutdown).await;
 }

@@ -47,7 +47,9 @@ impl Bodies {
             // A body of unknown length may become as large as any.
             let most = announced.unwrap_or(self.max);
             let _held = match u32::try_from(most.div_ceil(BLOCK)) {
-                Ok(blocks) if most > SMALL => Some(self.blocks.acquire_many(blocks).await.expect("the semaphore is never closed")),
+                Ok(blocks) if most > SMALL => {
+                    Some(self.blocks.acquire_many(blocks).await.expect("the semaphore is never closed"))
+                }
                 _ => None,
             };
             self.collect(body, announced).await

@@ -52,7 +52,12 @@ impl Call {
     ///
     /// # Errors
     /// What accompanies them, idempotency keys and progress token, is malformed (-32602).
-    pub fn new(tool: String, arguments: Map<String, Value>, meta: Meta<'_>, headers: Option<&HeaderMap>) -> Result<Self, RpcError> {
+    pub fn new(
+        tool: String,
+        arguments: Map<String, Value>,
+        meta: Meta<'_>,
+        headers: Option<&HeaderMap>,
+    ) -> Result<Self, RpcError> {
         let in_header = headers.map(headers::offered_key).transpose()?.flatten();
         let request = CallRequest {
             tool,

@@ -52,6 +52,10 @@ pub struct HttpConfig {
     pub drain: Span,
     /// How long clients may take a tool list for fresh.
     pub list_ttl: Span,
+    /// Whether to advertise prompts and resources although there are none. Not for configs: the conformance profile needs it,
+    /// because the official suite asks for the cache hints of every list in one go.
+    #[serde(skip)]
+    pub empty_catalogues: bool,
 }
 
 impl Default for HttpConfig {
@@ -76,6 +80,7 @@ impl Default for HttpConfig {
             stream_keep_alive: Span::seconds(15),
             drain: Span::seconds(15),
             list_ttl: Span::seconds(30),
+            empty_catalogues: false,
         }
     }
 }

@@ -29,7 +29,9 @@ impl Era {
         let header = single(headers, VERSION_HEADER)?;
         match (header, meta.protocol_version()) {
             (None, None) => Ok(Self::Legacy),
-            (None, Some(_)) => Err(RpcError::header_mismatch("the header `MCP-Protocol-Version` is missing; repeat the version of `_meta`")),
+            (None, Some(_)) => {
+                Err(RpcError::header_mismatch("the header `MCP-Protocol-Version` is missing; repeat the version of `_meta`"))
+            }
             (Some(header), Some(version)) if header != version => Err(RpcError::header_mismatch(
                 "the header `MCP-Protocol-Version` and `_meta[\"io.modelcontextprotocol/protocolVersion\"]` differ",
             )),

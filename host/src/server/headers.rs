@@ -112,7 +112,9 @@ pub fn offered_key(headers: &HeaderMap) -> Result<Option<OfferedKey>, RpcError> 
     let value = value.to_str().map_err(|_| refused("is not ASCII text"))?.trim_matches(' ');
     let text = match value.strip_prefix('"') {
         Some(quoted) => unquoted(quoted).ok_or_else(|| refused("is not one quoted string"))?,
-        None if value.is_empty() || value.contains([',', ';', '"', ' ']) => return Err(refused("is neither a quoted string nor a bare key")),
+        None if value.is_empty() || value.contains([',', ';', '"', ' ']) => {
+            return Err(refused("is neither a quoted string nor a bare key"));
+        }
         None => value.to_owned(),
     };
     Ok(Some(OfferedKey { source: KeySource::Header, text }))

@@ -88,7 +88,8 @@ impl From<RpcError> for Refusal {
 
 impl Front {
     fn new(pipeline: Arc<Pipeline>, config: HttpConfig, shutdown: CancellationToken) -> Result<Self, HttpConfigError> {
-        let handler = Mcp::over_http(pipeline.clone(), config.list_ttl.duration(), shutdown);
+        let handler =
+            Mcp::over_http(pipeline.clone(), config.list_ttl.duration(), shutdown).with_empty_catalogues(config.empty_catalogues);
         // Host, origin and size were checked before, with answers that clients understand.
         let rmcp = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
@@ -193,7 +194,11 @@ impl Front {
     }
 
     /// Everything but tool calls is rmcp's to answer.
-    async fn forward(&self, mut parts: http::request::Parts, body: Bytes) -> Response<impl http_body::Body<Data = Bytes, Error = Infallible> + Send + use<>> {
+    async fn forward(
+        &self,
+        mut parts: http::request::Parts,
+        body: Bytes,
+    ) -> Response<impl http_body::Body<Data = Bytes, Error = Infallible> + Send + use<>> {
         // Media types were checked, more leniently than rmcp does.
         parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

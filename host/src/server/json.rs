@@ -204,7 +204,8 @@ fn oversized_integer(json: &[u8]) -> Option<&[u8]> {
         let length = match byte {
             b'"' => string_length(rest),
             b'-' | b'0'..=b'9' => {
-                let length = rest.iter().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
+                let length =
+                    rest.iter().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
                 let literal = std::str::from_utf8(&rest[..length]).unwrap_or_default();
                 let is_integer = !literal.contains(['.', 'e', 'E']);
                 if is_integer && literal.parse::<i64>().is_err() && literal.parse::<u64>().is_err() {

@@ -60,7 +60,12 @@ enum Read {
 impl<R: AsyncRead + Send + Unpin> Lines<R> {
     /// A transport over `reader` and `writer` that, once `closing` is cancelled or the client closes its side, ends as soon as no
     /// request is under way.
-    pub fn new<W: AsyncWrite + Send + Unpin + 'static>(reader: R, writer: W, config: &StdioConfig, closing: CancellationToken) -> Self {
+    pub fn new<W: AsyncWrite + Send + Unpin + 'static>(
+        reader: R,
+        writer: W,
+        config: &StdioConfig,
+        closing: CancellationToken,
+    ) -> Self {
         let (sender, lines) = mpsc::channel(WRITE_BACKLOG);
         let in_flight = InFlight { ids: Mutex::default(), count: watch::Sender::new(0), max: config.max_in_flight };
         Self {
@@ -121,7 +126,9 @@ impl<R: AsyncRead + Send + Unpin> Lines<R> {
         let id = match checked {
             Message::Request { id, .. } => Some(id),
             Message::Notification { .. } => None,
-            Message::Response => return Err(RpcError::invalid_request("this server sends no requests, so it takes no responses")),
+            Message::Response => {
+                return Err(RpcError::invalid_request("this server sends no requests, so it takes no responses"));
+            }
         };
         let parsed = serde_json::from_slice::<ClientJsonRpcMessage>(line).map_err(|_| {
             let error = RpcError::invalid_request("the message fits no method of MCP");

@@ -9,13 +9,15 @@ use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CacheScope, CallToolRequestMethod, CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString, CustomRequest,
-    CustomResult, DiscoverRequestMethod, DiscoverResult, ErrorCode, Implementation, InitializeRequestParams, InitializeResult,
-    InitializeResultMethod, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsRequestMethod, ListToolsResult, MetaObject,
-    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter, SubscriptionsListenRequestMethod,
-    Tool, ToolAnnotations,
+    CustomResult, DiscoverRequestMethod, DiscoverResult, ErrorCode, GetPromptRequestMethod, GetPromptRequestParams,
+    GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult, InitializeResultMethod,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsRequestMethod, ListToolsResult, MetaObject, PaginatedRequestParams,
+    ProtocolVersion, ReadResourceRequestMethod, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+    ServerConfig, SubscriptionFilter, SubscriptionsListenRequestMethod, Tool, ToolAnnotations,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::SERVER;
@@ -30,6 +32,8 @@ pub struct Mcp {
     list_ttl: Duration,
     /// Ends subscriptions gracefully.
     closing: CancellationToken,
+    /// Whether prompts and resources are advertised although there are none.
+    empty_catalogues: bool,
     /// Who is at the other end of a connection; over HTTP every request brings its own.
     peer: Option<Arc<Principal>>,
 }
@@ -37,12 +41,19 @@ pub struct Mcp {
 impl Mcp {
     /// A server that takes the principal of each request from the HTTP request's extensions.
     pub fn over_http(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken) -> Self {
-        Self { pipeline, list_ttl, closing, peer: None }
+        Self { pipeline, list_ttl, closing, empty_catalogues: false, peer: None }
     }
 
     /// A server for the one principal at the other end of a connection.
     pub fn on_connection(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken, peer: Arc<Principal>) -> Self {
-        Self { pipeline, list_ttl, closing, peer: Some(peer) }
+        Self { pipeline, list_ttl, closing, empty_catalogues: false, peer: Some(peer) }
+    }
+
+    /// The same server, advertising prompts and resources although it has none: the official suite asks for the cache hints of
+    /// every list in one go.
+    #[must_use]
+    pub fn with_empty_catalogues(self, empty_catalogues: bool) -> Self {
+        Self { empty_catalogues, ..self }
     }
 
     fn principal(&self, context: &RequestContext<RoleServer>) -> Result<Arc<Principal>, ErrorData> {
@@ -53,6 +64,16 @@ impl Mcp {
     fn list_ttl_millis(&self) -> u64 {
         u64::try_from(self.list_ttl.as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// How long a list keeps, and for whom: lists depend on who asks, so no shared cache may hold them.
+    fn cache_hints(&self, context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
+        if is_modern(context) { (Some(self.list_ttl_millis()), Some(CacheScope::Private)) } else { (None, None) }
+    }
+
+    /// An empty list, where one is advertised at all.
+    fn catalogue<L>(&self, method: &str, empty: L) -> Result<L, ErrorData> {
+        if self.empty_catalogues { Ok(empty) } else { Err(no_method(method)) }
+    }
 }
 
 /// Whether a request follows the protocols since 2026-07-28.
@@ -62,7 +83,10 @@ fn is_modern(context: &RequestContext<RoleServer>) -> bool {
 
 impl ServerHandler for Mcp {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let mut capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        if self.empty_catalogues {
+            (capabilities.prompts, capabilities.resources) = (Some(Default::default()), Some(Default::default()));
+        }
         ServerConfig::new(capabilities).with_server_info(server_info())
     }
 
@@ -73,7 +97,7 @@ impl ServerHandler for Mcp {
     ) -> Result<InitializeResult, ErrorData> {
         // The handshake went out with 2026-07-28, and a request that speaks it must not find it.
         if context.meta.protocol_version().is_some_and(|version| !version.has_initialize()) {
-            return Err(ErrorData::method_not_found::<InitializeResultMethod>());
+            return Err(no_method(InitializeResultMethod::VALUE));
         }
         let mut result = self.negotiate_initialize(&request)?;
         if self.peer.is_none() {
@@ -118,11 +142,8 @@ impl ServerHandler for Mcp {
         let principal = self.principal(&context)?;
         let tools = self.pipeline.list(&principal).iter().map(|tool| listed(&tool.listing)).collect();
         let mut result = ListToolsResult::with_all_items(tools);
-        if is_modern(&context) {
-            // The list depends on who asks, so no shared cache may keep it.
-            (result.ttl_ms, result.cache_scope) = (Some(self.list_ttl_millis()), Some(CacheScope::Private));
-            result.meta = Some(server_meta());
-        }
+        (result.ttl_ms, result.cache_scope) = self.cache_hints(&context);
+        result.meta = is_modern(&context).then(server_meta);
         Ok(result)
     }
 
@@ -152,7 +173,11 @@ impl ServerHandler for Mcp {
     }
 
     /// rmcp hands over as custom whatever it can't read: unknown methods, and known ones with parameters that don't fit.
-    async fn on_custom_request(&self, request: CustomRequest, context: RequestContext<RoleServer>) -> Result<CustomResult, ErrorData> {
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
         let method = request.method.as_str();
         let handshake = method == InitializeResultMethod::VALUE && !is_modern(&context);
         let known = [
@@ -164,43 +189,71 @@ impl ServerHandler for Mcp {
         if handshake || known.contains(&method) {
             return Err(ErrorData::invalid_params(format!("the parameters of `{method}` are malformed"), None));
         }
-        let method: String = method.chars().take(64).collect();
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("this server has no method `{method}`"), None))
+        Err(no_method(method))
     }
 
     // What is not advertised does not exist; rmcp would answer these with empty successes.
 
     async fn complete(&self, _: CompleteRequestParams, _: RequestContext<RoleServer>) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        Err(no_method(CompleteRequestMethod::VALUE))
     }
 
     async fn list_prompts(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+        self.catalogue(ListPromptsRequestMethod::VALUE, ListPromptsResult::default()).map(|mut empty| {
+            (empty.ttl_ms, empty.cache_scope) = self.cache_hints(&context);
+            empty
+        })
     }
 
     async fn list_resources(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+        self.catalogue(ListResourcesRequestMethod::VALUE, ListResourcesResult::default()).map(|mut empty| {
+            (empty.ttl_ms, empty.cache_scope) = self.cache_hints(&context);
+            empty
+        })
     }
 
     async fn list_resource_templates(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+        self.catalogue(ListResourceTemplatesRequestMethod::VALUE, ListResourceTemplatesResult::default()).map(|mut empty| {
+            (empty.ttl_ms, empty.cache_scope) = self.cache_hints(&context);
+            empty
+        })
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let absent = json!({ "uri": request.uri });
+        self.catalogue(ReadResourceRequestMethod::VALUE, ())
+            .and_then(|()| Err(ErrorData::resource_not_found("this server has no such resource", Some(absent))))
+    }
+
+    async fn get_prompt(&self, _: GetPromptRequestParams, _: RequestContext<RoleServer>) -> Result<GetPromptResponse, ErrorData> {
+        self.catalogue(GetPromptRequestMethod::VALUE, ())
+            .and_then(|()| Err(ErrorData::invalid_params("this server has no such prompt", None)))
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
     }
+}
+
+fn no_method(method: &str) -> ErrorData {
+    let method: String = method.chars().take(64).collect();
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("this server has no method `{method}`"), None)
 }
 
 fn server_info() -> Implementation {

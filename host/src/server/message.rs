@@ -34,7 +34,8 @@ pub enum Message {
 /// The bytes are not JSON (-32700), a batch, or no message this server takes (-32600), with the request's id if it has one;
 /// or the parameters are not an object (-32602).
 pub fn read(bytes: &[u8], limits: JsonLimits) -> Result<Message, RpcError> {
-    let document = json::read(bytes, limits).map_err(|error| RpcError::parse_error(format!("the message is not JSON: {error}")))?;
+    let document =
+        json::read(bytes, limits).map_err(|error| RpcError::parse_error(format!("the message is not JSON: {error}")))?;
     let mut object = match document.value {
         Value::Object(object) => object,
         Value::Array(_) => return Err(RpcError::invalid_request("batches are not supported; send one message at a time")),

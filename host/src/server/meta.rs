@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn the_trace_of_meta_wins_over_the_header() {
-        let trace = trace_of(json!({ "traceparent": PARENT, "tracestate": "a=1" }), &[("traceparent", OTHER), ("tracestate", "b=2")]);
+        let trace =
+            trace_of(json!({ "traceparent": PARENT, "tracestate": "a=1" }), &[("traceparent", OTHER), ("tracestate", "b=2")]);
         assert_eq!((trace.to_string().as_str(), trace.state.as_deref()), (PARENT, Some("a=1")));
     }
 

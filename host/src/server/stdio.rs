@@ -94,12 +94,17 @@ struct Connection {
 }
 
 impl Service<RoleServer> for Connection {
-    async fn handle_request(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
+    async fn handle_request(
+        &self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
         if matches!(request, ClientRequest::InitializeRequest(_)) {
             return self.mcp.handle_request(request, context).await;
         }
         let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());
-        let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta)).map_err(error_data)?;
+        let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta))
+            .map_err(error_data)?;
         match request {
             ClientRequest::CallToolRequest(call) => self.call(call, context, era).await,
             other => self.mcp.handle_request(other, context).await,

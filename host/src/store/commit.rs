@@ -29,7 +29,11 @@ impl<T, E: From<StoreError>> Receipt<T, E> {
 }
 
 /// One commit's turn: decide, and answer once the group is through.
-pub(super) fn run<T, E, F>(decide: F, turn: Turn<'_, '_>, answer: impl FnOnce(Result<T, E>) + Send + 'static) -> Option<Completion>
+pub(super) fn run<T, E, F>(
+    decide: F,
+    turn: Turn<'_, '_>,
+    answer: impl FnOnce(Result<T, E>) + Send + 'static,
+) -> Option<Completion>
 where
     F: FnOnce(&mut Tx<'_>) -> Result<T, E>,
     T: Send + 'static,

@@ -173,6 +173,14 @@ impl Store {
         self.shared().gate.check()
     }
 
+    /// That the disk has the configured reserve of free space, which every commit of new work is checked for anyway.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskLow`].
+    pub fn check_space(&self) -> Result<(), StoreError> {
+        Space::new(self.shared()).check().map_or(Ok(()), Err)
+    }
+
     /// The failure that shut the store, if one did.
     pub fn failure(&self) -> Option<Arc<str>> {
         self.shared().gate.failure()
@@ -317,17 +325,18 @@ impl Store {
     /// Writes a body that is too long for a value into a file named by its SHA-256. Durable on return, so that a record may
     /// name it.
     ///
+    /// The reserve of free space is not looked at, because what already runs may be written down in any case; before new work,
+    /// call [`Store::check_space`].
+    ///
     /// # Errors
-    /// If the store is shut, the disk is low, or the system refuses.
+    /// If the store is shut, or the system refuses.
     pub async fn write_body(&self, body: Vec<u8>) -> Result<Digest, StoreError> {
         let shared = Arc::clone(self.shared());
         shared.gate.check()?;
         let _turn = self.shared().body_writers.acquire().await.expect("the semaphore is never closed");
-        let write = move || match Space::new(&shared).check() {
-            Some(low) => Err(low),
-            None => shared.bodies.write(&body),
-        };
-        tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Err(StoreError::closed("writing a body panicked")))
+        tokio::task::spawn_blocking(move || shared.bodies.write(&body))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::closed("writing a body panicked")))
     }
 
     /// Reads a body; `None` if it was removed. Blocks on the disk.

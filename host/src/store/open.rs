@@ -71,7 +71,9 @@ fn try_open(dir: &Path, config: &StoreConfig) -> Result<sled::Db, Failure> {
     // Some damage makes the engine panic instead of answering with an error.
     match catch_unwind(AssertUnwindSafe(|| engine.open())) {
         Ok(Ok(db)) => Ok(db),
-        Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => Err(Failure::Damaged(error.to_string())),
+        Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => {
+            Err(Failure::Damaged(error.to_string()))
+        }
         Ok(Err(sled::Error::Io(error))) => Err(Failure::Refused(StoreError::io("open the store in", dir)(error))),
         Ok(Err(error)) => Err(Failure::Refused(error.into())),
         Err(_) => Err(Failure::Damaged("the storage engine panicked while opening it".to_owned())),

@@ -136,11 +136,12 @@ impl Queue {
         loop {
             let due = state.soon_since.map(|since| since + self.linger);
             let is_due = due.is_some_and(|due| due <= Instant::now());
-            if state.urgent > 0 || is_due || state.jobs.len() >= GROUP_MAX || (state.phase == Phase::Draining && !state.jobs.is_empty()) {
-                drop(state);
-                // Lets callers that the last group has woken come with their next commit, if they have been waiting for a core.
-                std::thread::yield_now();
-                return Some(self.lock().take_group());
+            if state.urgent > 0
+                || is_due
+                || state.jobs.len() >= GROUP_MAX
+                || (state.phase == Phase::Draining && !state.jobs.is_empty())
+            {
+                return Some(state.take_group());
             }
             if state.phase == Phase::Draining {
                 // INVARIANT: decided under the lock that `push` takes, so no job is accepted and then left behind.

@@ -1,0 +1,431 @@
+//! The store against a real disk: what is answered stays, what is refused leaves nothing, and every refusal says why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn config() -> StoreConfig {
+    StoreConfig { min_free: Bytes(0), ..StoreConfig::default() }
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, &config()).expect("an empty or healthy folder opens")
+}
+
+impl Store {
+    /// Puts a changed copy of one stored value, envelope and all, under another key or the same, past every check.
+    pub(crate) fn corrupt(&self, from: &[u8], to: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+        let engine = self.shared().engine.read().expect("not poisoned").clone().expect("open");
+        let mut value = engine.get(from).expect("readable").expect("there").to_vec();
+        change(&mut value);
+        engine.insert(to, value).expect("writable");
+    }
+}
+
+async fn put(store: &Store, key: &str, payload: &[u8]) -> Result<(), StoreError> {
+    let (key, payload) = (key.as_bytes().to_vec(), payload.to_vec());
+    store.commit(move |tx| tx.put(key, payload)).await
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_reopening() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k/1", b"one").await.expect("the commit is durable");
+    put(&store, "k/2", b"two").await.expect("the commit is durable");
+    store.commit(|tx| Ok::<_, StoreError>(tx.delete(b"k/1".to_vec()))).await.expect("the commit is durable");
+    store.close().await.expect("the store closes cleanly");
+
+    let store = open(dir.path());
+    assert_eq!(store.get(b"k/1").expect("readable"), None);
+    assert_eq!(store.get(b"k/2").expect("readable"), Some(b"two".to_vec()));
+    store.close().await.expect("the store closes cleanly");
+}
+
+#[tokio::test]
+async fn a_dropped_store_writes_what_it_has_taken() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let mut finished = store.shared().finished.subscribe();
+    drop(store.submit::<_, StoreError, _>(None, Urgency::Soon, |tx| tx.put(b"k".to_vec(), b"v".to_vec())));
+    drop(store);
+    finished.wait_for(|finished| *finished).await.expect("the writer thread says when it is done");
+    assert_eq!(open(dir.path()).get(b"k").expect("readable"), Some(b"v".to_vec()));
+}
+
+#[tokio::test]
+async fn a_commit_that_answers_with_an_error_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k", b"before").await.expect("the commit is durable");
+    let refused: Result<(), StoreError> = store
+        .commit(|tx| {
+            tx.put(b"k".to_vec(), b"after".to_vec())?;
+            tx.delete(b"other".to_vec());
+            tx.put(b"long".to_vec(), vec![0; MAX_PAYLOAD + 1])
+        })
+        .await;
+    assert!(matches!(refused, Err(StoreError::TooLong { .. })), "{refused:?}");
+    assert_eq!(store.get(b"k").expect("readable"), Some(b"before".to_vec()));
+    assert!(store.is_open());
+}
+
+#[tokio::test]
+async fn commits_of_one_group_see_each_other() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let counters: Vec<_> = (0..200)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let count = |tx: &mut Tx<'_>| {
+                    let count = tx.get(b"count")?.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().expect("eight bytes")));
+                    tx.put(b"count".to_vec(), (count + 1).to_be_bytes().to_vec())?;
+                    Ok::<_, StoreError>(count)
+                };
+                store.commit(count).await.expect("the commit is durable")
+            })
+        })
+        .collect();
+    let mut seen = Vec::new();
+    for counter in counters {
+        seen.push(counter.await.expect("the task ends"));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..200).collect::<Vec<_>>(), "each commit saw all before it, and none twice");
+}
+
+#[tokio::test]
+async fn a_commit_nobody_waits_for_is_durable_soon() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let begun = Instant::now();
+    let receipt = store.submit::<_, StoreError, _>(None, Urgency::Soon, |tx| tx.put(b"k".to_vec(), b"v".to_vec()));
+    receipt.durable().await.expect("it is written without anybody asking for it");
+    let linger = config().linger.duration();
+    assert!((linger..linger + Duration::from_secs(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_commit_nobody_waits_for_rides_with_an_urgent_one() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = StoreConfig { linger: Span::seconds(3600), ..config() };
+    let store = Store::open(dir.path(), &config).expect("an empty folder opens");
+    let receipt = store.submit::<_, StoreError, _>(None, Urgency::Soon, |tx| tx.put(b"soon".to_vec(), b"v".to_vec()));
+    put(&store, "now", b"v").await.expect("the commit is durable");
+    receipt.durable().await.expect("it was in the same group");
+    assert_eq!(store.get(b"soon").expect("readable"), Some(b"v".to_vec()));
+}
+
+#[tokio::test]
+async fn a_commit_given_up_before_its_turn_never_runs() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    // Holds the writer thread until the commit behind it has been given up.
+    let (free, held) = std::sync::mpsc::channel::<()>();
+    let holder = store.submit::<_, StoreError, _>(None, Urgency::Now, move |_| Ok(held.recv().is_ok()));
+    let given_up = tokio::time::timeout(Duration::from_millis(20), put(&store, "k", b"v")).await;
+    assert!(given_up.is_err(), "the writer thread is held");
+    free.send(()).expect("the holder waits");
+    assert!(holder.durable().await.expect("it runs"));
+    put(&store, "later", b"v").await.expect("the commit is durable");
+    assert_eq!(store.get(b"k").expect("readable"), None);
+}
+
+/// Counts its drops.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_late_commit_is_dropped_after_it_is_durable() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store =
+        Store::open(dir.path(), &StoreConfig { commit_wait: Span::millis(20), ..config() }).expect("an empty folder opens");
+    let drops = Arc::new(AtomicUsize::new(0));
+    let answer = Counted(Arc::clone(&drops));
+    let (free, held) = std::sync::mpsc::channel::<()>();
+    let late: Result<Counted, StoreError> = store
+        .commit(move |tx| {
+            tx.put(b"k".to_vec(), b"v".to_vec())?;
+            let _ = held.recv();
+            Ok(answer)
+        })
+        .await;
+    assert!(matches!(late, Err(StoreError::Timeout { .. })), "the commit has begun and nobody waits any more");
+    assert_eq!(drops.load(Ordering::SeqCst), 0);
+    free.send(()).expect("the commit waits");
+    while put(&store, "next", b"v").await.is_err() {}
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+    assert_eq!(store.get(b"k").expect("readable"), Some(b"v".to_vec()), "it came to stand all the same");
+}
+
+#[tokio::test]
+async fn callers_beyond_the_limit_are_refused_in_time() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = StoreConfig { commit_wait: Span::millis(20), max_commits: 2, ..config() };
+    let store = Store::open(dir.path(), &config).expect("an empty folder opens");
+    let both = store.reserve_pair().await.expect("there is room for two");
+    let refused = put(&store, "k", b"v").await;
+    assert!(matches!(refused, Err(StoreError::Timeout { .. })), "{refused:?}");
+    drop(both);
+    put(&store, "k", b"v").await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_commit_that_panics_shuts_the_store_for_good() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let panicked: Result<(), StoreError> = store.commit(|_| panic!("a bug")).await;
+    assert!(matches!(panicked, Err(StoreError::Closed { .. })), "{panicked:?}");
+    let after = put(&store, "k", b"v").await;
+    assert!(after.expect_err("the store is shut").to_string().contains("panicked"));
+    assert!(!store.is_open());
+    assert!(store.failure().is_some());
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_everything() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    store.close().await.expect("the store closes cleanly");
+    assert!(matches!(put(&store, "k", b"v").await, Err(StoreError::Closed { .. })));
+    assert!(matches!(store.get(b"k"), Err(StoreError::Closed { .. })));
+    store.close().await.expect("closing twice changes nothing");
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused_with_the_culprit() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let refused = Store::open(dir.path(), &config()).expect_err("one process, one folder");
+    let text = refused.to_string();
+    assert!(text.contains(&format!("process {}", std::process::id())) && text.contains("--data"), "{text}");
+    store.close().await.expect("the store closes cleanly");
+    open(dir.path()).close().await.expect("the folder is free again");
+}
+
+#[test]
+fn a_folder_of_a_later_version_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("format"), "2\n").expect("writable");
+    let refused = Store::open(dir.path(), &config()).expect_err("format 2 is not known");
+    assert!(matches!(refused, StoreError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
+    fs::write(dir.path().join("format"), "two").expect("writable");
+    assert!(matches!(Store::open(dir.path(), &config()), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn nobody_else_may_look_into_the_folder() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let dir = parent.path().join("data");
+    let _store = open(&dir);
+    for folder in [dir.clone(), dir.join("store"), dir.join("bodies")] {
+        let mode = fs::metadata(&folder).expect("it exists").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{}", folder.display());
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_snapshot_does_not_keep_the_store_shut() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k", b"v").await.expect("the commit is durable");
+    store.close().await.expect("the store closes cleanly");
+    fs::write(dir.path().join("store/snap.FFFFFFFFFFFFFFFF.generating"), b"half").expect("writable");
+    assert_eq!(open(dir.path()).get(b"k").expect("readable"), Some(b"v".to_vec()));
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_set_aside_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k", b"v").await.expect("the commit is durable");
+    store.close().await.expect("the store closes cleanly");
+    fs::write(dir.path().join("store/snap.FFFFFFFFFFFFFFFF"), b"not a snapshot").expect("writable");
+    assert_eq!(open(dir.path()).get(b"k").expect("readable"), Some(b"v".to_vec()));
+    let kept = fs::read_dir(dir.path().join("store"))
+        .expect("readable")
+        .any(|entry| entry.expect("readable").file_name().to_string_lossy().starts_with("damaged."));
+    assert!(kept, "what was moved is kept");
+}
+
+#[tokio::test]
+async fn a_damaged_store_says_so_and_names_the_way_out() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k", b"v").await.expect("the commit is durable");
+    store.close().await.expect("the store closes cleanly");
+    fs::write(dir.path().join("store/conf"), b"these are not the engine's settings").expect("writable");
+    let refused = Store::open(dir.path(), &config()).expect_err("the engine's settings are lost");
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    assert!(refused.to_string().contains("backup"), "{refused}");
+}
+
+#[tokio::test]
+async fn new_work_is_refused_on_a_low_disk_but_begun_work_is_finished() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = StoreConfig { min_free: Bytes(u64::MAX), ..StoreConfig::default() };
+    let store = Store::open(dir.path(), &config).expect("an empty folder opens");
+    let refused = put(&store, "k", b"v").await.expect_err("no disk is that empty");
+    assert!(refused.to_string().contains("min_free"), "{refused}");
+    assert!(store.check_space().is_err());
+    let finish = store.submit::<_, StoreError, _>(None, Urgency::Now, |tx| tx.put(b"k".to_vec(), b"v".to_vec()));
+    finish.durable().await.expect("what has begun may be written down");
+    assert!(store.is_open(), "a low disk is no failure");
+}
+
+#[tokio::test]
+async fn a_body_is_kept_under_its_digest_and_checked_when_read() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let body = vec![7; 100_000];
+    let digest = store.write_body(body.clone()).await.expect("written");
+    assert_eq!(store.write_body(body.clone()).await.expect("written"), digest, "the same body is one file");
+    assert_eq!(store.read_body(&digest).expect("readable"), Some(body));
+    let name = digest.to_string();
+    let path = dir.path().join("bodies").join(&name[..2]).join(&name);
+    fs::write(&path, b"forged").expect("writable");
+    assert!(matches!(store.read_body(&digest), Err(StoreError::Damaged { .. })));
+    store.remove_body(&digest).expect("removable");
+    store.remove_body(&digest).expect("removing twice changes nothing");
+    assert_eq!(store.read_body(&digest).expect("readable"), None);
+}
+
+#[tokio::test]
+async fn a_changed_value_is_found_out() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k", b"value").await.expect("the commit is durable");
+    store.corrupt(b"k", b"moved", |_| {});
+    store.corrupt(b"k", b"short", |value| value.truncate(1));
+    store.corrupt(b"k", b"k", |value| *value.last_mut().expect("not empty") ^= 1);
+    for key in [&b"k"[..], b"moved", b"short"] {
+        assert!(matches!(store.get(key), Err(StoreError::Damaged { .. })), "{key:?}");
+    }
+    let entries = store.scan(b"", b"z", 10).expect("scannable");
+    assert!(entries.iter().all(|entry| entry.damage.is_some()), "{entries:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn a_group_shows_and_leaves_what_an_ordered_map_would(
+        stored in proptest::collection::btree_map(0_u8..20, any::<u8>(), 0..12),
+        commits in proptest::collection::vec((proptest::collection::vec((0_u8..20, any::<Option<u8>>()), 0..6), any::<bool>()), 0..5),
+        (from, length, limit) in (0_u8..20, 0_u8..20, 0_usize..8),
+    ) {
+        let db = sled::Config::new().temporary(true).open().expect("a temporary engine opens");
+        for (key, value) in &stored {
+            db.insert([*key], record::wrap(&[*key], &[*value])).expect("writable");
+        }
+        let mut model: BTreeMap<u8, u8> = stored;
+        let mut tx = Tx::new(&db);
+        for (writes, keep) in commits {
+            let mut after = model.clone();
+            for (key, value) in writes {
+                match value {
+                    Some(value) => {
+                        tx.put(vec![key], vec![value]).expect("short enough");
+                        after.insert(key, value);
+                    }
+                    None => {
+                        tx.delete(vec![key]);
+                        after.remove(&key);
+                    }
+                }
+            }
+            if keep {
+                tx.keep();
+                model = after;
+            } else {
+                tx.undo();
+            }
+        }
+        let until = from.saturating_add(length);
+        let expected: Vec<Row> = model.range(from..until).take(limit).map(|(key, value)| (vec![*key], vec![*value])).collect();
+        prop_assert_eq!(tx.scan(&[from], &[until], limit).expect("readable"), expected);
+        for key in 0..20 {
+            prop_assert_eq!(tx.get(&[key]).expect("readable"), model.get(&key).map(|value| vec![*value]));
+        }
+        if let Some(batch) = tx.into_batch() {
+            db.apply_batch(batch).expect("writable");
+        }
+        let left: BTreeMap<u8, u8> = db
+            .iter()
+            .map(|found| found.expect("readable"))
+            .map(|(key, value)| (key[0], record::unwrap(&key, &value).expect("intact")[0]))
+            .collect();
+        prop_assert_eq!(left, model);
+    }
+}
+
+/// A small file system of its own, gone with the value.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new(size: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "none"], dir.path());
+        Self(dir)
+    }
+
+    fn resize(&self, size: &str) {
+        run("mount", &["-o", &format!("remount,size={size}")], self.0.path());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &["-l"], self.0.path());
+    }
+}
+
+fn run(program: &str, arguments: &[&str], path: &Path) {
+    let status = Command::new(program).args(arguments).arg(path).status().expect("the program starts");
+    assert!(status.success(), "{program} {arguments:?} failed; it needs root");
+}
+
+#[tokio::test]
+#[ignore = "mounts a file system: run as root with --ignored"]
+async fn a_full_disk_shuts_the_store_and_loses_nothing_that_was_answered() {
+    let disk = Mounted::new("24m");
+    let dir = disk.0.path().join("data");
+    let store = Store::open(&dir, &config()).expect("an empty folder opens");
+    let mut answered = Vec::new();
+    let failure = loop {
+        let key = format!("k/{:08}", answered.len());
+        match put(&store, &key, &[7; 3000]).await {
+            Ok(()) => answered.push(key),
+            Err(error) => break error,
+        }
+        assert!(answered.len() < 100_000, "24 MiB do not hold that much");
+    };
+    assert!(matches!(&failure, StoreError::Closed { why } if why.contains("restart")), "{failure}");
+    assert!(!store.is_open());
+    assert!(matches!(put(&store, "after", b"v").await, Err(StoreError::Closed { .. })), "it stays shut");
+    let _ = store.close().await;
+    drop(store);
+
+    disk.resize("128m");
+    let store = Store::open(&dir, &config()).expect("with room again it opens");
+    for key in &answered {
+        assert!(store.get(key.as_bytes()).expect("readable").is_some(), "{key} was answered and is lost");
+    }
+    put(&store, "after", b"v").await.expect("it takes writes again");
+    assert!(answered.len() > 100, "{}", answered.len());
+    store.close().await.expect("the store closes cleanly");
+}

@@ -158,7 +158,9 @@ impl Space {
         // A system that does not tell is not a reason to refuse: a full disk still fails the write itself.
         let free = rustix::fs::statvfs(&self.dir).map(|stat| Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)));
         self.low = match free {
-            Ok(free) if free < self.min_free => Some(StoreError::DiskLow { dir: self.dir.clone(), free, min_free: self.min_free }),
+            Ok(free) if free < self.min_free => {
+                Some(StoreError::DiskLow { dir: self.dir.clone(), free, min_free: self.min_free })
+            }
             _ => None,
         };
         self.low.clone()

@@ -19,9 +19,8 @@ fn schema_and_permits_are_the_reviewed_ones() {
     let policies = Fixture::load().compile(&[]).expect("the fixture compiles");
     compare("generated.cedarschema", policies.schema_text());
     compare("generated.cedar", policies.generated_text());
-    let invisible = policies.invisible().iter().map(|hidden| {
-        format!("{} {} {}\n", hidden.tool, mangle::quoted(&hidden.path), hidden.reason)
-    });
+    let invisible =
+        policies.invisible().iter().map(|hidden| format!("{} {} {}\n", hidden.tool, mangle::quoted(&hidden.path), hidden.reason));
     compare("invisible.txt", &invisible.collect::<String>());
 }
 

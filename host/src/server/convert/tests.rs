@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use super::*;
+use crate::model::TraceContext;
+
+fn reply(answer: Answer) -> Reply {
+    Reply { call_id: CallId::from_bytes([7; 16]), trace: TraceContext::random(), replayed: false, answer }
+}
+
+fn result(answer: Answer, era: Era) -> Value {
+    let Wire::Result(result) = Wire::of(reply(answer), era, false) else { panic!("not a result") };
+    serde_json::to_value(result).expect("JSON")
+}
+
+fn overloaded() -> Envelope {
+    let rejection = Rejection::Overloaded { retry_after: Duration::from_secs(3) };
+    Envelope::of_rejection(&rejection, CallId::from_bytes([7; 16]), "t".into()).expect("an envelope")
+}
+
+#[test]
+fn a_structured_output_without_content_is_repeated_as_text() {
+    let output = Output { structured: Some(json!({ "answer": 42 })), content: vec![] };
+    let result = result(Answer::Output(output), Era::Modern);
+    assert_eq!(result["content"], json!([{ "type": "text", "text": "{\"answer\":42}" }]));
+    assert_eq!((&result["structuredContent"], &result["isError"]), (&json!({ "answer": 42 }), &json!(false)));
+}
+
+#[test]
+fn content_blocks_pass_as_they_are() {
+    let content =
+        vec![json!({ "type": "image", "data": "AA==", "mimeType": "image/png", "annotations": { "audience": ["user"] } })];
+    let output = Output { structured: Some(json!(1)), content: content.clone() };
+    assert_eq!(result(Answer::Output(output), Era::Legacy)["content"], json!(content));
+}
+
+#[test]
+fn an_error_is_the_envelope_in_text_and_structured_only_where_no_output_schema_forbids_it() {
+    for structured in [true, false] {
+        let result = result(Answer::Error { envelope: overloaded(), structured }, Era::Modern);
+        let text: Value = serde_json::from_str(result["content"][0]["text"].as_str().expect("text")).expect("JSON");
+        assert_eq!(
+            (&result["isError"], &text["error"], &text["retry_after_seconds"]),
+            (&json!(true), &json!("overloaded"), &json!(3))
+        );
+        assert_eq!(result.get("structuredContent").is_some(), structured);
+    }
+}
+
+#[test]
+fn modern_results_say_what_they_are_and_who_sent_them_and_legacy_ones_do_not() {
+    let modern = result(Answer::Output(Output::default()), Era::Modern);
+    assert_eq!(modern["resultType"], "complete");
+    assert_eq!(modern["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "tidegate");
+    let legacy = result(Answer::Output(Output::default()), Era::Legacy);
+    assert_eq!((legacy.get("resultType"), legacy["_meta"].get("io.modelcontextprotocol/serverInfo")), (None, None));
+}
+
+#[test]
+fn every_result_carries_its_call_id_and_trace_and_a_replay_says_so() {
+    let mut reply = reply(Answer::Output(Output::default()));
+    let traceparent = reply.trace.to_string();
+    reply.replayed = true;
+    let Wire::Result(result) = Wire::of(reply, Era::Legacy, false) else { panic!("not a result") };
+    let meta = serde_json::to_value(result).expect("JSON")["_meta"].clone();
+    assert_eq!(meta["dev.tidegate/call-id"], "call_07070707070707070707070707070707");
+    assert_eq!((&meta["traceparent"], &meta["dev.tidegate/idempotent-replayed"]), (&json!(traceparent), &json!(true)));
+}
+
+#[test]
+fn an_unknown_tool_is_invalid_params_and_never_method_not_found() {
+    let Wire::Error(error) = Wire::of(reply(Answer::Refused(Rejection::UnknownTool("x".repeat(500)))), Era::Modern, false) else {
+        panic!("not an error")
+    };
+    assert_eq!((error.code, error.status.as_u16()), (-32602, 200));
+    assert!(error.message.len() < 200, "{}", error.message);
+}
+
+#[test]
+fn a_missing_client_capability_is_named_as_an_object() {
+    let rejection = Rejection::ClientLacks(vec!["sampling".into()]);
+    let Wire::Error(error) = Wire::of(reply(Answer::Refused(rejection)), Era::Modern, false) else { panic!("not an error") };
+    assert_eq!((error.code, error.status.as_u16()), (-32021, 400));
+    assert_eq!(error.data, Some(json!({ "requiredCapabilities": { "sampling": {} } })));
+}
+
+#[test]
+fn missing_scopes_are_a_challenge_over_http_and_a_tool_error_elsewhere() {
+    let scope: crate::model::Scope = "write:invoices".parse().expect("well formed");
+    let rejection = Rejection::InsufficientScope { missing: vec![scope.clone()], needed: vec![scope] };
+    let Wire::Challenge { challenge, otherwise } = Wire::of(reply(Answer::Refused(rejection)), Era::Modern, true) else {
+        panic!("not a challenge")
+    };
+    assert_eq!(challenge.status().as_u16(), 403);
+    let result = serde_json::to_value(otherwise.without_challenge().expect("a result")).expect("JSON");
+    assert!(result["content"][0]["text"].as_str().is_some_and(|text| text.contains("\"permission_denied\"")), "{result}");
+}

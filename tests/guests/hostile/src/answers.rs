@@ -98,8 +98,10 @@ pub(crate) struct GarbageOutput;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Garbage {
     /// The text to return as structured answer.
+    #[serde(default = "no_json")]
     structured: String,
     /// The text to return as content.
+    #[serde(default = "no_json")]
     content: String,
 }
 
@@ -148,7 +150,8 @@ pub(crate) struct StrangeFailure;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Strange {
-    /// The code.
+    /// The code; a word the host does not know unless said otherwise.
+    #[serde(default = "no_code")]
     code: String,
     /// How long the message is, in bytes.
     #[serde(default)]
@@ -191,4 +194,12 @@ fn two_hundred() -> usize {
 
 fn a_million() -> usize {
     1_000_000
+}
+
+fn no_json() -> String {
+    "{\"this\": is no JSON".to_owned()
+}
+
+fn no_code() -> String {
+    "all_is_well".to_owned()
 }

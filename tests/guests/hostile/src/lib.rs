@@ -12,7 +12,7 @@ mod memory;
 mod raw;
 mod waiting;
 
-use ambient::{DumpEnvironment, Fetch, OpenSocket};
+use ambient::{DumpEnvironment, Fetch};
 use answers::{BadStructured, DeepOutput, GarbageOutput, Honest, HugeOutput, StrangeFailure};
 use compute::{Recurse, Spin, Trap};
 use flood::{FloodHostCalls, FloodLog, FloodProgress, FloodStdout, RandomFlood};
@@ -41,7 +41,6 @@ tidegate_plugin_sdk::export!(
     ManyHandles,
     Sleep,
     DumpEnvironment,
-    OpenSocket,
     Fetch,
 );
 

@@ -20,7 +20,10 @@ pub(crate) fn sleep_nanoseconds(_: u64) -> Result<(), Failure> {
     Err(sandbox_only())
 }
 
-pub(crate) fn start_request(_: &str, _: &str) -> Result<(), Failure> {
+/// A request that is never made.
+pub(crate) struct Pending;
+
+pub(crate) fn start_request(_: &str, _: &str) -> Result<Pending, Failure> {
     Err(sandbox_only())
 }
 

@@ -6,7 +6,7 @@ use tidegate_plugin_sdk::{Failure, code};
 use wasip2::clocks::monotonic_clock;
 use wasip2::filesystem::preopens;
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{Fields, FutureIncomingResponse, OutgoingRequest, Scheme};
+use wasip2::http::types::{ErrorCode, Fields, FutureIncomingResponse, OutgoingRequest, Scheme};
 use wasip2::random::random;
 
 use crate::waiting::Kind;
@@ -76,6 +76,7 @@ pub(crate) fn fetch(url: &str, host: Option<&str>) -> Result<u16, Failure> {
     pending.subscribe().block();
     match pending.get() {
         Some(Ok(Ok(response))) => Ok(response.status()),
+        Some(Ok(Err(ErrorCode::HttpRequestDenied))) => Err(denied("the host refused the request")),
         Some(Ok(Err(error))) => Err(Failure::new(code::BACKEND_UNAVAILABLE, error.to_string())),
         Some(Err(())) | None => Err(Failure::failed("the host gave no response")),
     }
@@ -85,11 +86,16 @@ fn start(scheme: &Scheme, authority: &str, path: &str, host: Option<&str>) -> Re
     let impossible = |()| Failure::invalid_arguments("the URL is not possible");
     let headers = Fields::new();
     if let Some(host) = host {
-        headers.append("host", host.as_bytes()).map_err(|error| Failure::new(code::PERMISSION_DENIED, error.to_string()))?;
+        // A host that refuses the header is asked without it.
+        let _ = headers.append("host", host.as_bytes());
     }
     let request = OutgoingRequest::new(headers);
     request.set_scheme(Some(scheme)).map_err(impossible)?;
     request.set_authority(Some(authority)).map_err(impossible)?;
     request.set_path_with_query(Some(path)).map_err(impossible)?;
-    outgoing_handler::handle(request, None).map_err(|error| Failure::new(code::PERMISSION_DENIED, error.to_string()))
+    outgoing_handler::handle(request, None).map_err(|error| denied(&error.to_string()))
+}
+
+fn denied(reason: &str) -> Failure {
+    Failure::new(code::PERMISSION_DENIED, reason)
 }
