@@ -8,6 +8,7 @@ mod facts;
 mod finish;
 mod keys;
 mod reply;
+mod span;
 mod stages;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::admission::{Admission, Permit};
 use crate::auth::Authenticator;
@@ -173,23 +175,28 @@ impl Pipeline {
 
     /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.
     pub async fn call(self: &Arc<Self>, principal: Arc<Principal>, request: CallRequest, caller: Caller) -> Reply {
+        let id = CallId::random();
+        let (span, trace) = span::open(&request.trace, id, &request.tool);
         let call = Call {
-            id: CallId::random(),
+            id,
             principal,
-            trace: request.trace.child(),
+            trace: trace.clone(),
             generation: self.parts.registry.current(),
             cancelled: caller.cancelled,
             progress: caller.progress,
         };
-        let (id, trace) = (call.id, call.trace.clone());
-        let (replayed, answer) = match self.claim(&call, request).await {
-            Ok(Claimed::Replay { tool, replay }) => (true, self.replay(&call, &tool, replay).await),
-            Ok(Claimed::Run { tool, arguments, grant, key }) => match self.admit(&call, &tool).await {
-                Ok(permit) => (false, self.start(Job { call, tool, arguments, grant, key, permit }).await),
-                Err(rejection) => (false, self.reject(&call, Refusal { rejection, tool: Some(tool) }).await),
-            },
-            Err(refusal) => (false, self.reject(&call, refusal).await),
+        let answered = async {
+            match self.claim(&call, request).await {
+                Ok(Claimed::Replay { tool, replay }) => (true, self.replay(&call, &tool, replay).await),
+                Ok(Claimed::Run { tool, arguments, grant, key }) => match self.admit(&call, &tool).await {
+                    Ok(permit) => (false, self.start(Job { call, tool, arguments, grant, key, permit }).await),
+                    Err(rejection) => (false, self.reject(&call, Refusal { rejection, tool: Some(tool) }).await),
+                },
+                Err(refusal) => (false, self.reject(&call, refusal).await),
+            }
         };
+        let (replayed, answer) = answered.instrument(span.clone()).await;
+        span::close(&span, &answer);
         Reply { call_id: id, trace, replayed, answer }
     }
 
@@ -264,7 +271,7 @@ impl Pipeline {
         let (id, trace) = (job.call.id, job.call.trace.trace_id());
         let structured = job.tool.output.is_none();
         let pipeline = self.clone();
-        let run = self.parts.tasks.spawn(async move { pipeline.run(job).await });
+        let run = self.parts.tasks.spawn(async move { pipeline.run(job).await }.in_current_span());
         // A panic leaves the intent open until recovery closes it; until then nobody knows what happened.
         run.await.unwrap_or_else(|_| Answer::Error { envelope: Envelope::outcome_unknown(id, trace), structured })
     }

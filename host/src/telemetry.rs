@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -35,7 +36,9 @@ impl Telemetry {
             LogFormat::Json => lines.json().boxed(),
         };
         let traces = config.otlp.as_deref().map(tracer_provider).transpose()?;
-        let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")));
+        // Only our own spans: a library's would multiply them and tell little.
+        let ours = Targets::new().with_target("tidegate", tracing::Level::DEBUG);
+        let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")).with_filter(ours));
         tracing_subscriber::registry()
             .with(lines.with_filter(filter))
             .with(spans)

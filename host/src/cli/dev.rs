@@ -33,8 +33,9 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     }
     let _backend = start_backends(&served, &mut config, &data)?;
 
-    let trust = Trust::Everyone;
-    let options = Options { data, trust, test_hooks: args.profile == DevProfile::Conformance };
+    let is_conformance = args.profile == DevProfile::Conformance;
+    config.server.empty_catalogues = is_conformance;
+    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance };
     if !config.server.address.is_loopback() {
         bail!("`dev` lets everyone in, so it serves on loopback only, but `server.address` is {}", config.server.address);
     }

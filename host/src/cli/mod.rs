@@ -75,10 +75,8 @@ pub struct PortArgs {
 #[derive(Debug, Clone, Args)]
 pub struct DevArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened into the flags it documents")]
     pub host: HostArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened into the flags it documents")]
     pub ports: PortArgs,
     /// What to serve.
     #[arg(long, value_enum, default_value_t = DevProfile::Demo)]
@@ -98,10 +96,8 @@ pub enum DevProfile {
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened into the flags it documents")]
     pub host: HostArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened into the flags it documents")]
     pub ports: PortArgs,
     /// Let callers without credentials in as `[auth.anonymous]`. Loopback only.
     #[arg(long)]
@@ -112,7 +108,6 @@ pub struct ServeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened into the flags it documents")]
     pub host: HostArgs,
 }
 

@@ -205,7 +205,7 @@ fn open_secret(store: &Store, keys: &Path) -> Result<Secret, LedgerError> {
     let secret = Secret::open(keys, known.as_deref())?;
     if known.is_none() {
         let check = secret.check().0.to_vec();
-        store.commit_blocking(move |tx| tx.put(keys::SECRET_CHECK.to_vec(), check))?;
+        store.commit_blocking(Urgency::Now, move |tx| tx.put(keys::SECRET_CHECK.to_vec(), check))?;
     }
     Secret::confirm(keys)?;
     Ok(secret)
@@ -221,7 +221,7 @@ fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
             break;
         }
         let ledger = Arc::clone(inner);
-        let (reads, writes) = inner.store.commit_blocking(move |tx| {
+        let (reads, writes) = inner.store.commit_blocking(Urgency::Now, move |tx| {
             let mut closed = (0, 0);
             for entry in pages {
                 tx.delete(entry.key.clone());

@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::chain::Tip;
-use super::{Inner, LedgerError, calls, keys, mark};
+use super::{Inner, LedgerError, audit, calls, keys, mark};
 use crate::model::Timestamp;
+use crate::store::Urgency;
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -51,14 +52,15 @@ impl Inner {
 
     /// Marks how far the log is durable, if it has got further than `marked`.
     fn mark(&self, marked: &mut Tip) -> Result<(), LedgerError> {
-        // Asked on the writer thread, the answer comes once everything before it is durable.
-        let tip = self.store.commit_blocking(|tx| tx.get(keys::TIP))?;
+        if audit::tip(&self.store)? == *marked {
+            return Ok(());
+        }
+        // What a look at the store shows may not be synced. Asked on the writer thread, the answer comes once it is.
+        let tip = self.store.commit_blocking(Urgency::Soon, |tx| tx.get(keys::TIP))?;
         let Some(tip) = tip else { return Ok(()) };
         let (tip, _) = Tip::decode(&tip).map_err(LedgerError::damaged("the tip of the log"))?;
-        if tip != *marked {
-            mark::write(self.store.dir(), &tip).map_err(LedgerError::damaged("the mark of the log"))?;
-            *marked = tip;
-        }
+        mark::write(self.store.dir(), &tip).map_err(LedgerError::damaged("the mark of the log"))?;
+        *marked = tip;
         Ok(())
     }
 
@@ -68,7 +70,7 @@ impl Inner {
         if self.store.scan(keys::EXPIRY_START, &keys::expired_end(now), 1)?.is_empty() {
             return Ok(0);
         }
-        let (files, forgotten) = self.store.commit_blocking(move |tx| calls::forget_expired(tx, now, BATCH))?;
+        let (files, forgotten) = self.store.commit_blocking(Urgency::Now, move |tx| calls::forget_expired(tx, now, BATCH))?;
         for file in files {
             // Only after the commit: until then a row names the file.
             self.store.remove_body(&file)?;

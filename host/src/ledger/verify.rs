@@ -117,9 +117,12 @@ impl<'s> Check<'s> {
                         return Ok(Some(broken));
                     }
                 }
-                // Every record on the page is good, so the damage is in what surrounds them.
                 if let Some(damage) = entry.damage {
-                    return Ok(Some(Broken::at(expected, damage.to_string())));
+                    // Every record on the page is good in itself. The last one was changed if what follows remembers it
+                    // otherwise; else the damage is in what surrounds them.
+                    let last_is_good = self.remembered(self.tip.seq)? == Some(self.tip.hash);
+                    let seq = if last_is_good { expected } else { self.tip.seq };
+                    return Ok(Some(Broken::at(seq, damage.to_string())));
                 }
             }
         }

@@ -10,29 +10,50 @@ use super::{CallId, Ended, Rejection, Trap};
 /// The error codes of the envelope. Append-only: agents and programs branch on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the documentation; docs and messages hold the prose")]
 pub enum ErrorCode {
+    /// A backend could not be reached, or said that it cannot serve.
     BackendUnavailable,
+    /// A backend did not answer in time.
     BackendTimeout,
+    /// The caller, or the host at a backend, calls too often.
     RateLimited,
+    /// All slots and the whole queue are taken.
     Overloaded,
+    /// The guest burned all the fuel one call may burn.
     FuelExhausted,
+    /// The guest ran longer than its deadline.
     DeadlineExceeded,
+    /// The guest asked for more memory than it may have.
     MemoryExceeded,
+    /// The guest crashed.
     PluginTrapped,
+    /// The guest returned something its tool never promised.
     OutputInvalid,
+    /// A scope is missing, or a policy said no.
     PermissionDenied,
+    /// The arguments do not fit the tool's schema.
     InvalidArguments,
+    /// A write came without a key.
     IdempotencyKeyRequired,
+    /// A key came back with other arguments.
     IdempotencyKeyReused,
+    /// The first call with the key has not ended.
     IdempotencyInFlight,
+    /// Nobody knows whether the call took effect.
     OutcomeUnknown,
+    /// A read was cut off by a crash of the host.
     Interrupted,
+    /// The tool changed while the call was queued.
     ToolChanged,
+    /// The audit log cannot be written, so nothing ran.
     AuditUnavailable,
+    /// The call was cancelled before it ended.
     Cancelled,
+    /// The state of what was to be changed does not allow it.
     Conflict,
+    /// What was asked for does not exist.
     NotFound,
+    /// The tool failed in a way no other code describes.
     Failed,
 }
 

@@ -19,20 +19,26 @@ impl TraceContext {
     /// The longest `tracestate` carried on, in bytes; the specification asks for at least this much.
     pub const MAX_STATE_LENGTH: usize = 512;
 
-    /// A new trace, for calls that came without one.
+    /// A new trace, for calls that came without one: ours, and so ours to record.
     pub fn random() -> Self {
         let mut bytes = [0; 24];
         getrandom::fill(&mut bytes).expect("the operating system's random source is available");
         let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
         trace_id.copy_from_slice(&bytes[..16]);
         span_id.copy_from_slice(&bytes[16..]);
-        Self { trace_id, span_id, sampled: false, state: None }
+        Self { trace_id, span_id, sampled: true, state: None }
     }
 
     /// The same trace one hop further: a new span under this one.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { span_id: Self::random().span_id, ..self.clone() }
+    }
+
+    /// The same trace at another span.
+    #[must_use]
+    pub fn at(&self, span_id: [u8; 8], sampled: bool) -> Self {
+        Self { span_id, sampled, ..self.clone() }
     }
 
     /// The trace id as 32 hex digits.

@@ -18,16 +18,14 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::backend::Backend;
 use super::connect::{self, Client};
 use super::response::Received;
-use super::{BackendFailure, Body, Denied, DeriveKey, headers, route};
+use super::{BackendFailure, Body, DeriveKey, headers, route};
 use crate::model::{ErrorCode, Sent, TraceContext};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
 const MAX_OPEN: usize = 8;
 /// Requests one call may make.
 const MAX_REQUESTS: usize = 256;
-/// Denied requests that are remembered in full; the rest is only denied.
-const MAX_DENIED: usize = 16;
-/// The longest part of a denied request's target that is remembered.
+/// The longest part of a denied request's target that is logged.
 const MAX_TARGET: usize = 128;
 
 /// The outbound side of one call.
@@ -46,7 +44,6 @@ struct Record {
     unsafe_requests: u32,
     /// In the order they were sent; `None` for those that turned out never to have left.
     sent: Vec<Option<Sent>>,
-    denied: Vec<Denied>,
     failure: Option<BackendFailure>,
 }
 
@@ -91,16 +88,6 @@ impl OutboundCall {
         self.record().sent.iter().flatten().cloned().collect()
     }
 
-    /// Whether something may have changed at a backend: an unsafe request left the host.
-    pub fn unsafe_sent(&self) -> bool {
-        self.record().sent.iter().flatten().any(Sent::is_unsafe)
-    }
-
-    /// What was denied before it left; at most the first few.
-    pub fn denied(&self) -> Vec<Denied> {
-        self.record().denied.clone()
-    }
-
     /// The backend that failed this call last, unless it has answered since.
     pub fn failure(&self) -> Option<BackendFailure> {
         self.record().failure.clone()
@@ -109,14 +96,7 @@ impl OutboundCall {
     /// Decides on a request and completes its head: everything that must happen in the guest's order.
     fn accept(&self, head: request::Parts) -> Result<Accepted, io::ErrorKind> {
         let mut record = self.record();
-        let accepted = self.check(&record, head).map_err(|(denied, kind)| {
-            tracing::warn!(request = denied.request, reason = denied.reason, "denied an outbound request of a plugin");
-            if record.denied.len() < MAX_DENIED {
-                record.denied.push(denied);
-            }
-            kind
-        });
-        let mut accepted = accepted?;
+        let mut accepted = self.check(record.requests, head)?;
         record.requests += 1;
         if !matches!(accepted.head.method, Method::GET | Method::HEAD) {
             record.unsafe_requests += 1;
@@ -129,19 +109,23 @@ impl OutboundCall {
         Ok(accepted)
     }
 
-    fn check(&self, record: &Record, mut head: request::Parts) -> Result<Accepted, (Denied, io::ErrorKind)> {
-        let target = head.uri.authority().map_or("", |authority| authority.as_str());
-        let shown: String = format!("{} {target}", head.method).chars().take(MAX_TARGET).collect();
-        let denied = |reason, kind| (Denied { request: shown.clone(), reason }, kind);
-        if record.requests >= MAX_REQUESTS {
-            return Err(denied("the call made too many requests", io::ErrorKind::PermissionDenied));
-        }
-        let name = route::logical_name(&head.uri).map_err(|reason| denied(reason, io::ErrorKind::PermissionDenied))?.to_owned();
-        let Some(backend) = self.backends.get(&name).map(Arc::clone) else {
-            return Err(denied("it is not a backend of this plugin", io::ErrorKind::PermissionDenied));
+    fn check(&self, made: usize, mut head: request::Parts) -> Result<Accepted, io::ErrorKind> {
+        let denied = |reason| {
+            let target = head.uri.authority().map_or("", |authority| authority.as_str());
+            let target: String = target.chars().take(MAX_TARGET).collect();
+            tracing::warn!(method = %head.method, target, reason, "denied an outbound request of a plugin");
+            io::ErrorKind::PermissionDenied
         };
-        route::check_method(&head.method).map_err(|reason| denied(reason, io::ErrorKind::PermissionDenied))?;
-        let uri = route::real_uri(&backend, &head.uri).map_err(|reason| denied(reason, io::ErrorKind::InvalidInput))?;
+        if made >= MAX_REQUESTS {
+            return Err(denied("the call made too many requests"));
+        }
+        let name = route::logical_name(&head.uri).map_err(denied)?.to_owned();
+        let backend = self.backends.get(&name).map(Arc::clone).ok_or_else(|| denied("it is not a backend of this plugin"))?;
+        route::check_method(&head.method).map_err(denied)?;
+        let uri = route::real_uri(&backend, &head.uri).map_err(|reason| {
+            denied(reason);
+            io::ErrorKind::InvalidInput
+        })?;
         let path = head.uri.path().to_owned();
         head.uri = uri;
         head.headers = headers::outgoing(&head.headers, &backend);

@@ -24,7 +24,7 @@ use self::backend::Backend;
 use self::connect::Client;
 use crate::model::{ErrorCode, TraceContext};
 
-pub use self::backend::{BackendConfig, Credential};
+pub use self::backend::BackendConfig;
 pub use self::call::OutboundCall;
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
@@ -44,7 +44,8 @@ pub struct Outbound {
 
 /// What the outbound side has to know of one call.
 pub struct CallScope {
-    /// The backends the plugin's manifest names. Whatever else a guest asks for is denied.
+    /// The backends the plugin's manifest names. Whatever else a guest asks for is denied, and so is what the operator did
+    /// not define.
     pub allowed: Vec<String>,
     /// The call's position in its trace; every request gets a child of it.
     pub trace: TraceContext,
@@ -63,15 +64,6 @@ pub struct BackendFailure {
     pub retry_after: Duration,
 }
 
-/// A request that was refused before anything left the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
-    /// The method and the authority the guest named, shortened.
-    pub request: String,
-    /// Why.
-    pub reason: &'static str,
-}
-
 impl Outbound {
     /// Reads the credentials and sets up the client. Connections are opened when first needed, so a dead backend is no
     /// reason not to start.
@@ -81,11 +73,6 @@ impl Outbound {
             .map(|(name, config)| Ok((name.clone(), Arc::new(Backend::new(name, config)?))))
             .collect::<Result<_, OutboundError>>()?;
         Ok(Self { backends, client: connect::client() })
-    }
-
-    /// The backends of `wanted` that the operator did not define, for a clear error at load instead of one per call.
-    pub fn missing<'a>(&self, wanted: &'a [String]) -> Vec<&'a str> {
-        wanted.iter().map(String::as_str).filter(|name| !self.backends.contains_key(*name)).collect()
     }
 
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.

@@ -8,6 +8,7 @@ use cedar_policy::{Policy, PolicyId, PolicySet};
 use miette::Diagnostic;
 
 use super::generate::ID_PREFIX;
+use super::nesting;
 use super::problem::{Place, PolicyError, Problem};
 
 /// The most policy files of one folder.
@@ -160,6 +161,13 @@ impl Sources {
     }
 
     fn parse_file(&mut self, file: usize, problems: &mut Vec<Problem>) {
+        if let Err(deep) = nesting::check(&self.files[file].text) {
+            problems.push(
+                Problem::at(self.span(file, deep.offset, 1), deep.message)
+                    .help("split the policy in two, or compare with a list: `[\"a\", \"b\"].contains(...)`"),
+            );
+            return;
+        }
         let set: PolicySet = match self.files[file].text.parse() {
             Ok(set) => set,
             Err(errors) => {

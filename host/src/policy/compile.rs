@@ -23,7 +23,25 @@ const DEREFERENCES: u32 = 1;
 /// The file name that problems in generated permits are shown under.
 const GENERATED_FILE: &str = "<generated>";
 
+/// The stack for compiling, in bytes; several times what the deepest text that `nesting` lets through needs.
+const STACK: usize = 16 << 20;
+
+/// Compiles on a thread of its own: how much stack the caller's has left is not known.
 pub(super) fn compile(
+    subjects: &[PolicySubject<'_>],
+    admin: &[PolicyFile],
+    permits: GeneratedPermits,
+) -> Result<Policies, PolicyError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("policies".to_owned()).stack_size(STACK);
+        match thread.spawn_scoped(scope, || compile_here(subjects, admin, permits)) {
+            Ok(handle) => handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(Problem::new(format!("no thread to compile the policies on: {error}")).into()),
+        }
+    })
+}
+
+fn compile_here(
     subjects: &[PolicySubject<'_>],
     admin: &[PolicyFile],
     permits: GeneratedPermits,

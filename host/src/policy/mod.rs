@@ -11,6 +11,7 @@
 //! | `input`    | which part of a tool's JSON Schema policies can see             |
 //! | `mangle`   | names as Cedar identifiers                                      |
 //! | `admin`    | policy files: reading and parsing                               |
+//! | `nesting`  | texts that would exhaust a parser's stack                       |
 //! | `lint`     | well-typed policies that never match                            |
 //! | `request`  | principals and arguments as Cedar values                        |
 //! | `reads`    | what of a request policies look at                              |
@@ -30,6 +31,7 @@ mod generate;
 mod input;
 mod lint;
 mod mangle;
+mod nesting;
 mod problem;
 mod reads;
 mod request;

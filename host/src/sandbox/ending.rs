@@ -70,7 +70,7 @@ pub(super) fn of_error(error: &wasmtime::Error, limits: &Limits) -> Stop {
     }
     // No trap and no guest on the stack: it had returned, and reading what it returned failed.
     if trap.is_none() && frames.is_none() && exit.is_none() {
-        return Stop::Unreadable(shortened(format!("{:#}", error.root_cause()), MAX_CRASH));
+        return Stop::Unreadable(shortened(format!("it is too large or malformed ({})", error.root_cause()), MAX_CRASH));
     }
     let mut crash = match (exit, trap) {
         (Some(I32Exit(code)), _) => format!("it called exit({code})"),

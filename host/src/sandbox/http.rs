@@ -9,11 +9,14 @@ use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::logs::Log;
 use super::meter::{Meter, REQUEST};
 use super::{ReservedHeader, SendRequest};
 
 /// The most bytes a guest may write to a request's body at once.
 const BODY_CHUNK: usize = 64 << 10;
+/// The longest part of a request's target that is logged.
+const MAX_TARGET: usize = 128;
 
 type Worker = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Worker), Error>> + Send>;
@@ -24,12 +27,13 @@ pub(super) struct Outgoing {
     send: Option<SendRequest>,
     reserved: ReservedHeader,
     meter: Arc<Meter>,
+    log: Log,
 }
 
 impl Outgoing {
     /// Requests go to `send`; headers for which `reserved` holds belong to the host alone.
-    pub(super) fn new(send: Option<SendRequest>, reserved: ReservedHeader, meter: Arc<Meter>) -> Self {
-        Self { send, reserved, meter }
+    pub(super) fn new(send: Option<SendRequest>, reserved: ReservedHeader, meter: Arc<Meter>, log: Log) -> Self {
+        Self { send, reserved, meter, log }
     }
 }
 
@@ -62,6 +66,8 @@ impl WasiHttpHooks for Outgoing {
         let Some(send) = &self.send else {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
+        let log = self.log.clone();
+        let line = line(&request);
         let outgoing = Arc::clone(&self.meter);
         let request = request.map(|body| metered(body, outgoing, |error| io::Error::other(error.to_string())));
         // Called here and not in the future, so that requests are numbered in the order the guest made them.
@@ -70,15 +76,24 @@ impl WasiHttpHooks for Outgoing {
         let incoming = Arc::clone(&self.meter);
         Box::new(async move {
             // The connector has its own limits; the guest can only ask for shorter ones.
-            let response = match tokio::time::timeout(patience, response).await {
-                Ok(response) => response.map_err(|error| of_io(&error))?,
-                Err(_) => return Err(Error::HttpResponseTimeout),
-            };
+            let response = tokio::time::timeout(patience, response).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let response = response.map_err(|error| {
+                // Into the guest's log, and so into the record of the call: what it tried to reach is part of what it did.
+                log.request(&format!("{line}: {}", error.kind()));
+                of_io(&error)
+            })?;
             let response = response.map(|body| metered(body, incoming, |error: io::Error| of_io(&error)));
             let worker: Worker = Box::new(async { Ok(()) });
             Ok((response, worker))
         })
     }
+}
+
+/// Method and backend of a request; the path may hold what should not be kept.
+fn line(request: &Request<WasiBody>) -> String {
+    let authority = request.uri().authority().map_or("", |authority| authority.as_str());
+    let authority = &authority[..authority.floor_char_boundary(MAX_TARGET)];
+    format!("{} http://{authority}", request.method())
 }
 
 /// A body whose bytes are charged to the guest as they pass.

@@ -61,6 +61,11 @@ impl Log {
         self.lock().push(level_name(level), text.as_bytes())
     }
 
+    /// Adds what became of one of the guest's requests.
+    pub(super) fn request(&self, text: &str) {
+        self.lock().push("request", text.as_bytes());
+    }
+
     /// Everything kept so far; the log is empty afterwards.
     pub(super) fn take(&self) -> GuestLog {
         let mut lines = self.lock();
@@ -109,6 +114,10 @@ impl Lines {
 
     /// Keeps a line, or as much of it as fits.
     fn push(&mut self, origin: &str, text: &[u8]) -> bool {
+        if self.left == 0 {
+            self.kept.dropped_bytes += text.len() as u64;
+            return false;
+        }
         let text_kept = &text[..text.len().min(LINE_LENGTH)];
         self.kept.dropped_bytes += (text.len() - text_kept.len()) as u64;
         let line = format!("{origin}: {}", escaped(&String::from_utf8_lossy(text_kept)));

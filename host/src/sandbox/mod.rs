@@ -52,6 +52,15 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// `ArgumentListTooLong` (the request's body), `FileTooLarge` (the response's body); anything else is a protocol error.
 pub type SendRequest = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> + Send + Sync>;
 
+/// Decides whether the policies permit a row (JSON) of a resource.
+pub type Permits = Box<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+/// Takes a progress report: done, total, text. Reports grow and are bounded.
+pub type ReportProgress = Box<dyn Fn(u64, Option<u64>, String) + Send + Sync>;
+
+/// Takes a line of the guest's log: syslog severity (0 to 7) and escaped text. Bounded by [`SandboxConfig::max_log`].
+pub type TakeLine = Box<dyn Fn(u8, &str) + Send + Sync>;
+
 /// Whether a header belongs to the host: guests can neither set it nor see it.
 pub type ReservedHeader = fn(&HeaderName) -> bool;
 
@@ -133,14 +142,14 @@ pub struct GuestContext {
 
 /// What a guest may ask of the host during one call. None of these may block: they run while the guest holds a CPU slot.
 pub struct HostFunctions {
-    /// Whether the policies permit this row (JSON) of this resource.
-    pub permits: Box<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    /// Asks the policies.
+    pub permits: Permits,
     /// Sends a request to a backend.
     pub send: SendRequest,
-    /// Takes a progress report: done, total, text. Reports grow and are bounded.
-    pub progress: Box<dyn Fn(u64, Option<u64>, String) + Send + Sync>,
-    /// Takes a line of the guest's log: syslog severity (0 to 7) and escaped text. Bounded by [`SandboxConfig::max_log`].
-    pub log: Box<dyn Fn(u8, &str) + Send + Sync>,
+    /// Passes progress on to the caller.
+    pub progress: ReportProgress,
+    /// Passes the guest's log on, beside what [`Execution::log`] keeps.
+    pub log: TakeLine,
     /// Whether the caller has given up. The guest may ask; it is not stopped by this.
     pub cancelled: CancellationToken,
 }
@@ -170,11 +179,6 @@ impl Sandbox {
             engine,
             reserved,
         })
-    }
-
-    /// The limits all guests live within.
-    pub fn config(&self) -> &SandboxConfig {
-        &self.config
     }
 
     /// Compiles a component and checks that it is a plugin of this contract. Takes up to seconds of CPU: call it where

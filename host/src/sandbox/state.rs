@@ -43,7 +43,7 @@ impl State {
             limits: Limits::new(memory),
             wasi: wasi::closed(&log, &meter, call.is_some()),
             random: Random::new(config.max_random.0, Arc::clone(&meter), call.is_some()),
-            outgoing: Outgoing::new(send, reserved, Arc::clone(&meter)),
+            outgoing: Outgoing::new(send, reserved, Arc::clone(&meter), log.clone()),
             log,
             meter,
             call,

@@ -32,23 +32,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads the parameters of a `tools/call`. `headers` are those of the HTTP request, if there was one.
+    /// Reads the parameters of a `tools/call` that came over HTTP.
     ///
     /// # Errors
     /// The parameters are malformed (-32602).
-    pub fn read(mut params: Map<String, Value>, headers: Option<&HeaderMap>) -> Result<Self, RpcError> {
-        let Some(Value::String(tool)) = params.get_mut("name").map(Value::take) else {
-            return Err(RpcError::invalid_params("`params.name` must be a string: the name of a tool"));
-        };
-        let arguments = match params.get_mut("arguments").map(Value::take) {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(arguments)) => arguments,
-            Some(_) => return Err(RpcError::invalid_params("`params.arguments` must be an object")),
-        };
-        Self::new(tool, arguments, Meta::of(&params)?, headers)
+    pub fn read(mut params: Map<String, Value>, headers: &HeaderMap) -> Result<Self, RpcError> {
+        let (tool, arguments) = tool_and_arguments(&mut params)?;
+        Self::new(tool, arguments, Meta::of(&params)?, Some(headers))
     }
 
-    /// A call whose parameters are already taken apart.
+    /// A call whose parameters are already taken apart. `headers` are those of the HTTP request, if there was one.
     ///
     /// # Errors
     /// What accompanies them, idempotency keys and progress token, is malformed (-32602).
@@ -82,6 +75,21 @@ impl Call {
         let (pipeline, request) = (pipeline.clone(), self.request);
         let call = Box::pin(async move { pipeline.call(principal, request, caller).await });
         Running { call: Some(call), cancelled, steps, era }
+    }
+}
+
+/// Takes the tool's name and the arguments out of the parameters of a `tools/call`.
+///
+/// # Errors
+/// They are malformed (-32602).
+pub fn tool_and_arguments(params: &mut Map<String, Value>) -> Result<(String, Map<String, Value>), RpcError> {
+    let Some(Value::String(tool)) = params.get_mut("name").map(Value::take) else {
+        return Err(RpcError::invalid_params("`params.name` must be a string: the name of a tool"));
+    };
+    match params.get_mut("arguments").map(Value::take) {
+        None | Some(Value::Null) => Ok((tool, Map::new())),
+        Some(Value::Object(arguments)) => Ok((tool, arguments)),
+        Some(_) => Err(RpcError::invalid_params("`params.arguments` must be an object")),
     }
 }
 

@@ -41,6 +41,14 @@ impl Era {
         }
     }
 
+    /// Checks the version header of a notification, which has no `_meta` to agree with.
+    ///
+    /// # Errors
+    /// The version is unknown (-32022), or the header stands twice (-32020).
+    pub fn check_header(headers: &HeaderMap) -> Result<(), RpcError> {
+        single(headers, VERSION_HEADER)?.map_or(Ok(()), supported)
+    }
+
     /// The era of a message on a connection that negotiated `handshake`, if it did.
     ///
     /// # Errors
@@ -71,8 +79,11 @@ fn is_modern(version: &str) -> bool {
 }
 
 fn supported(version: &str) -> Result<(), RpcError> {
-    let known: Vec<_> = ProtocolVersion::KNOWN_VERSIONS.iter().map(ProtocolVersion::as_str).collect();
-    if known.contains(&version) { Ok(()) } else { Err(RpcError::unsupported_version(version, &known)) }
+    let known = || ProtocolVersion::KNOWN_VERSIONS.iter().map(ProtocolVersion::as_str);
+    if known().any(|known| known == version) {
+        return Ok(());
+    }
+    Err(RpcError::unsupported_version(version, &known().collect::<Vec<_>>()))
 }
 
 fn missing(field: &str) -> RpcError {

@@ -27,7 +27,7 @@ use super::headers;
 use super::hosts::Hosts;
 use super::listen;
 use super::mcp::Mcp;
-use super::message::{self, Message};
+use super::message::{self, MAX_SMALL_MESSAGE, Message};
 use super::meta::Meta;
 use super::metadata::ResourceMetadata;
 use super::rpc::{Id, ResultResponse, RpcError};
@@ -48,10 +48,14 @@ type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 pub async fn serve(
     listener: TcpListener,
     pipeline: Arc<Pipeline>,
-    config: HttpConfig,
+    mut config: HttpConfig,
     shutdown: CancellationToken,
 ) -> Result<(), HttpConfigError> {
     config.check_limits()?;
+    if let Ok(address) = listener.local_addr() {
+        // Port 0 is a wish, not an address.
+        config.port = address.port();
+    }
     let limits = config.connection_limits();
     let front = Arc::new(Front::new(pipeline, config, shutdown.clone())?);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -156,6 +160,10 @@ impl Front {
                 if method == "tools/call" {
                     return self.call(id, params, &parts.headers, principal, had_token, era).await;
                 }
+                if body.len() > MAX_SMALL_MESSAGE {
+                    let problem = format!("only `tools/call` takes more than {MAX_SMALL_MESSAGE} bytes");
+                    return Err(RpcError::http(StatusCode::PAYLOAD_TOO_LARGE, problem).answering(id).into());
+                }
                 let stream = match method.as_str() {
                     "subscriptions/listen" => Some(self.streams.clone().try_acquire_owned().map_err(|_| {
                         let problem = "too many subscriptions are open; close one or try again later";
@@ -169,6 +177,11 @@ impl Front {
                 Ok(response.map(|body| Either::Right(body.map_frame(move |frame| keep(&stream, frame)).boxed_unsync())))
             }
             Message::Notification { .. } => {
+                Era::check_header(&parts.headers)?;
+                if body.len() > MAX_SMALL_MESSAGE {
+                    let problem = format!("a notification takes no more than {MAX_SMALL_MESSAGE} bytes");
+                    return Err(RpcError::http(StatusCode::PAYLOAD_TOO_LARGE, problem).into());
+                }
                 parts.extensions.insert(principal);
                 Ok(self.forward(parts, body).await.map(|body| Either::Right(body.boxed_unsync())))
             }
@@ -214,7 +227,7 @@ impl Front {
         had_token: bool,
         era: Era,
     ) -> Result<Response<Body>, Refusal> {
-        let call = Call::read(params, Some(headers)).and_then(|call| {
+        let call = Call::read(params, headers).and_then(|call| {
             if era == Era::Modern {
                 headers::check_call(headers, &call.request.tool)?;
                 if let Some(tool) = self.pipeline.tool(&call.request.tool) {
@@ -286,8 +299,8 @@ fn credentials(headers: &HeaderMap) -> Result<Credentials, RpcError> {
 
 /// Whether a query string carries a token (RFC 6750 §2.3, which MCP forbids).
 fn names_a_token(query: &str) -> bool {
-    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    names.into_iter().any(|name| matches!(name.to_ascii_lowercase().as_str(), "access_token" | "token" | "api_key"))
+    let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    names.any(|name| matches!(name.to_ascii_lowercase().as_str(), "access_token" | "token" | "api_key"))
 }
 
 /// Clients send JSON, and must take both a JSON answer and a stream of events (MCP 2026-07-28, transports).

@@ -5,17 +5,23 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rmcp::model::{ClientJsonRpcMessage, ClientNotification, JsonRpcMessage, NumberOrString, ServerJsonRpcMessage};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientJsonRpcMessage, ClientNotification, ClientRequest, JsonRpcMessage, MetaObject,
+    NumberOrString, RequestMetaObject, ServerJsonRpcMessage,
+};
 use rmcp::service::RoleServer;
 use rmcp::transport::Transport;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::calls::tool_and_arguments;
 use super::json::JsonLimits;
-use super::message::{self, Message};
+use super::message::{self, MAX_SMALL_MESSAGE, Message};
+use super::meta::Meta;
 use super::rpc::{Id, RpcError};
 use super::stdio::StdioConfig;
 
@@ -122,18 +128,16 @@ impl<R: AsyncRead + Send + Unpin> Lines<R> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        let checked = message::read(line, self.json)?;
-        let id = match checked {
-            Message::Request { id, .. } => Some(id),
-            Message::Notification { .. } => None,
-            Message::Response => {
-                return Err(RpcError::invalid_request("this server sends no requests, so it takes no responses"));
+        let parsed = match message::read(line, self.json)? {
+            Message::Request { id, method, params } if method == "tools/call" => {
+                let call = tool_call(params).map_err(|error| error.answering(id.clone()))?;
+                ClientJsonRpcMessage::request(ClientRequest::CallToolRequest(call), rmcp_id(id))
             }
+            Message::Request { id, .. } => small_message(line).map_err(|error| error.answering(id))?,
+            Message::Notification { .. } => small_message(line)?,
+            // We send no requests, and a response is not for answering (JSON-RPC 2.0 §5).
+            Message::Response => return Ok(None),
         };
-        let parsed = serde_json::from_slice::<ClientJsonRpcMessage>(line).map_err(|_| {
-            let error = RpcError::invalid_request("the message fits no method of MCP");
-            id.into_iter().fold(error, RpcError::answering)
-        })?;
         match &parsed {
             JsonRpcMessage::Request(request) => self.in_flight.begin(&request.id)?,
             JsonRpcMessage::Notification(notification) => {
@@ -253,6 +257,34 @@ impl InFlight {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.remove(id);
         self.count.send_replace(ids.len());
+    }
+}
+
+/// A `tools/call` as rmcp has it, from parameters that were parsed already.
+fn tool_call(mut params: Map<String, Value>) -> Result<CallToolRequest, RpcError> {
+    let (tool, arguments) = tool_and_arguments(&mut params)?;
+    Meta::of(&params)?;
+    let meta = match params.remove("_meta") {
+        Some(Value::Object(meta)) => meta,
+        _ => Map::new(),
+    };
+    let mut call = CallToolRequest::new(CallToolRequestParams::new(tool).with_arguments(arguments));
+    call.extensions.insert(RequestMetaObject(MetaObject(meta)));
+    Ok(call)
+}
+
+/// Any other message, read by rmcp.
+fn small_message(line: &[u8]) -> Result<ClientJsonRpcMessage, RpcError> {
+    if line.len() > MAX_SMALL_MESSAGE {
+        return Err(RpcError::invalid_request(format!("only `tools/call` takes more than {MAX_SMALL_MESSAGE} bytes")));
+    }
+    serde_json::from_slice(line).map_err(|_| RpcError::invalid_request("the message fits no method of MCP"))
+}
+
+fn rmcp_id(id: Id) -> NumberOrString {
+    match id {
+        Id::Number(number) => NumberOrString::Number(number),
+        Id::Text(text) => NumberOrString::String(text.into()),
     }
 }
 

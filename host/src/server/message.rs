@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use super::json::{self, JsonLimits};
 use super::rpc::{Id, RpcError};
 
+/// The largest message, in bytes, but for tool calls: nothing else needs more, and rmcp tries each of its message types in turn.
+pub const MAX_SMALL_MESSAGE: usize = 64 << 10;
+
 /// What a client sent.
 #[derive(Debug, PartialEq)]
 pub enum Message {

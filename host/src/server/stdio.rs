@@ -99,7 +99,8 @@ impl Service<RoleServer> for Connection {
         request: ClientRequest,
         context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
-        if matches!(request, ClientRequest::InitializeRequest(_)) {
+        // These two may come before any version is known.
+        if matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_)) {
             return self.mcp.handle_request(request, context).await;
         }
         let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());

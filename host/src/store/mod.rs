@@ -250,7 +250,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn commit_blocking<T, E, F>(&self, decide: F) -> Result<T, E>
+    pub fn commit_blocking<T, E, F>(&self, urgency: Urgency, decide: F) -> Result<T, E>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -258,7 +258,7 @@ impl Store {
     {
         let (answer, receipt) = std::sync::mpsc::sync_channel(1);
         let job = move |turn: Turn<'_, '_>| run(decide, turn, move |result| drop(answer.send(result)));
-        self.push(Queued { job: Box::new(job), urgency: Urgency::Now, essential: true, slot: None });
+        self.push(Queued { job: Box::new(job), urgency, essential: true, slot: None });
         let wait = self.shared().config.commit_wait.duration();
         match receipt.recv_timeout(wait) {
             Ok(result) => result,

@@ -42,7 +42,11 @@ async fn what_was_answered_is_there_after_reopening() {
     let store = open(dir.path());
     put(&store, "k/1", b"one").await.expect("the commit is durable");
     put(&store, "k/2", b"two").await.expect("the commit is durable");
-    store.commit(|tx| Ok::<_, StoreError>(tx.delete(b"k/1".to_vec()))).await.expect("the commit is durable");
+    let delete = |tx: &mut Tx<'_>| {
+        tx.delete(b"k/1".to_vec());
+        Ok::<_, StoreError>(())
+    };
+    store.commit(delete).await.expect("the commit is durable");
     store.close().await.expect("the store closes cleanly");
 
     let store = open(dir.path());

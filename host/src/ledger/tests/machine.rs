@@ -42,7 +42,7 @@ enum Model {
     Settling {
         call: CallId,
         arguments: bool,
-        then: Option<Box<Model>>,
+        disposition: Disposition,
     },
     Done {
         call: CallId,
@@ -101,15 +101,15 @@ impl Run {
         self.world.now.load(Ordering::SeqCst)
     }
 
-    /// After an urgent commit everything that waited is durable.
+    /// After an urgent commit everything that waited is durable, and has ended at that moment.
     fn all_durable(&mut self) {
-        let settled: Vec<_> =
-            self.model.iter().filter(|(_, model)| matches!(model, Model::Settling { .. })).map(|(key, _)| *key).collect();
-        for key in settled {
-            if let Some(Model::Settling { then: Some(then), .. }) = self.model.remove(&key) {
-                self.model.insert(key, *then);
-            }
-        }
+        let expires = self.now() + 24 * HOUR;
+        let settled = |model: Model| match model {
+            Model::Settling { call, arguments, disposition } => after(disposition, call, arguments, expires),
+            other => Some(other),
+        };
+        let model = std::mem::take(&mut self.model).into_iter();
+        self.model = model.filter_map(|(key, model)| Some((key, settled(model)?))).collect();
     }
 
     async fn take(&mut self, step: Step) {
@@ -198,16 +198,12 @@ impl Run {
         let intent = self.intents.remove(&key).expect("picked");
         let Some(Model::Running { call, arguments }) = self.model.remove(&key) else { panic!("an intent runs") };
         self.world.end(intent, disposition, &answer(&call.to_string())).await.expect("recorded");
-        let then = match disposition {
-            Disposition::Done => Some(Model::Done { call, arguments, expires: self.now() + 24 * HOUR }),
-            Disposition::Released => None,
-            Disposition::Unknown => Some(Model::Unknown { call, arguments }),
-        };
         if key < WRITES {
             self.all_durable();
+            let then = after(disposition, call, arguments, self.now() + 24 * HOUR);
             self.model.extend(then.map(|then| (key, then)));
         } else {
-            self.model.insert(key, Model::Settling { call, arguments, then: then.map(Box::new) });
+            self.model.insert(key, Model::Settling { call, arguments, disposition });
         }
     }
 
@@ -234,6 +230,15 @@ impl Run {
         let world = std::mem::replace(&mut self.world, World::new());
         self.world = world.crash();
         assert_eq!((self.world.recovery.interrupted, self.world.recovery.outcome_unknown), (interrupted, unknown));
+    }
+}
+
+/// Where a key stands after its call has ended.
+fn after(disposition: Disposition, call: CallId, arguments: bool, expires: u64) -> Option<Model> {
+    match disposition {
+        Disposition::Done => Some(Model::Done { call, arguments, expires }),
+        Disposition::Released => None,
+        Disposition::Unknown => Some(Model::Unknown { call, arguments }),
     }
 }
 

@@ -81,21 +81,21 @@ async fn an_intent_nobody_waited_for_is_closed_as_not_started() {
     let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
     let call = write("key-1");
     let lease = world.lease(&call);
-    // Holds the writer thread in the same group, behind the intent, until the caller has given up.
-    let (free, held) = std::sync::mpsc::channel::<()>();
-    let begin = world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Soon, |_| Ok(()));
-    let intent = {
-        let (world, call) = (&world, &call);
-        let intent = world.intent(call, Some(lease));
-        let hold = async {
-            let hold = world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Soon, move |_| Ok(held.recv().is_ok()));
-            drop(hold);
-        };
-        tokio::join!(intent, hold).0
+    // One commit holds the writer thread until the intent and another commit are queued behind it. These two form the next
+    // group, in which the other commit holds the writer thread until the intent's caller has given up.
+    let (free_first, first) = std::sync::mpsc::channel::<()>();
+    let (free_second, second) = std::sync::mpsc::channel::<()>();
+    let hold = |held: std::sync::mpsc::Receiver<()>| {
+        drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, move |_| Ok(held.recv().is_ok())));
     };
-    drop(begin);
+    hold(first);
+    let queue_second = async {
+        hold(second);
+        free_first.send(()).expect("the writer thread is held");
+    };
+    let (intent, ()) = tokio::join!(world.intent(&call, Some(lease)), queue_second);
     assert!(matches!(intent, Err(LedgerError::Store(crate::store::StoreError::Timeout { .. }))), "{intent:?}");
-    free.send(()).expect("the writer thread is held");
+    free_second.send(()).expect("the writer thread is held");
     while world.ledger.store().commit(|_| Ok::<_, LedgerError>(())).await.is_err() {}
     world.settle().await;
     assert_eq!(ended(&world, &call), ["not_started"]);
@@ -124,7 +124,11 @@ async fn a_call_that_is_not_open_gets_no_outcome() {
     let call = write("key-1");
     let intent = world.intent(&call, None).await.expect("recorded");
     // As if another outcome had come before: it takes the entry of the open call away.
-    world.ledger.store().commit(|tx| Ok::<_, LedgerError>(tx.delete(keys::open(0)))).await.expect("writable");
+    let forget = |tx: &mut Tx<'_>| {
+        tx.delete(keys::open(0));
+        Ok::<_, LedgerError>(())
+    };
+    world.ledger.store().commit(forget).await.expect("writable");
     let second = world.end(intent, Disposition::Done, &answer("paid")).await;
     assert!(matches!(second, Err(LedgerError::NotOpen { .. })), "{second:?}");
     assert_eq!(world.ledger.tip().expect("readable").seq, 1, "nothing was written");
@@ -158,7 +162,13 @@ async fn a_secret_that_cannot_be_trusted_is_refused() {
     world.ledger.close().await.expect("closes");
     let World { dir, store, now, ledger, .. } = world;
     drop(ledger);
-    let open = || World::open(Arc::clone(&dir), store.clone(), Arc::clone(&now)).map(|world| world.ledger);
+    let open = || loop {
+        match World::open(Arc::clone(&dir), store.clone(), Arc::clone(&now)) {
+            // The store of the last refusal is still being closed by its own thread.
+            Err(LedgerError::Store(crate::store::StoreError::InUse { .. })) => std::thread::yield_now(),
+            opened => break opened.map(|world| world.ledger),
+        }
+    };
 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("changeable");
     assert!(refusal(open()).contains("chmod 600"));

@@ -1,1 +1,3 @@
+//! What holds for all names, policies and arguments.
+
 

@@ -1,1 +1,245 @@
+//! What is refused at load, and what the operator is told.
 
+use super::*;
+
+/// The fixture with these policies in `walls.cedar`.
+fn with_policies(text: &str) -> Result<Policies, PolicyError> {
+    Fixture::load().compile(&[file("walls.cedar", text)])
+}
+
+/// Why it is refused.
+fn refusal(text: &str) -> PolicyError {
+    with_policies(text).map(|_| "accepted").expect_err(text)
+}
+
+/// The only problem of these policies: line, column, message, help.
+fn only_problem(text: &str) -> (usize, usize, String, String) {
+    let error = refusal(text);
+    let [problem] = error.problems() else { panic!("one problem expected: {error}") };
+    let place = problem.place.as_ref().expect("it has a place");
+    assert_eq!(place.file, "walls.cedar");
+    (place.line, place.column, problem.message.clone(), problem.help.clone().unwrap_or_default())
+}
+
+#[test]
+fn a_typo_in_an_argument_is_shown_where_it_is() {
+    let error = refusal(
+        "// Large payments stop here.\n@id(\"limit\")\nforbid (principal, action == Tidegate::Action::\"create_invoice\", resource)\nwhen { context.input.amuont_cents > 100 };\n",
+    );
+    assert_eq!(
+        error.to_string(),
+        r#"the policies are refused, none of them takes effect
+
+walls.cedar:4:8: for policy `limit`, attribute `input.amuont_cents` in context for Tidegate::Action::"create_invoice" not found
+  |
+4 | when { context.input.amuont_cents > 100 };
+  |        ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: did you mean `input.amount_cents`?"#
+    );
+}
+
+#[test]
+fn a_policy_that_is_impossible_is_refused() {
+    let (line, _, message, _) = only_problem(
+        "@id(\"never\")\nforbid (principal, action in Tidegate::Action::\"call_tool\", resource)\nwhen { principal is Tidegate::Plugin };",
+    );
+    assert_eq!(line, 1);
+    assert!(message.contains("policy is impossible"), "{message}");
+}
+
+#[test]
+fn an_optional_argument_must_be_guarded() {
+    let (line, _, message, help) = only_problem(
+        "@id(\"x\")\nforbid (principal, action == Tidegate::Action::\"pay_invoice\", resource)\nwhen { context.input.amount_cents > 1 };",
+    );
+    assert_eq!(line, 3);
+    assert!(message.contains("optional attribute `input.amount_cents`"), "{message}");
+    assert!(help.contains("has"), "{help}");
+}
+
+#[test]
+fn an_argument_that_policies_cannot_see_is_refused() {
+    let text =
+        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"create_invoice\", resource) when { context.input has tax_rate };";
+    let (.., message, _) = only_problem(text);
+    assert!(message.contains("impossible"), "{message}");
+}
+
+#[test]
+fn an_unknown_action_gets_a_suggestion() {
+    let text = "@id(\"x\")\nforbid (principal, action == Tidegate::Action::\"pay_invioce\", resource);";
+    let error = refusal(text).to_string();
+    assert!(error.contains("walls.cedar:2:30: for policy `x`, unrecognized action `Tidegate::Action::\"pay_invioce\"`"), "{error}");
+    assert!(error.contains("did you mean `Tidegate::Action::\"pay_invoice\"`?"), "{error}");
+}
+
+#[test]
+fn an_unknown_tool_plugin_or_user_is_refused() {
+    let (line, column, message, help) =
+        only_problem("@id(\"x\")\nforbid (principal, action, resource == Tidegate::Tool::\"pay_invioce\");");
+    assert_eq!((line, column), (2, 56));
+    assert_eq!(message, "for policy `x`, no tool is called `pay_invioce`");
+    assert_eq!(help, "did you mean `pay_invoice`?");
+    let (.., message, help) = only_problem("@id(\"x\") forbid (principal, action, resource in Tidegate::Plugin::\"billing\");");
+    assert_eq!(message, "for policy `x`, no plugin is called `billing`");
+    assert_eq!(help, "a policy may only name a plugin that is loaded");
+    let (.., message, help) = only_problem("@id(\"x\") forbid (principal == Tidegate::User::\"u1\", action, resource);");
+    assert_eq!(message, "for policy `x`, no user is called `u1`");
+    assert!(help.contains("<issuer>|<subject>"), "{help}");
+}
+
+#[test]
+fn a_rule_that_no_decision_ever_asks_is_refused() {
+    for text in [
+        // The resource of a call is the tool it calls.
+        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"pay_invoice\", resource == Tidegate::Tool::\"echo\");",
+        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"echo\", resource in Tidegate::Plugin::\"invoices\");",
+        // Rows are not decided by policies: a wall around them would stand in the air.
+        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"read:invoices\", resource) when { resource.status == \"void\" };",
+    ] {
+        let (.., message, _) = only_problem(text);
+        assert_eq!(message, "policy `x` can never match: no decision has its action and resource");
+    }
+}
+
+#[test]
+fn looking_into_an_entity_by_name_is_refused() {
+    let (.., message, _) = only_problem(
+        "@id(\"x\") forbid (principal, action, resource in Tidegate::Plugin::\"echo\") when { Tidegate::User::\"i|u\".subject == \"u\" };",
+    );
+    assert!(message.contains("entity literal"), "{message}");
+}
+
+#[test]
+fn syntax_errors_show_their_place() {
+    let (line, column, message, _) = only_problem("@id(\"x\")\nforbid (principal, action, resource)\nwhen { principal.subject = \"u\" };");
+    assert_eq!((line, column), (3, 26));
+    assert!(message.contains('='), "{message}");
+    assert!(refusal("\u{feff}permit").to_string().contains("walls.cedar:1:1"));
+}
+
+#[test]
+fn ids_are_present_unique_and_not_ours() {
+    let forbid = |head: &str| format!("{head} forbid (principal, action, resource) when {{ principal.subject == \"x\" }};");
+    let (line, _, message, help) = only_problem(&format!("// forbid\n\n{}", forbid("")));
+    assert_eq!((line, message.as_str()), (3, "the policy has no `@id`"));
+    assert!(help.contains("@id(\""), "{help}");
+    let twice = format!("{}\n{}", forbid("@id(\"a\")"), forbid("@id(\"a\")"));
+    let (line, _, message, _) = only_problem(&twice);
+    assert_eq!((line, message.as_str()), (2, "`a` is already the id of the policy at walls.cedar:1"));
+    let (.., message, _) = only_problem(&forbid("@id(\"tidegate.call.echo\")"));
+    assert_eq!(message, "ids that begin with `tidegate.` are for generated policies");
+    let (.., message, _) = only_problem(&forbid("@id(\"two words\")"));
+    assert!(message.contains("visible ASCII"), "{message}");
+}
+
+#[test]
+fn an_annotation_without_meaning_is_refused() {
+    let text = "@id(\"trial\") @mode(\"shadow\") permit (principal, action, resource) when { principal.subject == \"x\" };";
+    let (.., message, _) = only_problem(text);
+    assert_eq!(message, "the annotation `@mode` has no meaning here");
+}
+
+#[test]
+fn templates_are_refused() {
+    let (.., message, _) = only_problem("@id(\"x\") permit (principal == ?principal, action, resource);");
+    assert!(message.contains("templates"), "{message}");
+}
+
+#[test]
+fn characters_that_look_like_others_are_refused() {
+    let (.., message, _) =
+        only_problem("@id(\"x\") forbid (principal, action, resource) when { principal.subject == \"\u{430}dmin\" };");
+    assert!(message.contains("mixed scripts"), "{message}");
+}
+
+#[test]
+fn all_problems_of_all_files_are_told_at_once() {
+    let error = Fixture::load()
+        .compile(&[
+            file("b.cedar", "@id(\"b\") forbid (principal, action == Tidegate::Action::\"nothing\", resource);"),
+            file("a.cedar", "@id(\"a\") forbid (principal, action, resource == Tidegate::Tool::\"nothing\");"),
+            file("c.cedar", "@id(\"c\") forbid (principal, action, resource) when { principal.subject == \"x\" };"),
+        ])
+        .map(|_| "accepted")
+        .expect_err("two of three files are wrong");
+    let files: Vec<_> = error.problems().iter().filter_map(|problem| Some(problem.place.as_ref()?.file.as_str())).collect();
+    assert!(files.contains(&"a.cedar") && files.contains(&"b.cedar") && !files.contains(&"c.cedar"), "{error}");
+}
+
+#[test]
+fn a_commented_copy_does_not_move_the_place() {
+    let policy = "forbid (principal, action, resource) when { principal.subject == \"x\" };";
+    let (line, ..) = only_problem(&format!("// {policy}\n{policy}"));
+    assert_eq!(line, 2);
+}
+
+#[test]
+fn policies_that_nest_too_deeply_are_refused_before_they_exhaust_the_stack() {
+    let nested = |open: &str, close: &str, count: usize| {
+        let (open, close) = (open.repeat(count), close.repeat(count));
+        format!("@id(\"deep\") forbid (principal, action, resource) when {{ {open}principal.subject == \"x\"{close} }};")
+    };
+    let shapes = [
+        ("(", ")", 25),
+        ("[", "].contains(true)", 25),
+        ("if true then ", " else false", 150),
+        ("", " || principal.subject == \"x\"", 60),
+        ("", " || true", 190),
+    ];
+    for (open, close, fitting) in shapes {
+        let policies = with_policies(&nested(open, close, fitting)).unwrap_or_else(|error| panic!("{error}"));
+        let verdict = policies.decide(&principal(&["use:echo"]), &tool("echo"), PolicyAction::List, "t");
+        assert_eq!(verdict.errors, [""; 0], "what is accepted can be decided on a usual stack");
+        for count in [1000, 20_000] {
+            let error = with_policies(&nested(open, close, count)).map(|_| "accepted").expect_err("it is too deep");
+            assert!(error.to_string().contains("more than"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn manifests_that_policies_cannot_express_are_refused() {
+    let refused = |change: &dyn Fn(&mut Fixture)| {
+        let mut fixture = Fixture::load();
+        change(&mut fixture);
+        fixture.compile(&[]).map(|_| "accepted").expect_err("the change is wrong").to_string()
+    };
+    let error = refused(&|fixture| {
+        fixture.plugins[0].tools[0].name = tool("call_tool");
+        fixture.schemas.insert("call_tool".to_owned(), json!({}));
+    });
+    assert!(error.contains("plugin `echo`: the tool name `call_tool` is reserved"), "{error}");
+    let error = refused(&|fixture| fixture.plugins[0].tools[0].name = tool("in"));
+    assert!(error.contains("the tool `in` is in plugin `echo` and in plugin `odd-names`"), "{error}");
+    let error = refused(&|fixture| fixture.plugins[1].resources[0].type_name = "User".to_owned());
+    assert!(error.contains("resource `invoices` cannot have the type `User`"), "{error}");
+    let error = refused(&|fixture| fixture.plugins[2].resources[0].type_name = "Invoice".to_owned());
+    assert!(error.contains("resource `credit-notes` (type `Invoice`) is declared differently elsewhere"), "{error}");
+    let error = refused(&|fixture| {
+        fixture.plugins[1].resources[0].attributes.insert("paid".to_owned(), "Float".to_owned());
+    });
+    assert!(error.contains("attribute `paid` of resource `invoices` has the unknown type `Float`"), "{error}");
+}
+
+#[test]
+fn a_folder_is_read_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).expect("it can be written");
+    write("b.cedar", b"// b");
+    write("a.cedar", b"// a");
+    write(".draft.cedar", b"// an editor's");
+    write("notes.md", b"# no policy");
+    let files = PolicyFile::read_folder(folder.path()).expect("both can be read");
+    assert_eq!(files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>(), ["// a", "// b"]);
+
+    write("c.cedar", b"\xff\xfe");
+    std::fs::create_dir(folder.path().join("d.cedar")).expect("it can be made");
+    write("e.cedar", &vec![b' '; (1 << 20) + 1]);
+    let error = PolicyFile::read_folder(folder.path()).expect_err("three cannot be read").to_string();
+    for wanted in ["c.cedar` cannot be read", "d.cedar` is not a file", "e.cedar` is larger than 1024 KiB"] {
+        assert!(error.contains(wanted), "{error}");
+    }
+    let missing = PolicyFile::read_folder(&folder.path().join("none")).expect_err("it is not there").to_string();
+    assert!(missing.contains("none` cannot be read"), "{missing}");
+}

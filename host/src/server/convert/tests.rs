@@ -1,3 +1,5 @@
+//! Replies as they look on the wire.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Headers that agree with their message, and those that don't.
+
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Hosts and origins that are let in, and those that are not.
+
 use http::HeaderValue;
 
 use super::*;

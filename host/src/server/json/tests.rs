@@ -1,3 +1,5 @@
+//! JSON that is refused before it is parsed.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,4 +1,6 @@
-use serde_json::{Value, json};
+//! Messages over lines: limits, order, ends.
+
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 
 use super::*;
@@ -110,4 +112,33 @@ async fn the_end_comes_as_soon_as_the_last_answer_is_sent() {
     let (ended, sent) = tokio::join!(lines.receive(), sent);
     assert!(ended.is_none());
     sent.expect("the answer is written");
+}
+
+#[tokio::test]
+async fn a_response_is_not_answered() {
+    let (mut lines, (read, mut write), _) = pair(&StdioConfig::default());
+    write.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":5,\"result\":{{}}}}\n{}", ping(1)).as_bytes()).await.expect("written");
+    assert_eq!(id_of(lines.receive().await), Some(NumberOrString::Number(1)));
+    assert_eq!(answers(&mut lines, read).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_malformed_tool_call_is_answered_as_such_and_a_well_formed_one_keeps_its_meta() {
+    let (mut lines, (read, mut write), _) = pair(&StdioConfig::default());
+    let call =
+        |id: u32, params: Value| format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
+    let good = call(3, json!({"name": "echo", "arguments": {"text": "hi"}, "_meta": {"progressToken": 9}}));
+    let bad = [
+        call(1, json!({"name": 7})),
+        call(2, json!({"name": "echo", "arguments": []})),
+        call(4, json!({"name": "echo", "_meta": 1})),
+    ];
+    write.write_all(format!("{}{good}", bad.concat()).as_bytes()).await.expect("written");
+    let Some(JsonRpcMessage::Request(request)) = lines.receive().await else { panic!("not a request") };
+    let ClientRequest::CallToolRequest(call) = request.request else { panic!("not a tool call") };
+    assert_eq!((call.params.name.as_ref(), call.params.arguments), ("echo", json!({"text": "hi"}).as_object().cloned()));
+    assert_eq!(call.extensions.get::<RequestMetaObject>().and_then(|meta| meta.get("progressToken")), Some(&json!(9)));
+    let answers = answers(&mut lines, read).await;
+    let codes: Vec<_> = answers.iter().map(|answer| (answer["error"]["code"].clone(), answer["id"].clone())).collect();
+    assert_eq!(codes, [(json!(-32602), json!(1)), (json!(-32602), json!(2)), (json!(-32602), json!(4))]);
 }

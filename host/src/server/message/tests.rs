@@ -1,3 +1,5 @@
+//! Bodies that are messages, and those that are not.
+
 use serde_json::json;
 
 use super::*;
