@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{AuditVerb, Cli, PluginVerb, Verb};
+use cli::{AuditVerb, Cli, PluginVerb, PolicyVerb, Verb};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Verb::Plugin(PluginVerb::List(args)) => cli::plugin::list(&args),
         Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
         Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Policy(PolicyVerb::Generate(args)) => cli::policy::generate(&args),
+        Verb::Audit(AuditVerb::Show(args)) => cli::audit::show(&args),
         Verb::Audit(AuditVerb::List(args)) => cli::audit::list(&args),
         Verb::Audit(AuditVerb::Verify(args)) => cli::audit::verify(&args),
     };

@@ -25,7 +25,7 @@ use crate::auth::Authenticator;
 use crate::ledger::{Claim, ClaimRequest, Disposition, Intent, Lease, Ledger, OutcomeFacts, Replay, WhyNot};
 use crate::model::{
     Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal,
-    Rejection, TestHook, Timestamp, TraceContext,
+    Rejection, TestHook, TraceContext,
 };
 use crate::outbound::Outbound;
 use crate::policy::Grant;
@@ -155,7 +155,8 @@ impl Pipeline {
 
     /// Whether calls are served. A dead backend is detail: its calls are answered with the envelope.
     pub fn readiness(&self) -> Readiness {
-        let failure = self.parts.ledger.store().check().err().map(|error| error.to_string());
+        let store = self.parts.ledger.store();
+        let failure = store.check().and_then(|()| store.check_space()).err().map(|error| error.to_string());
         let generation = self.parts.registry.current();
         let is_stopping = self.parts.shutdown.is_cancelled();
         Readiness {
@@ -167,6 +168,7 @@ impl Pipeline {
                 "plugins": generation.plugins.len(),
                 "tools": generation.tools.len(),
                 "policy": generation.policies.hash(),
+                "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
                 "running": self.parts.admission.running(),
                 "queued": self.parts.admission.waiting(),
             }),
@@ -306,7 +308,6 @@ impl Pipeline {
             fuel: execution.fuel,
             memory_peak: execution.memory_peak,
             latency: started.elapsed(),
-            at: Timestamp::now(),
             sent: outbound.sent(),
             log: execution.log,
         };
@@ -367,6 +368,12 @@ impl Pipeline {
             (Rejection::UnknownTool(name), _) => name.clone(),
             (_, tool) => tool.as_ref().map_or_else(String::new, |tool| tool.manifest.name.to_string()),
         };
+        if let Rejection::Denied(verdict) = &rejection {
+            let source =
+                |id: &String| call.generation.policies.source(id).map(|source| format!("{}:{}", source.file, source.line));
+            let decided_by: Vec<_> = verdict.policies.iter().map(|id| (id, source(id))).collect();
+            tracing::info!(call = %call.id, subject = call.principal.subject, tool = name, ?decided_by, errors = ?verdict.errors, "denied");
+        }
         metrics::counter!("tidegate_rejections_total", "reason" => rejection.as_str()).increment(1);
         let facts = facts::rejection(call, &name, WhyNot::Rejected(&rejection));
         if let Err(error) = self.parts.ledger.record_rejection(&facts).await {

@@ -38,7 +38,9 @@ impl Telemetry {
         let traces = config.otlp.as_deref().map(tracer_provider).transpose()?;
         // Only our own spans: a library's would multiply them and tell little.
         let ours = Targets::new().with_target("tidegate", tracing::Level::DEBUG);
-        let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")).with_filter(ours));
+        let spans = traces
+            .as_ref()
+            .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("tidegate")).with_filter(ours));
         tracing_subscriber::registry()
             .with(lines.with_filter(filter))
             .with(spans)

@@ -1,14 +1,16 @@
 //! `tidegate audit`: reading and checking the log of a stopped host.
 
 use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{AuditArgs, HostArgs, Output, print, serve};
+use super::{AuditArgs, HostArgs, Output, ShowArgs, print, serve};
 use crate::app;
 use crate::ledger::{Ledger, Record};
+use crate::model::Timestamp;
 use crate::store::Store;
 
 /// Records read at a time.
@@ -53,6 +55,30 @@ pub fn verify(args: &AuditArgs) -> Result<ExitCode> {
     })
 }
 
+/// `tidegate audit show`
+pub fn show(args: &ShowArgs) -> Result<ExitCode> {
+    with_ledger(&args.log, |ledger| {
+        let Some(state) = ledger.call(&args.call)? else {
+            bail!("the ledger no longer remembers {}; `tidegate audit list` still has its records", args.call);
+        };
+        let time =
+            |at: Timestamp| humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.as_millis())).to_string();
+        let shown = json!({
+            "call": state.call, "status": state.status.as_str(), "effect": state.effect, "started": time(state.started),
+            "ended": state.ended.map(time), "answer": state.response.map(|response| response.value),
+        });
+        match args.log.output {
+            Output::Json => print::json(&shown)?,
+            Output::Table => {
+                for (key, value) in shown.as_object().into_iter().flatten() {
+                    print::text(&format_args!("{key:<8} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
 fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
     let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
     let config = serve::configure(&host, None)?;
@@ -81,7 +107,7 @@ fn table(rows: &[Value]) -> Table {
     table.load_style(presets::NOTHING).set_header(["seq", "time", "kind", "call", "subject", "tool", "result"]);
     for row in rows {
         let text = |value: &Value| value.as_str().map_or_else(String::new, str::to_owned);
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(row["at_ms"].as_u64().unwrap_or_default());
+        let at = UNIX_EPOCH + Duration::from_millis(row["at_ms"].as_u64().unwrap_or_default());
         let body = &row["body"];
         let result = [&body["error"], &body["ended"], &body["decision"]].into_iter().find(|value| value.is_string());
         table.add_row([

@@ -5,12 +5,15 @@ pub mod build;
 pub mod call;
 pub mod dev;
 pub mod plugin;
+pub mod policy;
 pub mod print;
 pub mod serve;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::CallId;
 
 /// A production host for MCP tools: every call authorized, audited before it runs, run at most once, metered.
 #[derive(Debug, Parser)]
@@ -35,6 +38,9 @@ pub enum Verb {
     /// List, inspect and build plugins.
     #[command(subcommand)]
     Plugin(PluginVerb),
+    /// See what the manifests mean to Cedar.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Read and check what was written down, on a stopped host.
     #[command(subcommand)]
     Audit(AuditVerb),
@@ -166,11 +172,20 @@ pub struct BuildArgs {
     pub out: PathBuf,
 }
 
+/// `tidegate policy …`
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// Print the Cedar schema and the permits that follow from the manifests, and what of the arguments policies can't see.
+    Generate(PluginArgs),
+}
+
 /// `tidegate audit …`
 #[derive(Debug, Subcommand)]
 pub enum AuditVerb {
     /// Print every record, oldest first.
     List(AuditArgs),
+    /// Print where one call stands: running, done, released, or unknown.
+    Show(ShowArgs),
     /// Check that no record was changed, removed, reordered or inserted; exits with 1 and the first bad one otherwise.
     Verify(AuditArgs),
 }
@@ -187,6 +202,15 @@ pub struct AuditArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+}
+
+/// Which call to show.
+#[derive(Debug, Clone, Args)]
+pub struct ShowArgs {
+    /// The call's id, as answers and records name it.
+    pub call: CallId,
+    #[command(flatten)]
+    pub log: AuditArgs,
 }
 
 /// How listings are printed.

@@ -58,6 +58,16 @@ pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A loader for looking: what a backend's address is does not matter for that, so every backend counts as defined.
+pub fn loader(dir: &Path) -> Result<Loader> {
+    let mut backends = BTreeSet::new();
+    for dir in load::plugin_dirs(dir)? {
+        backends.extend(read_manifest(&dir)?.sandbox.backends);
+    }
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), outbound::is_reserved)?);
+    Ok(Loader { sandbox, backends, test_hooks: true, permits: GeneratedPermits::On })
+}
+
 /// The folder with the component: `dir` itself, or, for a crate, where it is staged after building it.
 fn built_dir(dir: &Path) -> Result<std::path::PathBuf> {
     let name = read_manifest(dir)?.name;
@@ -68,11 +78,7 @@ fn built_dir(dir: &Path) -> Result<std::path::PathBuf> {
 }
 
 async fn inspect_plugin(dir: &Path) -> Result<Value> {
-    // What a backend's address is does not matter for looking at a plugin.
-    let backends: BTreeSet<_> = read_manifest(dir)?.sandbox.backends.into_iter().collect();
-    let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), outbound::is_reserved)?);
-    let loader = Loader { sandbox, backends, test_hooks: true, permits: GeneratedPermits::On };
-    let (plugin, advertised) = loader.load_plugin(dir).await?;
+    let (plugin, advertised) = loader(dir)?.load_plugin(dir).await?;
     let tools: Vec<_> = plugin
         .manifest
         .tools
@@ -113,7 +119,8 @@ fn row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Value {
     json!({
         "plugin": manifest.name, "version": manifest.version, "tool": tool.name, "effect": tool.effect,
         "scopes": tool.scopes.iter().map(Scope::to_string).collect::<Vec<_>>(), "fuel": tool.fuel,
-        "deadline": tool.deadline.to_string(), "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory), "built": is_built,
+        "deadline": tool.deadline.to_string(), "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory),
+        "backend_keyed": tool.backend_keyed, "built": is_built,
     })
 }
 

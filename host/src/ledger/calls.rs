@@ -50,6 +50,18 @@ pub enum CallStatus {
     Unknown,
 }
 
+impl CallStatus {
+    /// The status as people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Released => "released",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl Ledger {
     /// Where a call stands; `None` if the ledger does not remember it. May touch the disk, as reads of the store do.
     ///

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ErrorCode, Timestamp};
+use super::ErrorCode;
 
 /// How a started call ended, and all that is known about the way there. Exactly one per intent.
 #[derive(Clone, Debug)]
@@ -17,8 +17,6 @@ pub struct Outcome {
     pub memory_peak: u64,
     /// Wall-clock time from intent to end.
     pub latency: Duration,
-    /// When it ended.
-    pub at: Timestamp,
     /// What left the host on behalf of the guest, in order.
     pub sent: Vec<Sent>,
     /// What the guest wrote.

@@ -26,7 +26,7 @@ pub fn intent<'a>(
         trace: &call.trace,
         principal: &call.principal,
         tool: ToolFacts {
-            name: &tool.manifest.name,
+            name: grant.tool(),
             plugin: &tool.plugin.manifest.name,
             plugin_version: &tool.plugin.manifest.version,
             component: tool.plugin.digest,
@@ -38,7 +38,7 @@ pub fn intent<'a>(
         },
         arguments,
         verdict: grant.verdict(),
-        generation: generation(call),
+        generation: ledger::Generation { number: call.generation.number, policies: grant.policy() },
         queued: permit.queued(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cedar_policy::{Authorizer, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, Validator};
+use cedar_policy::{Authorizer, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator};
 use miette::Diagnostic;
 use sha2::{Digest as _, Sha256};
 
@@ -56,12 +56,10 @@ fn compile_here(
     let sources = Sources::parse(generated, admin, &mut problems);
     settle(&mut problems)?;
 
-    validate(schema, &sources, &mut problems);
-    let known = Known {
-        tools: shapes.tools.keys().copied().collect(),
-        plugins: shapes.tools.values().map(|shape| shape.subject.plugin).collect(),
-    };
-    sources.policies.iter().for_each(|parsed| known.check(parsed, &sources, &mut problems));
+    let known = Known::of(&shapes);
+    let misnamed: HashSet<&str> =
+        sources.policies.iter().filter(|parsed| known.check(parsed, &sources, &mut problems)).map(|p| p.id.as_str()).collect();
+    validate(schema, &sources, &misnamed, &mut problems);
     settle(&mut problems)?;
 
     let names = Names::new();
@@ -129,10 +127,12 @@ fn parse_schema(text: &str) -> Result<Schema, Problem> {
     }
 }
 
-fn validate(schema: Schema, sources: &Sources, problems: &mut Vec<Problem>) {
+/// Adds what the strict validator finds, without what merely follows from something already told.
+fn validate(schema: Schema, sources: &Sources, misnamed: &HashSet<&str>, problems: &mut Vec<Problem>) {
     let set = PolicySet::from_policies(sources.policies.iter().map(|parsed| parsed.policy.clone()))
         .expect("ids are unique, and no policy is a template's");
     let result = Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, DEREFERENCES);
+    let mut told: HashSet<&str> = misnamed.clone();
     let mut add = |id: &PolicyId, diagnostic: &dyn Diagnostic| {
         let parsed = sources.find(id.as_ref()).expect("the validator names policies it was given");
         let place = sources.place(parsed.file, diagnostic, (parsed.start, parsed.length));
@@ -142,13 +142,22 @@ fn validate(schema: Schema, sources: &Sources, problems: &mut Vec<Problem>) {
             None => problem,
         });
     };
-    for error in result.validation_errors() {
-        add(error.policy_id(), error);
-    }
+    let errors: Vec<_> = result.validation_errors().filter(|error| !misnamed.contains(text(error.policy_id()))).collect();
+    errors.iter().for_each(|error| add(error.policy_id(), *error));
+    told.extend(errors.iter().map(|error| text(error.policy_id())));
     // A rule that can never match is a bug, and so is one whose characters look like others.
-    for warning in result.validation_warnings() {
-        add(warning.policy_id(), warning);
-    }
+    let (impossible, other): (Vec<_>, Vec<_>) = result
+        .validation_warnings()
+        .filter(|warning| !told.contains(text(warning.policy_id())))
+        .partition(|warning| matches!(warning, ValidationWarning::ImpossiblePolicy(_)));
+    other.iter().for_each(|warning| add(warning.policy_id(), *warning));
+    told.extend(other.iter().map(|warning| text(warning.policy_id())));
+    let impossible = impossible.iter().filter(|warning| !told.contains(text(warning.policy_id())));
+    impossible.for_each(|warning| add(warning.policy_id(), *warning));
+}
+
+fn text(id: &PolicyId) -> &str {
+    id.as_ref()
 }
 
 /// SHA-256 over the texts, each preceded by its length.

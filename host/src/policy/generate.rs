@@ -107,6 +107,11 @@ impl<'a> Shapes<'a> {
         shapes
     }
 
+    /// The actions that stand for scopes.
+    pub(super) fn scope_actions(&self) -> impl Iterator<Item = String> {
+        self.scopes.iter().map(|scope| scope_action(scope))
+    }
+
     /// The schema, as text.
     pub(super) fn schema(&self) -> String {
         let mut text = String::from(SCHEMA_HEAD);
@@ -136,7 +141,7 @@ impl<'a> Shapes<'a> {
             text.push_str("\n  // One action per scope, on the rows that the scope speaks of.\n");
         }
         for scope in &self.scopes {
-            let action = quoted(&format!("{}:{}", scope.action(), scope.resource()));
+            let action = quoted(&scope_action(scope));
             match self.resources.get(scope.resource()) {
                 Some(resource) => {
                     line(&mut text, 1, &format!("action {action} appliesTo {{"));
@@ -226,6 +231,10 @@ impl ToolShape<'_> {
         line(text, 2, "},");
         line(text, 1, "};");
     }
+}
+
+fn scope_action(scope: &Scope) -> String {
+    format!("{}:{}", scope.action(), scope.resource())
 }
 
 fn check_row_type(plugin: &str, resource: &ResourceManifest, problems: &mut Vec<Problem>) {

@@ -1,40 +1,53 @@
-//! Policies that are well typed and yet never match: Cedar cannot know which tools and plugins there are, we do.
+//! Policies that are well typed and yet never match: Cedar does not know which tools, plugins and users there can be.
 
 use std::collections::BTreeSet;
 
 use super::admin::{Parsed, Sources};
+use super::generate::{CALL_GROUP, LIST_ACTION, Shapes};
 use super::mangle::quoted;
 use super::problem::Problem;
 
-/// The tools and plugins that policies may name.
+/// The names that policies may use.
 pub(super) struct Known<'a> {
-    pub(super) tools: BTreeSet<&'a str>,
-    pub(super) plugins: BTreeSet<&'a str>,
+    actions: BTreeSet<String>,
+    tools: BTreeSet<&'a str>,
+    plugins: BTreeSet<&'a str>,
 }
 
-impl Known<'_> {
-    /// Entities that the policy names and that cannot exist.
-    pub(super) fn check(&self, parsed: &Parsed, sources: &Sources, problems: &mut Vec<Problem>) {
+impl<'a> Known<'a> {
+    pub(super) fn of(shapes: &Shapes<'a>) -> Self {
+        let tools: BTreeSet<&str> = shapes.tools.keys().copied().collect();
+        let actions = tools.iter().copied().chain([LIST_ACTION, CALL_GROUP]).map(str::to_owned);
+        Self {
+            actions: actions.chain(shapes.scope_actions()).collect(),
+            plugins: shapes.tools.values().map(|shape| shape.subject.plugin).collect(),
+            tools,
+        }
+    }
+
+    /// Adds the entities that the policy names and that cannot exist; whether there are any.
+    pub(super) fn check(&self, parsed: &Parsed, sources: &Sources, problems: &mut Vec<Problem>) -> bool {
+        let before = problems.len();
         for entity in parsed.policy.entity_literals() {
             let id: &str = entity.id().unescaped();
-            let place = || sources.place_in(parsed, &quoted(id));
-            let missing = |what: &str, known: &BTreeSet<&str>| {
-                let problem = Problem::at(place(), format!("for policy `{}`, no {what} is called `{id}`", parsed.id));
-                match nearest(id, known) {
-                    Some(near) => problem.help(format!("did you mean `{near}`?")),
-                    None => problem.help(format!("a policy may only name a {what} that is loaded")),
-                }
+            let (kind, near) = match entity.type_name().to_string().as_str() {
+                "Tidegate::Action" if !self.actions.contains(id) => ("action", nearest(id, &self.actions)),
+                "Tidegate::Tool" if !self.tools.contains(id) => ("tool", nearest(id, &self.tools)),
+                "Tidegate::Plugin" if !self.plugins.contains(id) => ("plugin", nearest(id, &self.plugins)),
+                "Tidegate::User" if !id.contains('|') => ("user", None),
+                _ => continue,
             };
-            match entity.type_name().to_string().as_str() {
-                "Tidegate::Tool" if !self.tools.contains(id) => problems.push(missing("tool", &self.tools)),
-                "Tidegate::Plugin" if !self.plugins.contains(id) => problems.push(missing("plugin", &self.plugins)),
-                "Tidegate::User" if !id.contains('|') => problems.push(
-                    Problem::at(place(), format!("for policy `{}`, no user is called `{id}`", parsed.id))
-                        .help("users are called `<issuer>|<subject>`; to match any issuer write `principal.subject == ...`"),
-                ),
-                _ => {}
-            }
+            let help = match (kind, near) {
+                (_, Some(near)) => format!("did you mean `{near}`?"),
+                ("user", None) => {
+                    "users are called `<issuer>|<subject>`; to match any issuer write `principal.subject == ...`".to_owned()
+                }
+                (_, None) => "only what a loaded plugin brings can be named; `tidegate policy generate` prints it".to_owned(),
+            };
+            let place = sources.place_in(parsed, &quoted(id));
+            problems.push(Problem::at(place, format!("for policy `{}`, no {kind} is called `{id}`", parsed.id)).help(help));
         }
+        problems.len() > before
     }
 }
 
@@ -44,7 +57,7 @@ pub(super) fn never_asked(parsed: &Parsed, sources: &Sources) -> Problem {
         .help("calls have the tool's action and the tool as resource, listings have `list_tool`; single rows are not decided by policies")
 }
 
-fn nearest<'a>(id: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
-    let close = known.iter().map(|name| (strsim::damerau_levenshtein(id, name), *name)).min()?;
+fn nearest<'a, T: AsRef<str>>(id: &str, known: &'a BTreeSet<T>) -> Option<&'a str> {
+    let close = known.iter().map(|name| (strsim::damerau_levenshtein(id, name.as_ref()), name.as_ref())).min()?;
     (close.0 <= 3 && close.0 < id.len()).then_some(close.1)
 }

@@ -123,7 +123,8 @@ fn arguments_that_no_policy_reads_are_checked_all_the_same() {
     ] {
         assert_eq!(call(&policies, &payer, "pay_invoice", value).errors, [error]);
     }
-    let line = json!({ "user_id": "u", "amount_cents": 1, "tags": [], "tax_rate": 0.5, "lines": [{ "text": "a" }, { "text": 2 }] });
+    let line =
+        json!({ "user_id": "u", "amount_cents": 1, "tags": [], "tax_rate": 0.5, "lines": [{ "text": "a" }, { "text": 2 }] });
     let error = "argument `/lines/1/text` is not a string";
     assert_eq!(call(&policies, &principal(&["write:invoices"]), "create_invoice", line).errors, [error]);
 }

@@ -34,7 +34,7 @@ walls.cedar:4:8: for policy `limit`, attribute `input.amuont_cents` in context f
   |
 4 | when { context.input.amuont_cents > 100 };
   |        ^^^^^^^^^^^^^^^^^^^^^^^^^^
-  = help: did you mean `input.amount_cents`?"#
+  = help: did you mean `amount_cents`?"#
     );
 }
 
@@ -59,8 +59,7 @@ fn an_optional_argument_must_be_guarded() {
 
 #[test]
 fn an_argument_that_policies_cannot_see_is_refused() {
-    let text =
-        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"create_invoice\", resource) when { context.input has tax_rate };";
+    let text = "@id(\"x\") forbid (principal, action == Tidegate::Action::\"create_invoice\", resource) when { context.input has tax_rate };";
     let (.., message, _) = only_problem(text);
     assert!(message.contains("impossible"), "{message}");
 }
@@ -68,9 +67,10 @@ fn an_argument_that_policies_cannot_see_is_refused() {
 #[test]
 fn an_unknown_action_gets_a_suggestion() {
     let text = "@id(\"x\")\nforbid (principal, action == Tidegate::Action::\"pay_invioce\", resource);";
-    let error = refusal(text).to_string();
-    assert!(error.contains("walls.cedar:2:30: for policy `x`, unrecognized action `Tidegate::Action::\"pay_invioce\"`"), "{error}");
-    assert!(error.contains("did you mean `Tidegate::Action::\"pay_invoice\"`?"), "{error}");
+    let (line, column, message, help) = only_problem(text);
+    assert_eq!((line, column), (2, 48));
+    assert_eq!(message, "for policy `x`, no action is called `pay_invioce`");
+    assert_eq!(help, "did you mean `pay_invoice`?");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn an_unknown_tool_plugin_or_user_is_refused() {
     assert_eq!(help, "did you mean `pay_invoice`?");
     let (.., message, help) = only_problem("@id(\"x\") forbid (principal, action, resource in Tidegate::Plugin::\"billing\");");
     assert_eq!(message, "for policy `x`, no plugin is called `billing`");
-    assert_eq!(help, "a policy may only name a plugin that is loaded");
+    assert_eq!(help, "only what a loaded plugin brings can be named; `tidegate policy generate` prints it");
     let (.., message, help) = only_problem("@id(\"x\") forbid (principal == Tidegate::User::\"u1\", action, resource);");
     assert_eq!(message, "for policy `x`, no user is called `u1`");
     assert!(help.contains("<issuer>|<subject>"), "{help}");
@@ -112,8 +112,9 @@ fn looking_into_an_entity_by_name_is_refused() {
 
 #[test]
 fn syntax_errors_show_their_place() {
-    let (line, column, message, _) = only_problem("@id(\"x\")\nforbid (principal, action, resource)\nwhen { principal.subject = \"u\" };");
-    assert_eq!((line, column), (3, 26));
+    let (line, column, message, _) =
+        only_problem("@id(\"x\")\nforbid (principal, action, resource)\nwhen { principal.subject = \"u\" };");
+    assert_eq!((line, column), (3, 8));
     assert!(message.contains('='), "{message}");
     assert!(refusal("\u{feff}permit").to_string().contains("walls.cedar:1:1"));
 }
@@ -183,7 +184,7 @@ fn policies_that_nest_too_deeply_are_refused_before_they_exhaust_the_stack() {
     let shapes = [
         ("(", ")", 25),
         ("[", "].contains(true)", 25),
-        ("if true then ", " else false", 150),
+        ("if true then ", " else false", 10),
         ("", " || principal.subject == \"x\"", 60),
         ("", " || true", 190),
     ];
