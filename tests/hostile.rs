@@ -2,7 +2,7 @@
 //! run beside it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -16,13 +16,17 @@ struct Besieged {
     _plugins: tempfile::TempDir,
 }
 
-fn besieged() -> &'static Besieged {
-    static BESIEGED: OnceLock<Besieged> = OnceLock::new();
-    BESIEGED.get_or_init(|| {
+fn besieged() -> Arc<Besieged> {
+    // Shared by the tests that run at the moment, and ended with the last of them: a static is never dropped.
+    static BESIEGED: Mutex<Weak<Besieged>> = Mutex::new(Weak::new());
+    let mut besieged = BESIEGED.lock().unwrap_or_else(PoisonError::into_inner);
+    besieged.upgrade().unwrap_or_else(|| {
         let billing = Billing::start(&[]);
         let plugins = plugins(&["hostile", "echo"]);
         let host = Host::dev(plugins.path()).with(&["--backend", &format!("billing={}", billing.url)]).start();
-        Besieged { host, billing, _plugins: plugins }
+        let started = Arc::new(Besieged { host, billing, _plugins: plugins });
+        *besieged = Arc::downgrade(&started);
+        started
     })
 }
 
@@ -77,13 +81,14 @@ fn a_guest_that_allocates_without_end_is_stopped_at_its_cap() {
 
 #[test]
 fn floods_of_output_are_cut_and_do_not_fill_disk_or_log() {
+    let besieged = besieged();
     for tool in ["flood_stdout", "flood_log", "flood_progress", "flood_host_calls"] {
         let error = stopped(tool);
         assert!(["fuel_exhausted", "deadline_exceeded"].contains(&error.as_str()), "{tool}: {error}");
     }
-    let log = besieged().host.log().len();
+    let log = besieged.host.log().len();
     assert!(log < 1 << 20, "the host's log grew to {log} bytes");
-    let on_disk: u64 = walk(&besieged().host.data);
+    let on_disk: u64 = walk(&besieged.host.data);
     assert!(on_disk < 64 << 20, "the data folder grew to {on_disk} bytes");
 }
 
@@ -175,7 +180,7 @@ fn a_guest_reaches_no_address_of_its_choice() {
 
 #[test]
 fn a_guest_finds_nothing_that_another_left_in_memory() {
-    let seed = 0x5eed;
+    let (seed, _besieged) = (0x5eed, besieged());
     for _ in 0..8 {
         attack("leave_secret", json!({"seed": seed})).structured();
     }
@@ -185,7 +190,8 @@ fn a_guest_finds_nothing_that_another_left_in_memory() {
 
 #[test]
 fn a_spinning_guest_leaves_honest_calls_their_latency() {
-    let host = &besieged().host;
+    let besieged = besieged();
+    let host = &besieged.host;
     let typical = |count: usize| {
         let mut times: Vec<Duration> = (0..count)
             .map(|_| {

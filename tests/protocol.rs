@@ -90,7 +90,9 @@ impl Raw {
 
 impl Response {
     fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+        // Between the lengths of its chunks, if it came in chunks.
+        let text = self.body.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
     fn error_code(&self) -> i64 {

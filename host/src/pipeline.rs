@@ -12,7 +12,7 @@ mod span;
 mod stages;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -34,9 +34,6 @@ use crate::sandbox::Sandbox;
 
 pub use reply::{Answer, Progress, Readiness, Reply};
 use stages::{Stage, Stages};
-
-/// How soon asking again for a call in flight makes sense.
-const IN_FLIGHT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a pipeline is made of.
 pub struct Parts {
@@ -231,9 +228,7 @@ impl Pipeline {
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, replay }),
-                Claim::InFlight { first, .. } => {
-                    return Err(refuse(Rejection::InFlight { first, retry_after: IN_FLIGHT_RETRY_AFTER }));
-                }
+                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since))),
                 Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },

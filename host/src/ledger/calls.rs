@@ -30,13 +30,6 @@ pub struct CallState {
     owner: Digest,
 }
 
-impl CallState {
-    /// Whether `principal` made the call: nobody else may see it.
-    pub fn is_owned_by(&self, principal: &Principal) -> bool {
-        self.owner == owner(principal)
-    }
-}
-
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallStatus {

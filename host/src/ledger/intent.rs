@@ -12,7 +12,7 @@ use super::idempotency::{self, Lease};
 use super::open::{OpenCall, Place};
 use super::redact::Secrets;
 use super::{Inner, Ledger, LedgerError, keys};
-use crate::model::{CallId, Digest, Effect, Timestamp};
+use crate::model::{Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
 
 /// Proof that a call was written down, durably, before it runs.
@@ -148,25 +148,6 @@ impl Ledger {
 }
 
 impl Intent {
-    /// The call.
-    pub fn call(&self) -> CallId {
-        self.borrow().open.call
-    }
-
-    /// The sequence of its record.
-    pub fn seq(&self) -> u64 {
-        self.borrow().open.intent
-    }
-
-    /// The claim, if it has one: what outbound idempotency keys are derived from.
-    pub fn claim(&self) -> Option<Digest> {
-        self.borrow().open.claim
-    }
-
-    fn borrow(&self) -> &Pending {
-        self.pending.as_deref().expect("an intent holds its debt as long as anybody can see it")
-    }
-
     fn pending(&mut self) -> &mut Pending {
         self.pending.as_deref_mut().expect("an intent holds its debt as long as anybody can see it")
     }

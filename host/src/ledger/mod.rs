@@ -45,13 +45,11 @@ use rejections::Rejections;
 use secret::Secret;
 
 pub use audit::Record;
-pub use calls::{CallState, CallStatus};
-pub use chain::{Head, Kind, Tip};
+pub use chain::Kind;
 pub use error::LedgerError;
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
-pub use verify::{Broken, Verification};
 
 /// `[ledger]`: how long answers are kept.
 #[derive(Clone, Debug, Deserialize)]

@@ -16,13 +16,13 @@ pub mod verdict;
 
 pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey};
 pub use document::DocumentError;
-pub use envelope::{EffectState, Envelope, ErrorCode};
+pub use envelope::{Envelope, ErrorCode};
 pub use id::{CallId, Digest, Timestamp};
-pub use manifest::{Manifest, ResourceManifest, Rows, RowsOutput, SandboxManifest, TestHook, ToolManifest};
+pub use manifest::{Manifest, ResourceManifest, Rows, TestHook, ToolManifest};
 pub use outcome::{Ended, Failure, GuestLog, Outcome, Output, Sent, Trap};
 pub use principal::Principal;
 pub use rejection::Rejection;
-pub use scope::{Scope, ScopeError};
+pub use scope::Scope;
 pub use tool::{Effect, Risk, ToolName};
 pub use trace::TraceContext;
 pub use unit::{Bytes, Span};

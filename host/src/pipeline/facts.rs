@@ -1,13 +1,14 @@
 //! What the pipeline tells the ledger and the sandbox about one call: plain translations, no decisions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, IN_FLIGHT_RETRY_AFTER, Progress};
+use super::{Call, Progress};
 use crate::admission::Permit;
 use crate::ledger::{self, IntentFacts, Ledger, LedgerError, RejectionFacts, ToolFacts, WhyNot};
-use crate::model::{Arguments, Digest, IdempotencyKey, Rejection};
+use crate::model::{Arguments, CallId, Digest, IdempotencyKey, Rejection, Timestamp};
 use crate::outbound::{CallScope, DeriveKey, OutboundCall};
 use crate::policy::Grant;
 use crate::registry::Tool;
@@ -60,9 +61,15 @@ pub fn rejection<'a>(call: &'a Call, tool_name: &'a str, why: WhyNot<'a>) -> Rej
 /// Why the ledger did not take an intent, for the caller.
 pub fn refused_intent(error: LedgerError) -> Rejection {
     match error {
-        LedgerError::Claimed { first } => Rejection::InFlight { first, retry_after: IN_FLIGHT_RETRY_AFTER },
+        LedgerError::Claimed { first } => in_flight(first, Timestamp::now()),
         error => Rejection::AuditUnavailable(error.to_string()),
     }
+}
+
+/// The first call with the key has not ended: ask again after as long as it has run so far, within reason.
+pub fn in_flight(first: CallId, since: Timestamp) -> Rejection {
+    let running = Duration::from_millis(Timestamp::now().as_millis().saturating_sub(since.as_millis()));
+    Rejection::InFlight { first, retry_after: running.clamp(Duration::from_secs(1), Duration::from_secs(30)) }
 }
 
 /// What the call may reach, and the keys its backends see: derived from the claim, so that they name the same effect again.

@@ -1,5 +1,6 @@
 //! Policy files: reading a folder of them, and parsing each into policies with stable ids and known places.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use super::problem::{Place, PolicyError, Problem};
 const FILES: usize = 1000;
 /// The largest policy file, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
+/// The most policies altogether.
+const POLICIES: usize = 10_000;
 /// The longest policy id, in characters: ids go into every audit record.
 const ID_LENGTH: usize = 128;
 
@@ -34,12 +37,8 @@ impl PolicyFile {
     /// One problem for each file that cannot be read whole: then none is used.
     pub fn read_folder(folder: &Path) -> Result<Vec<Self>, PolicyError> {
         let mut problems = Vec::new();
-        let paths = policy_paths(folder).unwrap_or_else(|problem| {
-            problems.push(problem);
-            Vec::new()
-        });
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
+        let mut files = Vec::new();
+        for path in policy_paths(folder)? {
             match read(&path) {
                 Ok(text) => files.push(Self { path, text }),
                 Err(reason) => problems.push(Problem::new(format!("`{}` {reason}", path.display()))),
@@ -53,10 +52,10 @@ impl PolicyFile {
     }
 }
 
-fn policy_paths(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let unreadable = |error: std::io::Error| {
-        Problem::new(format!("the policy folder `{}` cannot be read: {error}", folder.display()))
-            .help("create it, or name another; an empty folder is fine")
+fn policy_paths(folder: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+    let unreadable = |error: std::io::Error| -> PolicyError {
+        let problem = Problem::new(format!("the policy folder `{}` cannot be read: {error}", folder.display()));
+        problem.help("create it, or name another; an empty folder is fine").into()
     };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
@@ -66,7 +65,8 @@ fn policy_paths(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
             paths.push(path);
         }
         if paths.len() > FILES {
-            return Err(Problem::new(format!("the policy folder `{}` holds more than {FILES} policy files", folder.display())));
+            let problem = format!("the policy folder `{}` holds more than {FILES} policy files", folder.display());
+            return Err(Problem::new(problem).into());
         }
     }
     paths.sort();
@@ -99,12 +99,16 @@ pub(super) struct Parsed {
     pub(super) start: usize,
     /// Its length in the file's text, in bytes.
     pub(super) length: usize,
+    /// The one-based line it starts on.
+    pub(super) line: usize,
 }
 
 /// A list of texts and the policies in them.
 pub(super) struct Sources {
     files: Vec<PolicyFile>,
     pub(super) policies: Vec<Parsed>,
+    /// Where in `policies` each id is.
+    ids: HashMap<String, usize>,
 }
 
 impl Sources {
@@ -113,7 +117,7 @@ impl Sources {
         let mut files = admin.to_vec();
         files.sort_by(|one, other| one.path.cmp(&other.path));
         files.insert(0, generated);
-        let mut sources = Self { files, policies: Vec::new() };
+        let mut sources = Self { files, policies: Vec::new(), ids: HashMap::new() };
         for file in 0..sources.files.len() {
             sources.parse_file(file, problems);
         }
@@ -127,16 +131,16 @@ impl Sources {
 
     /// The policy with this id.
     pub(super) fn find(&self, id: &str) -> Option<&Parsed> {
-        self.policies.iter().find(|parsed| parsed.id == id)
+        self.ids.get(id).map(|at| &self.policies[*at])
     }
 
-    /// The place of a diagnostic in `file`, or of `otherwise` if it names none.
-    pub(super) fn place(&self, file: usize, diagnostic: &dyn Diagnostic, otherwise: (usize, usize)) -> Place {
-        let label = diagnostic.labels().and_then(|mut labels| labels.next());
-        let (offset, length) = label.map_or(otherwise, |label| (label.offset(), label.len()));
-        self.span(file, offset, length)
+    /// What `diagnostic` says about a policy, or about its file's text before there are policies.
+    pub(super) fn found(&self, file: usize, diagnostic: &dyn Diagnostic, otherwise: (usize, usize)) -> Problem {
+        let file = &self.files[file];
+        Problem::found(&file.name(), &file.text, diagnostic, otherwise)
     }
 
+    /// The place of `length` bytes at byte `offset` of a file.
     pub(super) fn span(&self, file: usize, offset: usize, length: usize) -> Place {
         let file = &self.files[file];
         Place::new(&file.name(), &file.text, offset, length)
@@ -145,6 +149,11 @@ impl Sources {
     /// The place of a whole policy: its first line is shown.
     pub(super) fn place_of(&self, parsed: &Parsed) -> Place {
         self.span(parsed.file, parsed.start, parsed.length)
+    }
+
+    /// The file a policy is from, as it was named.
+    pub(super) fn file_of(&self, parsed: &Parsed) -> String {
+        self.files[parsed.file].name()
     }
 
     /// The policy's own text.
@@ -172,10 +181,7 @@ impl Sources {
             Ok(set) => set,
             Err(errors) => {
                 let errors: cedar_policy::ParseErrors = errors;
-                problems.extend(errors.iter().map(|error| {
-                    let problem = Problem::at(self.place(file, error, (0, 0)), error.to_string());
-                    error.help().into_iter().fold(problem, |problem, help| problem.help(help.to_string()))
-                }));
+                problems.extend(errors.iter().map(|error| self.found(file, error, (0, 0))));
                 return;
             }
         };
@@ -192,15 +198,22 @@ impl Sources {
             let number: &str = policy.id().as_ref();
             number.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap_or(usize::MAX)
         });
-        let mut from = 0;
+        if self.policies.len() + policies.len() > POLICIES {
+            let place = self.span(file, 0, 0);
+            problems.push(Problem::at(place, format!("with this file there are more than {POLICIES} policies")));
+            return;
+        }
+        let (mut from, mut line) = (0, 1);
         for policy in policies {
             let (start, length) = self.locate(file, &policy.to_cedar().unwrap_or_default(), from);
-            from = start + length;
-            let place = self.span(file, start, length);
-            if let Some(id) = self.checked_id(policy, file, &place, problems) {
+            line += self.files[file].text[from..start].matches('\n').count();
+            if let Some(id) = self.checked_id(policy, file, (start, length), problems) {
+                self.ids.insert(id.clone(), self.policies.len());
                 let policy = policy.new_id(PolicyId::new(&id));
-                self.policies.push(Parsed { policy, id, file, start, length });
+                self.policies.push(Parsed { policy, id, file, start, length, line });
             }
+            line += self.files[file].text[start..start + length].matches('\n').count();
+            from = start + length;
         }
     }
 
@@ -214,13 +227,20 @@ impl Sources {
         start.map_or((from, 0), |start| (start, policy.len()))
     }
 
-    fn checked_id(&self, policy: &Policy, file: usize, place: &Place, problems: &mut Vec<Problem>) -> Option<String> {
+    fn checked_id(
+        &self,
+        policy: &Policy,
+        file: usize,
+        (start, length): (usize, usize),
+        problems: &mut Vec<Problem>,
+    ) -> Option<String> {
+        let place = || self.span(file, start, length);
         let known = problems.len();
         for (name, _) in policy.annotations() {
             // A permit that an admin believes to be a mere trial must not be in force.
             if !["id", "description"].contains(&name) {
                 problems.push(
-                    Problem::at(place.clone(), format!("the annotation `@{name}` has no meaning here"))
+                    Problem::at(place(), format!("the annotation `@{name}` has no meaning here"))
                         .help("annotations are `@id` and `@description`; put anything else into a comment"),
                 );
             }
@@ -229,23 +249,20 @@ impl Sources {
         let generated = file == 0;
         if id.is_empty() {
             problems.push(
-                Problem::at(place.clone(), "the policy has no `@id`")
+                Problem::at(place(), "the policy has no `@id`")
                     .help("write for example `@id(\"no-payments-at-night\")` above it; verdicts and audit records name it so"),
             );
         } else if id.len() > ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            problems.push(Problem::at(
-                place.clone(),
-                format!("`@id` is not 1 to {ID_LENGTH} visible ASCII characters without spaces"),
-            ));
+            problems.push(Problem::at(place(), format!("`@id` is not 1 to {ID_LENGTH} visible ASCII characters without spaces")));
         } else if !generated && id.starts_with(ID_PREFIX) {
             problems.push(
-                Problem::at(place.clone(), format!("ids that begin with `{ID_PREFIX}` are for generated policies"))
+                Problem::at(place(), format!("ids that begin with `{ID_PREFIX}` are for generated policies"))
                     .help("choose another id for this policy"),
             );
         } else if let Some(other) = self.find(id) {
-            let other = self.place_of(other);
+            let (file, line) = (self.file_of(other), other.line);
             problems.push(
-                Problem::at(place.clone(), format!("`{id}` is already the id of the policy at {}:{}", other.file, other.line))
+                Problem::at(place(), format!("`{id}` is already the id of the policy at {file}:{line}"))
                     .help("give each policy an id of its own"),
             );
         }

@@ -90,9 +90,8 @@ fn compile_here(
         })
     });
     let origins = sources.policies.iter().map(|parsed| {
-        let place = sources.place_of(parsed);
-        let source = PolicySource { file: place.file, line: place.line, text: sources.text_of(parsed).to_owned() };
-        (parsed.id.clone(), source)
+        let (file, line, text) = (sources.file_of(parsed), parsed.line, sources.text_of(parsed).to_owned());
+        (parsed.id.clone(), PolicySource { file, line, text })
     });
     Ok(Policies {
         hash: hash(std::iter::once(schema_text.as_str()).chain(sources.texts())),
@@ -112,48 +111,37 @@ fn settle(problems: &mut Vec<Problem>) -> Result<(), PolicyError> {
     PolicyError::of(std::mem::take(problems)).map_or(Ok(()), Err)
 }
 
-/// Nothing that a plugin declares should make the generated schema invalid; if it does, its plugins stay out.
-fn parse_schema(text: &str) -> Result<Schema, Problem> {
-    let place = |diagnostic: &dyn Diagnostic| {
-        let label = diagnostic.labels().and_then(|mut labels| labels.next());
-        let (offset, length) = label.map_or((0, 0), |label| (label.offset(), label.len()));
-        super::problem::Place::new("<generated schema>", text, offset, length)
-    };
-    let (schema, mut warnings) = Schema::from_cedarschema_str(text)
-        .map_err(|error| Problem::at(place(&error), format!("the manifests give no valid schema: {error}")))?;
+/// The schema that policies are checked against. Nothing that a plugin declares should make it invalid.
+fn parse_schema(text: &str) -> Result<Schema, PolicyError> {
+    let found = |diagnostic: &dyn Diagnostic| Problem::found("<generated schema>", text, diagnostic, (0, 0));
+    let (schema, mut warnings) = Schema::from_cedarschema_str(text).map_err(|error| found(&error))?;
     match warnings.next() {
         None => Ok(schema),
-        Some(warning) => Err(Problem::at(place(&warning), format!("the manifests give no clear schema: {warning}"))),
+        Some(warning) => Err(found(&warning).into()),
     }
 }
 
-/// Adds what the strict validator finds, without what merely follows from something already told.
+/// Adds what the strict validator finds. Of each policy only the gravest kind is told: the rest follows from it. A rule that can
+/// never match is a bug, and so is one whose characters look like others; so warnings refuse a policy as errors do.
 fn validate(schema: Schema, sources: &Sources, misnamed: &HashSet<&str>, problems: &mut Vec<Problem>) {
     let set = PolicySet::from_policies(sources.policies.iter().map(|parsed| parsed.policy.clone()))
         .expect("ids are unique, and no policy is a template's");
     let result = Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, DEREFERENCES);
-    let mut told: HashSet<&str> = misnamed.clone();
-    let mut add = |id: &PolicyId, diagnostic: &dyn Diagnostic| {
-        let parsed = sources.find(id.as_ref()).expect("the validator names policies it was given");
-        let place = sources.place(parsed.file, diagnostic, (parsed.start, parsed.length));
-        let problem = Problem::at(place, diagnostic.to_string());
-        problems.push(match diagnostic.help() {
-            Some(help) => problem.help(help.to_string()),
-            None => problem,
-        });
-    };
-    let errors: Vec<_> = result.validation_errors().filter(|error| !misnamed.contains(text(error.policy_id()))).collect();
-    errors.iter().for_each(|error| add(error.policy_id(), *error));
-    told.extend(errors.iter().map(|error| text(error.policy_id())));
-    // A rule that can never match is a bug, and so is one whose characters look like others.
-    let (impossible, other): (Vec<_>, Vec<_>) = result
-        .validation_warnings()
-        .filter(|warning| !told.contains(text(warning.policy_id())))
-        .partition(|warning| matches!(warning, ValidationWarning::ImpossiblePolicy(_)));
-    other.iter().for_each(|warning| add(warning.policy_id(), *warning));
-    told.extend(other.iter().map(|warning| text(warning.policy_id())));
-    let impossible = impossible.iter().filter(|warning| !told.contains(text(warning.policy_id())));
-    impossible.for_each(|warning| add(warning.policy_id(), *warning));
+    let errors = result.validation_errors().map(|error| (text(error.policy_id()), 1, error as &dyn Diagnostic));
+    let warnings = result.validation_warnings().map(|warning| {
+        let rank = if matches!(warning, ValidationWarning::ImpossiblePolicy(_)) { 3 } else { 2 };
+        (text(warning.policy_id()), rank, warning as &dyn Diagnostic)
+    });
+    let found: Vec<_> = errors.chain(warnings).collect();
+    let mut gravest: HashMap<&str, u8> = misnamed.iter().map(|id| (*id, 0)).collect();
+    for (id, rank, _) in &found {
+        let known = gravest.entry(id).or_insert(*rank);
+        *known = (*known).min(*rank);
+    }
+    for (id, _, diagnostic) in found.into_iter().filter(|(id, rank, _)| gravest[id] == *rank) {
+        let parsed = sources.find(id).expect("the validator names policies it was given");
+        problems.push(sources.found(parsed.file, diagnostic, (parsed.start, parsed.length)));
+    }
 }
 
 fn text(id: &PolicyId) -> &str {

@@ -16,10 +16,9 @@ pub(super) const LIST_ACTION: &str = "list_tool";
 /// What the ids of generated policies begin with; no admin's may.
 pub(super) const ID_PREFIX: &str = "tidegate.";
 /// Type names that are, or may become, the host's own.
-const HOST_TYPES: [&str; 26] = [
+const HOST_TYPES: [&str; 22] = [
     "Action",
     "Backend",
-    "Bool",
     "Boolean",
     "Client",
     "Effect",
@@ -27,7 +26,6 @@ const HOST_TYPES: [&str; 26] = [
     "Extension",
     "Group",
     "Issuer",
-    "Long",
     "Plugin",
     "Principal",
     "Record",
@@ -36,8 +34,6 @@ const HOST_TYPES: [&str; 26] = [
     "Role",
     "Scope",
     "Session",
-    "Set",
-    "String",
     "Tenant",
     "Tidegate",
     "Tool",
@@ -67,8 +63,7 @@ impl<'a> Shapes<'a> {
     /// Reads all subjects, and says what policies cannot express.
     pub(super) fn of(subjects: &[PolicySubject<'a>], problems: &mut Vec<Problem>) -> Self {
         let mut shapes = Self { tools: BTreeMap::new(), resources: BTreeMap::new(), scopes: BTreeSet::new() };
-        // The plugin that declared a type first, by the name Cedar knows it under.
-        let mut types: BTreeMap<String, (&str, &ResourceManifest)> = BTreeMap::new();
+        let mut types: BTreeMap<&str, &ResourceManifest> = BTreeMap::new();
         for subject in subjects {
             let (plugin, name) = (subject.plugin, subject.tool.name.as_str());
             if [CALL_GROUP, LIST_ACTION].contains(&name) {
@@ -80,7 +75,7 @@ impl<'a> Shapes<'a> {
             }
             for resource in subject.resources {
                 check_row_type(plugin, resource, problems);
-                let declared = types.entry(identifier(&resource.type_name)).or_insert((plugin, resource)).1;
+                let declared = *types.entry(&resource.type_name).or_insert(resource);
                 let named = *shapes.resources.entry(&resource.name).or_insert(resource);
                 if !same(declared, resource) || !same(named, resource) {
                     problems.push(
@@ -118,12 +113,8 @@ impl<'a> Shapes<'a> {
         if !self.resources.is_empty() {
             text.push_str("\n  // Row types, from the manifests' [[resource]].\n");
         }
-        let mut written = BTreeSet::new();
         for resource in self.resources.values() {
             let name = identifier(&resource.type_name);
-            if !written.insert(name.clone()) {
-                continue;
-            }
             if name != resource.type_name {
                 line(&mut text, 1, &format!("// {} in the manifest.", quoted(&resource.type_name)));
             }

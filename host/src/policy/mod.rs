@@ -41,7 +41,7 @@ mod slice;
 mod tests;
 
 pub use admin::PolicyFile;
-pub use problem::{Place, PolicyError, Problem};
+pub use problem::PolicyError;
 
 use input::Attributes;
 use reads::Reads;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use miette::Diagnostic;
+
 /// How many problems are printed; one wrong name can break every policy that uses it.
 const PRINTED: usize = 20;
 /// The longest excerpt of a line, in characters.
@@ -15,26 +17,26 @@ pub struct PolicyError {
 
 /// One thing that is wrong, where it is, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     /// Where in the text; none if the fault is not in a text (an unreadable folder, a manifest).
-    pub place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// What is wrong.
-    pub message: String,
+    pub(super) message: String,
     /// What to do about it, when known.
-    pub help: Option<String>,
+    pub(super) help: Option<String>,
 }
 
 /// A place in a policy text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// The file as the operator named it.
-    pub file: String,
+    pub(super) file: String,
     /// One-based line.
-    pub line: usize,
+    pub(super) line: usize,
     /// One-based column, in characters.
-    pub column: usize,
+    pub(super) column: usize,
     /// The line, or the part of it around the column, on one row.
-    pub excerpt: String,
+    pub(super) excerpt: String,
     /// Where in the excerpt the marks start, zero-based, in characters.
     marks_at: usize,
     /// How many characters of the excerpt are marked, at least one.
@@ -51,7 +53,8 @@ impl PolicyError {
     }
 
     /// All problems, in the order of their places.
-    pub fn problems(&self) -> &[Problem] {
+    #[cfg(test)]
+    pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
 }
@@ -69,6 +72,17 @@ impl Problem {
 
     pub(super) fn at(place: Place, message: impl Into<String>) -> Self {
         Self { place: Some(place), message: message.into(), help: None }
+    }
+
+    /// What `diagnostic` says about `text`, at its own place or, if it names none, at `otherwise` (offset and length).
+    pub(super) fn found(file: &str, text: &str, diagnostic: &dyn Diagnostic, otherwise: (usize, usize)) -> Self {
+        let label = diagnostic.labels().and_then(|mut labels| labels.next());
+        let (offset, length) = label.map_or(otherwise, |label| (label.offset(), label.len()));
+        Self {
+            place: Some(Place::new(file, text, offset, length)),
+            message: diagnostic.to_string(),
+            help: diagnostic.help().map(|help| help.to_string()),
+        }
     }
 
     #[must_use]

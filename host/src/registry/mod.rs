@@ -16,7 +16,7 @@ use crate::model::{Digest, Manifest, ToolManifest, ToolName};
 use crate::policy::Policies;
 use crate::sandbox::Program;
 
-pub use load::{LoadError, Loader};
+pub use load::Loader;
 pub use schema::Schema;
 
 /// One loaded plugin: a reviewed manifest and the compiled component it belongs to.

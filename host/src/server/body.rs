@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::config::HttpConfig;
 use super::rpc::RpcError;
@@ -19,6 +18,17 @@ const SMALL: usize = 64 << 10;
 
 /// The unit in which the memory of large bodies is counted: semaphores count to 2^32 at most at once.
 const BLOCK: usize = 1 << 10;
+
+/// A share of the memory for large bodies.
+type Memory = OwnedSemaphorePermit;
+
+/// A body that was read whole.
+pub struct RequestBody {
+    /// The body.
+    pub bytes: Bytes,
+    /// What it takes up while it, or what was parsed from it, is around. Small bodies take up nothing that counts.
+    pub memory: Option<Memory>,
+}
 
 /// The limits on bodies, and the memory that large ones share.
 pub struct Bodies {
@@ -37,48 +47,62 @@ impl Bodies {
     /// Reads a whole body.
     ///
     /// # Errors
-    /// It is too large (413), takes too long (408) or breaks off (400).
-    pub async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<Bytes, RpcError> {
+    /// It is too large (413), takes too long (408), breaks off (400), or other large ones take up all memory there is for
+    /// them (503).
+    pub async fn read(&self, body: Incoming) -> Result<RequestBody, RpcError> {
         let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
         if announced.is_some_and(|size| size > self.max) {
             return Err(self.too_large());
         }
-        let reading = async {
-            // A body of unknown length may become as large as any.
-            let most = announced.unwrap_or(self.max);
-            let _held = match u32::try_from(most.div_ceil(BLOCK)) {
-                Ok(blocks) if most > SMALL => {
-                    Some(self.blocks.acquire_many(blocks).await.expect("the semaphore is never closed"))
-                }
-                _ => None,
-            };
-            self.collect(body, announced).await
+        let memory = match announced {
+            Some(size) if size > SMALL => Some(self.hold(size).await?),
+            _ => None,
         };
-        match tokio::time::timeout(self.timeout, reading).await {
+        match tokio::time::timeout(self.timeout, self.collect(body, announced, memory)).await {
             Ok(read) => read,
             Err(_) => {
-                let sent = if headers.contains_key(CONTENT_LENGTH) { "announced" } else { "begun" };
-                let problem = format!("the request body was {sent} but did not arrive within {:?}", self.timeout);
+                let problem = format!("the request body did not arrive within {:?}", self.timeout);
                 Err(RpcError::http(StatusCode::REQUEST_TIMEOUT, problem))
             }
         }
     }
 
-    async fn collect(&self, mut body: Incoming, announced: Option<usize>) -> Result<Bytes, RpcError> {
+    async fn collect(
+        &self,
+        mut body: Incoming,
+        announced: Option<usize>,
+        mut memory: Option<Memory>,
+    ) -> Result<RequestBody, RpcError> {
         let mut whole = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| RpcError::invalid_request("the request body broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
             if announced == Some(data.len()) {
                 // It came in one piece, as small bodies do: no copy.
-                return Ok(data);
+                return Ok(RequestBody { bytes: data, memory });
             }
             if data.len() > self.max - whole.len() {
                 return Err(self.too_large());
             }
+            if memory.is_none() && whole.len() + data.len() > SMALL {
+                // Of unknown length, and no longer small: it may become as large as any.
+                memory = Some(self.hold(self.max).await?);
+            }
             whole.extend_from_slice(&data);
         }
-        Ok(whole.freeze())
+        Ok(RequestBody { bytes: whole.freeze(), memory })
+    }
+
+    /// Waits until there is memory for a large body.
+    async fn hold(&self, size: usize) -> Result<Memory, RpcError> {
+        let blocks = u32::try_from(size.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        match tokio::time::timeout(self.timeout, self.blocks.clone().acquire_many_owned(blocks)).await {
+            Ok(memory) => Ok(memory.expect("the semaphore is never closed")),
+            Err(_) => {
+                let problem = "too many large requests are under way; try again later";
+                Err(RpcError::http(StatusCode::SERVICE_UNAVAILABLE, problem))
+            }
+        }
     }
 
     fn too_large(&self) -> RpcError {

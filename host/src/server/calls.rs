@@ -217,3 +217,6 @@ impl<'a> ProgressParams<'a> {
         Self { progress_token: token, progress: step.done, total: step.total, message: &step.message }
     }
 }
+
+#[cfg(test)]
+mod tests;

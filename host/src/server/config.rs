@@ -28,7 +28,7 @@ pub struct HttpConfig {
     pub authorization_servers: Vec<String>,
     /// The largest request body.
     pub max_body: Bytes,
-    /// The most memory that request bodies above 64 KiB take up at once; further ones wait for their turn.
+    /// The most memory that request bodies above 64 KiB take up at once, until they are answered; further ones wait for theirs.
     pub max_bodies: Bytes,
     /// The largest request head.
     pub max_head: Bytes,
@@ -68,7 +68,7 @@ impl Default for HttpConfig {
             allowed_origins: Vec::new(),
             authorization_servers: Vec::new(),
             max_body: Bytes::mib(4),
-            max_bodies: Bytes::mib(64),
+            max_bodies: Bytes::mib(128),
             max_head: Bytes::kib(64),
             max_fields: 100,
             max_connections: 16_384,

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Bodies;
+use super::body::{Bodies, RequestBody};
 use super::calls::{Call, Event};
 use super::challenge::Challenge;
 use super::config::{HttpConfig, HttpConfigError};
@@ -152,12 +152,14 @@ impl Front {
         let (principal, had_token) = self.authenticate(request.headers())?;
         check_media_types(request.headers())?;
         let (mut parts, incoming) = request.into_parts();
-        let body = self.bodies.read(&parts.headers, incoming).await?;
+        // The share of memory is given back when the answer is ready, and with it the arguments are gone.
+        let RequestBody { bytes: body, memory: _memory } = self.bodies.read(incoming).await?;
         match message::read(&body, self.config.json)? {
             Message::Request { id, method, params } => {
                 let era = Meta::of(&params).and_then(|meta| Era::of_http(&parts.headers, meta));
                 let era = era.map_err(|error| error.answering(id.clone()))?;
                 if method == "tools/call" {
+                    drop(body);
                     return self.call(id, params, &parts.headers, principal, had_token, era).await;
                 }
                 if body.len() > MAX_SMALL_MESSAGE {

@@ -36,6 +36,8 @@ pub struct Lines<R> {
     line: Vec<u8>,
     /// The rest of an overlong line is being skipped.
     skipping: bool,
+    /// A handshake not yet answered. What follows it depends on what it negotiates, so it waits.
+    handshake: Option<NumberOrString>,
     /// An answer to a bad line, not yet handed to the writer.
     refusal: Option<Vec<u8>>,
     max_line: usize,
@@ -78,6 +80,7 @@ impl<R: AsyncRead + Send + Unpin> Lines<R> {
             reader: BufReader::new(reader),
             line: Vec::new(),
             skipping: false,
+            handshake: None,
             refusal: None,
             max_line: config.max_line.as_usize(),
             json: config.json,
@@ -188,6 +191,10 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for Lines<R> {
                 let place = self.writer.as_ref()?.reserve().await.ok()?;
                 place.send(self.refusal.take()?);
             }
+            if let Some(handshake) = &self.handshake {
+                self.in_flight.ended(handshake).await;
+                self.handshake = None;
+            }
             if self.ends_at.is_some() || closing.is_cancelled() {
                 self.drained().await;
                 return None;
@@ -213,7 +220,10 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for Lines<R> {
             };
             self.line.clear();
             match parsed {
-                Ok(Some(message)) => return Some(message),
+                Ok(Some(message)) => {
+                    self.handshake = handshake(&message);
+                    return Some(message);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(code = error.code, "refused a message: {}", error.message);
@@ -253,6 +263,16 @@ impl InFlight {
         Ok(())
     }
 
+    /// Waits until this request has its answer.
+    async fn ended(&self, id: &NumberOrString) {
+        let mut count = self.count.subscribe();
+        while self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(id) {
+            if count.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn end(&self, id: &NumberOrString) {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.remove(id);
@@ -279,6 +299,16 @@ fn small_message(line: &[u8]) -> Result<ClientJsonRpcMessage, RpcError> {
         return Err(RpcError::invalid_request(format!("only `tools/call` takes more than {MAX_SMALL_MESSAGE} bytes")));
     }
     serde_json::from_slice(line).map_err(|_| RpcError::invalid_request("the message fits no method of MCP"))
+}
+
+/// The id of `message` if it opens a handshake.
+fn handshake(message: &ClientJsonRpcMessage) -> Option<NumberOrString> {
+    match message {
+        JsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::InitializeRequest(_)) => {
+            Some(request.id.clone())
+        }
+        _ => None,
+    }
 }
 
 fn rmcp_id(id: Id) -> NumberOrString {

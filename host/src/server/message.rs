@@ -66,6 +66,10 @@ pub fn read(bytes: &[u8], limits: JsonLimits) -> Result<Message, RpcError> {
         Some(Value::Object(params)) => params,
         Some(_) => return Err(refused(RpcError::invalid_params("the member `params` must be an object"))),
     };
+    if method.ends_with("/list") && params.get("cursor").is_some_and(|cursor| !cursor.is_string()) {
+        // rmcp would read it as no cursor at all.
+        return Err(refused(RpcError::invalid_params("`params.cursor` must be a string")));
+    }
     match id {
         None => Ok(Message::Notification { method, params }),
         Some(Some(id)) => Ok(Message::Request { id, method, params }),

@@ -21,5 +21,5 @@ pub mod rpc;
 pub mod stdio;
 pub mod stream;
 
-pub use config::{HttpConfig, HttpConfigError};
+pub use config::HttpConfig;
 pub use stdio::StdioConfig;

@@ -35,7 +35,7 @@ pub struct RpcError {
     /// What is wrong and what to do.
     pub message: String,
     /// More, for programs.
-    pub data: Option<Value>,
+    pub data: Option<Box<Value>>,
     /// The HTTP status it travels with.
     pub status: StatusCode,
 }
@@ -49,12 +49,6 @@ impl RpcError {
     /// The message is not a JSON-RPC message that this server takes.
     pub fn invalid_request(message: impl Into<String>) -> Self {
         Self::new(-32600, StatusCode::BAD_REQUEST, message)
-    }
-
-    /// No such method.
-    pub fn method_not_found(method: &str) -> Self {
-        let method: String = method.chars().take(64).collect();
-        Self::new(-32601, StatusCode::NOT_FOUND, format!("this server has no method `{method}`"))
     }
 
     /// The parameters of a known method are wrong.
@@ -106,12 +100,12 @@ impl RpcError {
     /// The same error with more for programs.
     #[must_use]
     pub fn with_data(self, data: Value) -> Self {
-        Self { data: Some(data), ..self }
+        Self { data: Some(Box::new(data)), ..self }
     }
 
     /// The response as it goes over the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let error = ErrorMember { code: self.code, message: &self.message, data: self.data.as_ref() };
+        let error = ErrorMember { code: self.code, message: &self.message, data: self.data.as_deref() };
         let response = ErrorResponse { jsonrpc: "2.0", id: self.id.as_ref(), error };
         serde_json::to_vec(&response).expect("an error response holds only strings, numbers and JSON")
     }

@@ -167,5 +167,5 @@ async fn report(context: &RequestContext<RoleServer>, token: Option<&rmcp::model
 }
 
 fn error_data(error: RpcError) -> ErrorData {
-    ErrorData::new(ErrorCode(error.code), error.message, error.data)
+    ErrorData::new(ErrorCode(error.code), error.message, error.data.map(|data| *data))
 }

@@ -71,7 +71,7 @@ pub enum StoreError {
         /// The configured reserve.
         min_free: Bytes,
     },
-    /// The commit took longer than callers wait. It may still come to stand; see [`Store::commit`](super::Store::commit).
+    /// The commit took longer than callers wait. It may still come to stand; see [`Store::commit_in`](super::Store::commit_in).
     #[error("the store did not answer within {after:?}; its disk is too slow or stuck")]
     Timeout {
         /// The configured wait.

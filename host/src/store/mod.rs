@@ -2,7 +2,7 @@
 //!
 //! The only place that names the storage engine. What the keys and values mean is the ledger's business.
 //!
-//! - **Writing.** [`Store::commit`] hands a closure to the writer thread. It decides and writes there, alone, on a view that
+//! - **Writing.** [`Store::commit_in`] hands a closure to the writer thread. It decides and writes there, alone, on a view that
 //!   shows what earlier closures of the same group wrote. The group becomes one atomic batch, is flushed and synced, and only
 //!   then is everyone answered. After any failure of that the store is shut for writing until it is opened anew.
 //! - **Reading.** [`Store::get`] and [`Store::scan`] look at what has been applied, which may be a moment before it is durable.
@@ -17,7 +17,7 @@ mod open;
 mod queue;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tx;
 mod writer;
 
@@ -40,7 +40,7 @@ pub use config::StoreConfig;
 pub use error::StoreError;
 pub use queue::{Slot, Urgency};
 pub use record::MAX_PAYLOAD;
-pub use tx::{Row, Tx};
+pub use tx::Tx;
 
 /// A handle on the open store; clones share it.
 ///
@@ -155,19 +155,13 @@ impl Store {
     }
 
     /// The failure that shut the store, if one did.
+    #[cfg(test)]
     pub fn failure(&self) -> Option<Arc<str>> {
         self.shared().gate.failure()
     }
 
-    /// Runs `decide` on the writer thread and answers once its writes are durable.
-    ///
-    /// If `decide` answers with an error, nothing of it is written. If this future is dropped before `decide` had its turn,
-    /// it never runs.
-    ///
-    /// # Errors
-    /// [`StoreError::Closed`] and [`StoreError::DiskLow`]: nothing was written. [`StoreError::Timeout`]: `decide` either never
-    /// runs, or had already run and its writes still come to stand; in that case its answer is dropped on the writer thread
-    /// *after* they are durable, so an answer that must not get lost can act in its `Drop`.
+    /// Like [`Store::commit_in`], in room of its own.
+    #[cfg(test)]
     pub async fn commit<T, E, F>(&self, decide: F) -> Result<T, E>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
@@ -178,7 +172,15 @@ impl Store {
         self.commit_in(slot, decide).await
     }
 
-    /// Like [`Store::commit`], in room reserved before.
+    /// Runs `decide` on the writer thread, in room reserved before, and answers once its writes are durable.
+    ///
+    /// If `decide` answers with an error, nothing of it is written. If this future is dropped before `decide` had its turn,
+    /// it never runs.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] and [`StoreError::DiskLow`]: nothing was written. [`StoreError::Timeout`]: `decide` either never
+    /// runs, or had already run and its writes still come to stand; in that case its answer is dropped on the writer thread
+    /// *after* they are durable, so an answer that must not get lost can act in its `Drop`.
     pub async fn commit_in<T, E, F>(&self, slot: Slot, decide: F) -> Result<T, E>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
@@ -219,10 +221,10 @@ impl Store {
         Receipt { store: self.clone(), answer: receipt }
     }
 
-    /// Like [`Store::commit`], but blocks the thread. For threads of the host's own, never for async code.
+    /// Like [`Store::commit_in`], but blocks the thread. For threads of the host's own, never for async code.
     ///
     /// # Errors
-    /// As [`Store::commit`].
+    /// As [`Store::commit_in`].
     pub fn commit_blocking<T, E, F>(&self, urgency: Urgency, decide: F) -> Result<T, E>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,

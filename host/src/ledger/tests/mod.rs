@@ -15,6 +15,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::calls::CallStatus;
+use super::chain::{Head, Tip};
+use super::verify::{Broken, Verification};
 use super::*;
 use crate::model::{
     Arguments, Bytes, CallId, Decision, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, Scope,
@@ -255,7 +258,6 @@ fn outcome() -> Outcome {
         fuel: 12_345,
         memory_peak: 1 << 20,
         latency: Duration::from_micros(850),
-        at: Timestamp(0),
         sent: vec![Sent {
             backend: "billing".to_owned(),
             method: "POST".to_owned(),

@@ -218,3 +218,40 @@ async fn a_low_disk_refuses_new_calls_and_still_gives_old_answers() {
     assert_eq!(world.ledger.tip().expect("readable").seq, 2);
     drop(world.lease(&call.again()));
 }
+
+#[tokio::test]
+#[ignore = "mounts a file system: run as root with --ignored"]
+async fn on_a_full_disk_nothing_runs_and_nothing_is_half_recorded() {
+    let disk = crate::store::tests::folder::Mounted::new("24m");
+    let dir = Arc::new(tempfile::tempdir_in(disk.path()).expect("a temporary folder"));
+    let store = StoreConfig { min_free: Bytes(0), ..StoreConfig::default() };
+    let world = World::open(dir, store, Arc::new(AtomicU64::new(1_800_000_000_000))).expect("an empty folder opens");
+    let mut paid = Vec::new();
+    let refused = loop {
+        let call = write(&format!("key-{}", paid.len()));
+        let lease = match world.claim(&call) {
+            Ok(Claim::Fresh(lease)) => lease,
+            other => break other.err().expect("the store has failed"),
+        };
+        match world.intent(&call, Some(lease)).await {
+            Ok(intent) => match world.end(intent, Disposition::Done, &answer(&"x".repeat(1000))).await {
+                Ok(()) => paid.push(call),
+                Err(error) => break error,
+            },
+            Err(error) => break error,
+        }
+    };
+    assert!(refused.to_string().contains("takes no more writes"), "{refused}");
+    let World { dir, store, now, ledger, .. } = world;
+    let _ = ledger.close().await;
+    drop(ledger);
+
+    disk.resize("128m");
+    let world = World::open(dir, store, now).expect("with room again it opens");
+    for call in &paid {
+        assert!(matches!(world.claim(&call.again()), Ok(Claim::Replay(replay)) if replay.first == call.id));
+    }
+    assert_eq!(world.verified().open_calls, 0);
+    world.run(&write("after"), &answer("paid")).await;
+    assert!(paid.len() > 100, "{}", paid.len());
+}

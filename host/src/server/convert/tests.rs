@@ -82,7 +82,7 @@ fn a_missing_client_capability_is_named_as_an_object() {
     let rejection = Rejection::ClientLacks(vec!["sampling".into()]);
     let Wire::Error(error) = Wire::of(reply(Answer::Refused(rejection)), Era::Modern, false) else { panic!("not an error") };
     assert_eq!((error.code, error.status.as_u16()), (-32021, 400));
-    assert_eq!(error.data, Some(json!({ "requiredCapabilities": { "sampling": {} } })));
+    assert_eq!(error.data.as_deref(), Some(&json!({ "requiredCapabilities": { "sampling": {} } })));
 }
 
 #[test]

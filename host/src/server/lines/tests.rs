@@ -142,3 +142,17 @@ async fn a_malformed_tool_call_is_answered_as_such_and_a_well_formed_one_keeps_i
     let codes: Vec<_> = answers.iter().map(|answer| (answer["error"]["code"].clone(), answer["id"].clone())).collect();
     assert_eq!(codes, [(json!(-32602), json!(1)), (json!(-32602), json!(2)), (json!(-32602), json!(4))]);
 }
+
+#[tokio::test]
+async fn what_follows_a_handshake_waits_for_its_answer() {
+    let (mut lines, (_read, mut write), _) = pair(&StdioConfig::default());
+    let params = "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\"clientInfo\":{\"name\":\"x\",\"version\":\"1\"}}";
+    let initialize = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{params}}}\n");
+    write.write_all(format!("{initialize}{}", ping(2)).as_bytes()).await.expect("written");
+    assert_eq!(id_of(lines.receive().await), Some(NumberOrString::Number(1)));
+    let early = tokio::time::timeout(Duration::from_millis(20), lines.receive()).await;
+    assert!(early.is_err(), "the handshake has no answer yet");
+    let answer = ServerJsonRpcMessage::response(rmcp::model::ServerResult::empty(()), NumberOrString::Number(1));
+    lines.send(answer).await.expect("the answer is written");
+    assert_eq!(id_of(lines.receive().await), Some(NumberOrString::Number(2)));
+}
