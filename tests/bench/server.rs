@@ -37,7 +37,7 @@ impl Server {
         let this = std::env::current_exe().expect("this program has a path");
         let mut command = Command::new(this);
         command.arg(bare::FLAG);
-        Self::start(command, tempfile::tempdir().expect("a temporary folder"))
+        Self::start(command, tempfile::tempdir().expect("a temporary folder"), false)
     }
 
     /// Tidegate as it ships: policies, durable audit, fuel.
@@ -52,17 +52,17 @@ impl Server {
         let mut command = Command::new(tidegate);
         command.args(["dev", "--port", "0", "--admin-port", "0", "--plugins"]).arg(&plugins);
         command.arg("--data").arg(data.path().join("data")).stderr(Stdio::null());
-        Self::start(command, data)
+        Self::start(command, data, true)
     }
 
-    fn start(mut command: Command, data: tempfile::TempDir) -> Self {
+    fn start(mut command: Command, data: tempfile::TempDir, has_admin: bool) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let url = |line: &str, end: &str| {
             line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.strip_suffix(end).map(str::to_owned))
         };
         let address = lines.by_ref().find_map(|line| url(&line, "/mcp")).expect("the server says where it listens");
-        let admin = lines.by_ref().find_map(|line| url(&line, "/readyz"));
+        let admin = has_admin.then(|| lines.by_ref().find_map(|line| url(&line, "/readyz")).expect("the server says where its metrics are"));
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address, admin, _data: data }
     }

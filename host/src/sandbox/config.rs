@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -47,7 +48,7 @@ impl Default for SandboxConfig {
             max_instances: 128,
             max_running: None,
             slice_fuel: 100_000,
-            slice_time: Span::millis(1),
+            slice_time: Span(Duration::from_micros(100)),
             max_memory: Bytes::mib(256),
             keep_resident: Bytes::mib(1),
             max_component: Bytes::mib(32),

@@ -96,6 +96,8 @@ fn cache(folder: &Path) -> Result<Cache, SandboxError> {
     fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
     // What is read back from here is run as machine code: nobody else may write to it.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(|error| unusable(error.to_string()))?;
+    // The engine takes absolute paths only.
+    let folder = fs::canonicalize(folder).map_err(|error| unusable(error.to_string()))?;
     let mut config = CacheConfig::new();
     config.with_directory(folder);
     Cache::new(config).map_err(|error| unusable(format!("{error:#}")))

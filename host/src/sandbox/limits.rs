@@ -1,6 +1,10 @@
 //! What one guest may allocate, and what it did allocate.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
+
+use super::meter::Meter;
 
 /// Core instances in one guest: the module itself and the small ones a component is glued together with.
 pub(super) const CORE_INSTANCES: u32 = 16;
@@ -10,8 +14,8 @@ pub(super) const TABLES: u32 = 8;
 pub(super) const TABLE_ENTRIES: usize = 20_000;
 
 /// The allocations of one guest.
-#[derive(Debug)]
 pub(super) struct Limits {
+    meter: Arc<Meter>,
     memory: usize,
     in_use: usize,
     peak: usize,
@@ -20,8 +24,8 @@ pub(super) struct Limits {
 
 impl Limits {
     /// Limits for a guest that may have `memory` bytes of linear memory.
-    pub(super) fn new(memory: usize) -> Self {
-        Self { memory, in_use: 0, peak: 0, refused: false }
+    pub(super) fn new(memory: usize, meter: Arc<Meter>) -> Self {
+        Self { meter, memory, in_use: 0, peak: 0, refused: false }
     }
 
     /// The most linear memory it had, in bytes.
@@ -42,6 +46,10 @@ impl ResourceLimiter for Limits {
             // Refused, not trapped: a guest that can live with less may go on.
             self.refused = true;
             return Ok(false);
+        }
+        // What a guest starts with costs nothing by itself: most of it is shared with all others, and never touched.
+        if current > 0 {
+            self.meter.charge_memory(desired.saturating_sub(current));
         }
         self.in_use = wanted;
         self.peak = self.peak.max(wanted);
@@ -69,14 +77,18 @@ impl ResourceLimiter for Limits {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn growth_beyond_the_cap_is_refused_and_remembered() {
-        let mut limits = Limits::new(128 << 10);
+    fn growth_is_charged_and_beyond_the_cap_refused_and_remembered() {
+        let meter = Meter::new(Duration::from_millis(1));
+        let mut limits = Limits::new(128 << 10, Arc::clone(&meter));
         assert!(limits.memory_growing(0, 64 << 10, None).expect("never fails"));
         assert!(!limits.memory_growing(64 << 10, 192 << 10, None).expect("never fails"));
         assert!(limits.memory_growing(64 << 10, 128 << 10, None).expect("never fails"));
         assert_eq!((limits.peak(), limits.refused()), (128 << 10, true));
+        assert_eq!(meter.settle(), 32 << 10, "only the second 64 KiB are growth");
     }
 }

@@ -9,8 +9,8 @@ use wasmtime::{CallHook, CallHookHandler, StoreContextMut};
 
 use super::state::State;
 
-/// Any crossing from guest to host and back.
-const CROSSING: u64 = 500;
+/// Any crossing from guest to host and back: it takes as long as about so many instructions of a guest.
+const CROSSING: u64 = 1_000;
 /// One decision by the policies.
 pub(super) const PERMITS: u64 = 20_000;
 /// One progress report or log line: somebody else may have to read it.
@@ -18,7 +18,9 @@ pub(super) const REPORT: u64 = 2_000;
 /// One outbound request.
 pub(super) const REQUEST: u64 = 50_000;
 /// One byte copied on behalf of the guest.
-pub(super) const BYTE: u64 = 1;
+const BYTE: u64 = 1;
+/// Bytes of new memory per unit of fuel: the system has to find and clear them when they are first touched.
+const NEW_BYTES: u64 = 2;
 
 /// What the host did for one guest and has not charged yet, and when the guest's slice began.
 pub(super) struct Meter {
@@ -43,6 +45,11 @@ impl Meter {
     /// Charges for `count` bytes.
     pub(super) fn charge_bytes(&self, count: usize) {
         self.charge(BYTE.saturating_mul(count as u64));
+    }
+
+    /// Charges for `count` bytes of new memory.
+    pub(super) fn charge_memory(&self, count: usize) {
+        self.charge(count as u64 / NEW_BYTES);
     }
 
     /// What is owed; afterwards nothing is.

@@ -3,9 +3,9 @@
 //! The engine ends a slice by waking the guest's task and returning `Pending`; it offers no hook. So the gate polls the
 //! guest with a waker of its own: woken during the poll means "slice used up", otherwise the guest waits for I/O.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
@@ -25,10 +25,29 @@ pub(super) struct Sliced<F> {
     queued: Option<oneshot::Receiver<Slot>>,
 }
 
-/// The waker the guest is polled with.
+/// The waker the guest is polled with: while the guest runs it only takes note, otherwise it wakes the task.
 struct Alarm {
-    rang: AtomicBool,
+    state: AtomicU8,
     task: AtomicWaker,
+}
+
+/// The guest does not run; waking it means waking its task.
+const RESTING: u8 = 0;
+/// The guest runs and has not been woken.
+const RUNNING: u8 = 1;
+/// The guest runs and has been woken: it wants to go on.
+const RANG: u8 = 2;
+
+impl Alarm {
+    fn guest_starts(&self, task: &Waker) {
+        self.task.register(task);
+        self.state.store(RUNNING, Ordering::Release);
+    }
+
+    /// Whether the guest was woken while it ran.
+    fn guest_stops(&self) -> bool {
+        self.state.swap(RESTING, Ordering::AcqRel) == RANG
+    }
 }
 
 impl Wake for Alarm {
@@ -37,15 +56,18 @@ impl Wake for Alarm {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rang.store(true, Ordering::Release);
-        self.task.wake();
+        // Fails only if the guest rests, or has been woken before.
+        let noted = self.state.compare_exchange(RUNNING, RANG, Ordering::AcqRel, Ordering::Acquire);
+        if noted == Err(RESTING) {
+            self.task.wake();
+        }
     }
 }
 
 impl<F: Future> Sliced<F> {
     /// Puts `guest` behind `turnstile`; `meter` learns when each slice begins.
     pub(super) fn new(turnstile: &Arc<Turnstile>, meter: &Arc<Meter>, guest: F) -> Self {
-        let alarm = Arc::new(Alarm { rang: AtomicBool::new(false), task: AtomicWaker::new() });
+        let alarm = Arc::new(Alarm { state: AtomicU8::new(RESTING), task: AtomicWaker::new() });
         Self {
             guest: Box::pin(guest),
             turnstile: Arc::clone(turnstile),
@@ -80,13 +102,19 @@ impl<F: Future> Future for Sliced<F> {
         let Poll::Ready(slot) = this.poll_slot(cx) else {
             return Poll::Pending;
         };
-        this.alarm.task.register(cx.waker());
-        this.alarm.rang.store(false, Ordering::Release);
+        this.alarm.guest_starts(cx.waker());
         this.meter.begin_slice();
         let polled = this.guest.as_mut().poll(&mut Context::from_waker(&this.waker));
         // Given up before the task runs again: whoever waits computes in the meantime, and parking holds nothing.
         drop(slot);
-        this.lane = if this.alarm.rang.load(Ordering::Acquire) { Lane::Back } else { Lane::Front };
+        this.lane = Lane::Front;
+        if this.alarm.guest_stops() && polled.is_pending() {
+            this.lane = Lane::Back;
+            // Not simply woken: the runtime puts a task that yields behind a look at its sockets and timers, and one that
+            // wakes itself before. Spinning guests would keep it from them for dozens of slices.
+            let yielding = pin!(tokio::task::yield_now()).poll(cx);
+            debug_assert!(yielding.is_pending(), "the runtime wakes the task later, so the first poll cannot be ready");
+        }
         polled
     }
 }

@@ -40,7 +40,7 @@ impl State {
         http.set_field_size_limit(config.max_headers.as_usize());
         let send = call.as_ref().map(Call::send);
         Self {
-            limits: Limits::new(memory),
+            limits: Limits::new(memory, Arc::clone(&meter)),
             wasi: wasi::closed(&log, &meter, call.is_some()),
             random: Random::new(config.max_random.0, Arc::clone(&meter), call.is_some()),
             outgoing: Outgoing::new(send, reserved, Arc::clone(&meter), log.clone()),

@@ -286,3 +286,19 @@ fn a_component_larger_than_allowed_is_not_even_looked_at() {
     let sandbox = sandbox(SandboxConfig { max_component: model::Bytes(4), ..small() });
     assert!(matches!(sandbox.compile(b"\0asm\x0d\0\x01\0"), Err(CompileError::TooLarge { .. })));
 }
+
+#[test]
+fn compiled_components_are_kept_where_only_the_host_can_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let cache = folder.path().join("compiled");
+    let config = SandboxConfig { cache: Some(cache.clone()), ..small() };
+    for _ in 0..2 {
+        compile(&sandbox(config.clone()), &plugin(ANSWER)).expect("the guest is a plugin");
+    }
+    assert_eq!(std::fs::metadata(&cache).expect("it was made").permissions().mode() & 0o777, 0o700);
+    std::fs::write(folder.path().join("file"), "").expect("it can be written to");
+    let unusable = SandboxConfig { cache: Some(folder.path().join("file")), ..small() };
+    let error = Sandbox::new(&unusable, |_| false).err().expect("a file is no folder");
+    assert!(error.to_string().contains("sandbox.cache"), "{error}");
+}

@@ -217,6 +217,8 @@ impl Front {
         // Media types were checked, more leniently than rmcp does.
         parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // The token has done its work and goes no further.
+        parts.headers.remove(AUTHORIZATION);
         self.mcp.handle(Request::from_parts(parts, Full::new(body))).await
     }
 
@@ -232,9 +234,7 @@ impl Front {
         let call = Call::read(params, headers).and_then(|call| {
             if era == Era::Modern {
                 headers::check_call(headers, &call.request.tool)?;
-                if let Some(tool) = self.pipeline.tool(&call.request.tool) {
-                    headers::check_params(headers, &tool.listing.input_schema, &call.request.arguments)?;
-                }
+                self.check_params(headers, &call, &principal)?;
             }
             Ok(call)
         });
@@ -255,6 +255,15 @@ impl Front {
                 Err(Refusal { error: error.answering(id), challenge })
             }
         }
+    }
+
+    /// Holds the mirrored arguments to their headers, for tools that the caller may know of.
+    fn check_params(&self, headers: &HeaderMap, call: &Call, principal: &Arc<Principal>) -> Result<(), RpcError> {
+        let Some(tool) = self.pipeline.tool(&call.request.tool) else { return Ok(()) };
+        let checked = headers::check_params(headers, &tool.listing.input_schema, &call.request.arguments);
+        // A hidden tool must look unknown, so its schema says nothing. Seldom enough to ask only now.
+        let is_hidden = || self.pipeline.list(principal).iter().all(|visible| visible.listing.name != tool.listing.name);
+        if checked.is_err() && is_hidden() { Ok(()) } else { checked }
     }
 }
 

@@ -231,7 +231,7 @@ async fn on_a_full_disk_nothing_runs_and_nothing_is_half_recorded() {
         let call = write(&format!("key-{}", paid.len()));
         let lease = match world.claim(&call) {
             Ok(Claim::Fresh(lease)) => lease,
-            other => break other.err().expect("the store has failed"),
+            other => break other.expect_err("the store has failed"),
         };
         match world.intent(&call, Some(lease)).await {
             Ok(intent) => match world.end(intent, Disposition::Done, &answer(&"x".repeat(1000))).await {
