@@ -112,7 +112,9 @@ fn a_dead_backend_is_told_as_such_and_the_key_stays_free() {
     assert_eq!(read.envelope()["retry_after_seconds"], json!(30));
     let write = client.call_keyed("pay_invoice", json!({"invoice_id": invoice}), "dead-backend-001");
     assert_eq!((write.error().as_str(), write.envelope()["effect"].as_str()), ("backend_unavailable", Some("none")));
-    assert_eq!(host.admin("/readyz").0, 200, "a dead backend is detail, not unreadiness");
+    let (status, detail) = host.admin("/readyz");
+    assert_eq!(status, 200, "a dead backend is detail, not unreadiness");
+    assert!(detail.contains("\"billing\":\"unavailable\""), "{detail}");
 
     billing.restart();
     let again = client.call_keyed("pay_invoice", json!({"invoice_id": invoice}), "dead-backend-001");

@@ -158,10 +158,11 @@ impl Host {
     /// # Errors
     /// A port is in use, or the socket can't be made.
     pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
+        raise_file_limit();
         let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port").await?;
         let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port").await?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
-        self.listen_locally()?;
+        self.listen_locally(&config.stdio)?;
 
         let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
         let http = config.server.clone();
@@ -182,7 +183,7 @@ impl Host {
     ///
     /// # Errors
     /// The socket can't be made.
-    pub fn listen_locally(&self) -> Result<()> {
+    pub fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
         let path = socket_path(&self.data);
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
@@ -191,6 +192,7 @@ impl Host {
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .with_context(|| format!("can't protect the control socket `{}`", path.display()))?;
         let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
+        let config = config.clone();
         let principal = self.pipeline.authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         self.tasks.spawn(async move {
             loop {
@@ -205,9 +207,10 @@ impl Host {
                     },
                 };
                 let (reader, writer) = stream.into_split();
-                let (pipeline, principal, shutdown) = (pipeline.clone(), principal.clone(), shutdown.clone());
+                let (pipeline, principal, shutdown, config) =
+                    (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());
                 tasks.spawn(async move {
-                    server::stdio::serve(pipeline, principal, StdioConfig::default(), reader, writer, shutdown).await;
+                    server::stdio::serve(pipeline, principal, config, reader, writer, shutdown).await;
                 });
             }
         });
@@ -238,6 +241,16 @@ async fn close(ledger: &Ledger) {
 /// The control socket of the host that owns `data`.
 pub fn socket_path(data: &Path) -> PathBuf {
     data.join(SOCKET)
+}
+
+/// Every connection is a file; the soft limit is often 1,024 where the hard one is far above.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "can't raise the limit on open files; connections beyond it wait");
+    }
 }
 
 /// Completes on SIGINT or SIGTERM.

@@ -10,7 +10,7 @@ use crate::ledger::LedgerConfig;
 use crate::model::{DocumentError, Scope, document};
 use crate::outbound::BackendConfig;
 use crate::sandbox::SandboxConfig;
-use crate::server::HttpConfig;
+use crate::server::{HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
 
 /// The whole configuration. Unknown keys are errors.
@@ -27,6 +27,8 @@ pub struct Config {
     pub backends: BTreeMap<String, BackendConfig>,
     /// `[server]`
     pub server: HttpConfig,
+    /// `[stdio]`
+    pub stdio: StdioConfig,
     /// `[admin]`
     pub admin: AdminConfig,
     /// `[auth]`
@@ -190,9 +192,9 @@ impl Config {
         }
         let file: toml::Table = document::parse(path, &text)?;
         // Only all variables together need to make sense; if they don't, the first one that breaks things is to blame.
-        overridden(file.clone(), &variables).or_else(|error| {
+        overridden(file.clone(), &variables).map_err(|error| {
             let blamed = (1..=variables.len()).find_map(|count| overridden(file.clone(), &variables[..count]).err());
-            Err(blamed.unwrap_or(error))
+            blamed.unwrap_or(error)
         })
     }
 }

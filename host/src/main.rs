@@ -20,6 +20,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// A call allocates in hundreds of small pieces on several threads; the system's allocator took a sixth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use cli::{AuditVerb, Cli, PluginVerb, PolicyVerb, Verb};
 
 fn main() -> ExitCode {

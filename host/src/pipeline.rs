@@ -166,6 +166,7 @@ impl Pipeline {
                 "tools": generation.tools.len(),
                 "policy": generation.policies.hash(),
                 "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
+                "backends": self.parts.outbound.health(),
                 "running": self.parts.admission.running(),
                 "queued": self.parts.admission.waiting(),
             }),
@@ -269,7 +270,7 @@ impl Pipeline {
         let structured = job.tool.output.is_none();
         let pipeline = self.clone();
         let run = self.parts.tasks.spawn(async move { pipeline.run(job).await }.in_current_span());
-        // A panic leaves the intent open until recovery closes it; until then nobody knows what happened.
+        // A panic drops the intent, which then closes itself; until somebody looks, nobody knows what happened.
         run.await.unwrap_or_else(|_| Answer::Error { envelope: Envelope::outcome_unknown(id, trace), structured })
     }
 

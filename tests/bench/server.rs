@@ -62,7 +62,8 @@ impl Server {
             line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.strip_suffix(end).map(str::to_owned))
         };
         let address = lines.by_ref().find_map(|line| url(&line, "/mcp")).expect("the server says where it listens");
-        let admin = has_admin.then(|| lines.by_ref().find_map(|line| url(&line, "/readyz")).expect("the server says where its metrics are"));
+        let admin = has_admin
+            .then(|| lines.by_ref().find_map(|line| url(&line, "/readyz")).expect("the server says where its metrics are"));
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address, admin, _data: data }
     }

@@ -10,7 +10,7 @@ use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
 use crate::app::{self, Host, Options, Trust};
 use crate::config::Config;
 use crate::model::Credentials;
-use crate::server::{self, StdioConfig};
+use crate::server;
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
 
@@ -68,11 +68,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             }
             Err(error) => return Err(error),
         };
-        host.listen_locally()?;
+        host.listen_locally(&config.stdio)?;
         let principal = host.pipeline().authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         let served = tokio::select! {
             () = server::stdio::serve(
-                host.pipeline().clone(), principal, StdioConfig::default(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
+                host.pipeline().clone(), principal, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
             ) => Ok(()),
             interrupted = app::interrupted() => interrupted,
         };

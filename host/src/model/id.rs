@@ -107,9 +107,15 @@ impl Timestamp {
     }
 }
 
-/// Writes bytes as lower-case hex digits.
+/// Writes up to 32 bytes as lower-case hex digits, in one piece: ids are written several times per call.
 pub(super) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    f.write_str(std::str::from_utf8(&text[..2 * bytes.len()]).expect("hex digits are ASCII"))
 }
 
 /// Reads exactly `2 * N` lower-case hex digits.

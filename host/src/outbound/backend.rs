@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
@@ -109,6 +110,32 @@ pub(super) struct Backend {
     pub(super) max_request: usize,
     pub(super) max_response: u64,
     pub(super) turns: Arc<Semaphore>,
+    pub(super) health: Health,
+}
+
+/// How the last request to a backend went, for operators. Nothing is decided by it.
+#[derive(Default)]
+pub(super) struct Health(AtomicU8);
+
+impl Health {
+    /// It answered, with whatever status.
+    pub(super) fn answered(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+
+    /// It could not be reached, or did not answer in time.
+    pub(super) fn failed(&self) {
+        self.0.store(2, Ordering::Relaxed);
+    }
+
+    /// In a word.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self.0.load(Ordering::Relaxed) {
+            0 => "untried",
+            1 => "answers",
+            _ => "unavailable",
+        }
+    }
 }
 
 impl Backend {
@@ -135,6 +162,7 @@ impl Backend {
             max_request: config.max_request.as_usize(),
             max_response: config.max_response.0,
             turns: Arc::new(Semaphore::new(config.max_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
+            health: Health::default(),
         })
     }
 }

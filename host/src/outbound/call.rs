@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::backend::Backend;
+use super::backend::{Backend, Health};
 use super::connect::{self, Client};
 use super::response::Received;
 use super::{BackendFailure, Body, DeriveKey, headers, route};
@@ -219,6 +219,7 @@ impl OutboundCall {
     }
 
     fn answered(&self, ticket: &Ticket, status: u16) {
+        self.health(&ticket.name, Health::answered);
         let mut record = self.record();
         if let Some(sent) = &mut record.sent[ticket.index] {
             sent.status = Some(status);
@@ -246,7 +247,14 @@ impl OutboundCall {
     }
 
     fn failed(&self, name: &str, code: ErrorCode, retry_after: Duration) {
+        self.health(name, Health::failed);
         self.record().failure = Some(BackendFailure { backend: name.to_owned(), code, retry_after });
+    }
+
+    fn health(&self, name: &str, note: fn(&Health)) {
+        if let Some(backend) = self.backends.get(name) {
+            note(&backend.health);
+        }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

@@ -75,6 +75,11 @@ impl Outbound {
         Ok(Self { backends, client: connect::client() })
     }
 
+    /// How the last request to each backend went: `untried`, `answers` or `unavailable`.
+    pub fn health(&self) -> BTreeMap<&str, &'static str> {
+        self.backends.iter().map(|(name, backend)| (name.as_str(), backend.health.as_str())).collect()
+    }
+
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
     pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
         let CallScope { allowed, trace, key } = scope;

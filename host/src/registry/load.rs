@@ -171,6 +171,10 @@ impl Loader {
                 return mismatch(format!("its backend `{backend}` is not defined on this host; {hint}"));
             }
         }
+        let (memory, most) = (manifest.sandbox.memory, self.sandbox.max_memory());
+        if memory > most {
+            return mismatch(format!("it asks for {memory} of memory, more than the {most} that `sandbox.max_memory` allows"));
+        }
         match manifest.tools.iter().find(|tool| tool.test_hook.is_some()) {
             Some(tool) if !self.test_hooks => {
                 mismatch(format!("tool `{}` names a test hook, which exists only under `dev --profile conformance`", tool.name))

@@ -13,13 +13,17 @@ pub const CONTRACT: &str = "0.1";
 /// # Errors
 /// Broken TOML or an unknown key, with its place; or a rule of the manifest that is broken, with the line that breaks it.
 pub fn parse(file: &Path, text: &str) -> Result<Manifest, DocumentError> {
-    let manifest: Manifest = document::parse(file, text)?;
+    let mut manifest: Manifest = document::parse(file, text)?;
     check(&manifest).map_err(|Broken { mention, problem }| {
         // The rule knows the word it is about; the first line that holds it is where the author will look.
         let at = text.lines().enumerate().find_map(|(line, content)| content.find(&mention).map(|column| (line + 1, column + 1)));
         let (line, column) = at.unwrap_or((1, 1));
         DocumentError { file: file.to_owned(), line, column, problem }
     })?;
+    for tool in &mut manifest.tools {
+        // A key names an effect and is stored only as a hash, also when it comes as an argument of the tool's own.
+        tool.redact.extend(tool.key_from.clone());
+    }
     Ok(manifest)
 }
 

@@ -181,6 +181,11 @@ impl Sandbox {
         })
     }
 
+    /// The most memory one guest can have.
+    pub fn max_memory(&self) -> model::Bytes {
+        self.config.max_memory
+    }
+
     /// Compiles a component and checks that it is a plugin of this contract. Takes up to seconds of CPU: call it where
     /// blocking is allowed.
     pub fn compile(&self, wasm: &[u8]) -> Result<Program, CompileError> {
