@@ -7,7 +7,7 @@ mod plugins;
 mod rpc;
 
 pub use backend::Billing;
-pub use foreign::{Foreign, foreign};
+pub use foreign::foreign;
 pub use host::{Host, Started, tidegate};
 pub use plugins::{guest, plugins, workspace};
 pub use rpc::{Answer, Client};
