@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -253,19 +254,30 @@ fn raise_file_limit() {
     }
 }
 
-/// Completes on SIGINT or SIGTERM.
-///
-/// # Errors
-/// The signals can't be listened to.
-pub async fn interrupted() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGINT and SIGTERM, as requests to drain and stop.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Listens from now on: made before anybody is told that the host serves, so that no signal ends it the hard way.
+    ///
+    /// # Errors
+    /// The signals can't be listened to.
+    pub fn listen() -> Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+        Ok(Self { interrupt, terminate })
     }
-    Ok(())
+
+    /// Completes when either has arrived.
+    pub async fn arrive(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {

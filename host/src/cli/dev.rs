@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::serve::{configure, data_dir, runtime};
 use super::{DevArgs, DevProfile, build};
-use crate::app::{self, Addresses, Host, Options, Trust};
+use crate::app::{Addresses, Host, Options, StopSignals, Trust};
 use crate::config::Config;
 use crate::model::{Effect, Manifest};
 use crate::pipeline::Pipeline;
@@ -41,6 +41,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     }
     let telemetry = Telemetry::install(&config.telemetry)?;
     runtime()?.block_on(async {
+        let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
         let addresses = match host.listen(&config, telemetry.metrics()).await {
             Ok(addresses) => addresses,
@@ -50,7 +51,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
             }
         };
         print_what_to_try(host.pipeline(), addresses)?;
-        app::interrupted().await?;
+        signals.arrive().await;
         eprintln!("draining");
         host.close().await;
         Ok(ExitCode::SUCCESS)

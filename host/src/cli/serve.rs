@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use tokio::net::UnixStream;
 
 use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
-use crate::app::{self, Host, Options, Trust};
+use crate::app::{self, Host, Options, StopSignals, Trust};
 use crate::config::Config;
 use crate::model::Credentials;
 use crate::server;
@@ -38,6 +38,7 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let options = Options { data: data_dir(&config), trust: Trust::Configured, test_hooks: false };
     let telemetry = Telemetry::install(&config.telemetry)?;
     runtime()?.block_on(async {
+        let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
         let addresses = match host.listen(&config, telemetry.metrics()).await {
             Ok(addresses) => addresses,
@@ -48,7 +49,7 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
         };
         println!("MCP    http://{}/mcp", addresses.mcp);
         println!("admin  http://{}/readyz", addresses.admin);
-        app::interrupted().await?;
+        signals.arrive().await;
         eprintln!("draining");
         host.close().await;
         Ok(ExitCode::SUCCESS)
@@ -60,31 +61,33 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
     let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false };
     let _telemetry = Telemetry::install(&config.telemetry)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut signals = StopSignals::listen()?;
         let host = match Host::open(&config, &options).await {
             Ok(host) => host,
             Err(error) if matches!(error.downcast_ref(), Some(StoreError::InUse { .. })) => {
-                return relay(&options.data).await.map(|()| ExitCode::SUCCESS);
+                return tokio::select! {
+                    relayed = relay(&options.data) => relayed.map(|()| ExitCode::SUCCESS),
+                    () = signals.arrive() => Ok(ExitCode::SUCCESS),
+                };
             }
             Err(error) => return Err(error),
         };
         host.listen_locally(&config.stdio)?;
         let principal = host.pipeline().authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
-        let served = tokio::select! {
+        tokio::select! {
             () = server::stdio::serve(
                 host.pipeline().clone(), principal, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
-            ) => Ok(()),
-            interrupted = app::interrupted() => interrupted,
-        };
+            ) => {}
+            () = signals.arrive() => {}
+        }
         host.close().await;
-        served.map(|()| ExitCode::SUCCESS)
-    })
-    .inspect(|_| {
-        // Tokio reads stdin on a thread that can't be cancelled; nothing is left to be done, so don't wait for it.
-        use std::io::Write as _;
-        let _ = std::io::stdout().flush();
-        std::process::exit(0);
-    })
+        Ok(ExitCode::SUCCESS)
+    });
+    // Tokio reads stdin on a thread that can't be cancelled; nothing is left to be done, so don't wait for it.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Carries stdin and stdout to and from the live host's control socket.
