@@ -152,6 +152,27 @@ fn a_full_disk_refuses_calls_before_they_run_and_loses_nothing() {
 }
 
 #[test]
+fn a_data_folder_that_holds_the_plugins_too_loses_nothing() {
+    let plugins = plugins(&["echo"]);
+    let data = plugins.path().parent().expect("a parent").join(format!("both-{}", std::process::id()));
+    std::fs::create_dir_all(data.join("plugins/precious")).expect("made");
+    std::fs::write(data.join("plugins/precious/work.rs"), "mine").expect("written");
+    drop(Host::dev(plugins.path()).on(&data).start());
+    let kept = std::fs::read_to_string(data.join("plugins/precious/work.rs"));
+    std::fs::remove_dir_all(&data).expect("removed");
+    assert_eq!(kept.expect("still there"), "mine");
+}
+
+#[test]
+fn a_mistyped_data_folder_does_not_pass_for_an_unbroken_log() {
+    let empty = tempfile::tempdir().expect("a temporary folder");
+    let refused = tidegate(&["audit", "verify", "--data", &empty.path().display().to_string()]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("no host's data folder"), "{said}");
+    assert_eq!(std::fs::read_dir(empty.path()).expect("readable").count(), 0, "looking creates nothing");
+}
+
+#[test]
 fn plugin_list_and_inspect_show_what_a_reviewer_needs() {
     let folder = guest("invoices").display().to_string();
     let listed = tidegate(&["plugin", "list", &folder, "--output", "json"]);

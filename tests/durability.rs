@@ -64,6 +64,7 @@ fn a_write_cut_off_by_a_crash_is_unknown_and_never_run_again_by_itself() {
     let retried = again.client().call_keyed("pay_invoice", json!({"invoice_id": "any"}), "crash-00000000001");
     assert_eq!(retried.error(), "outcome_unknown");
     assert_eq!(retried.envelope()["retryable"], json!(false));
+    assert_eq!(retried.envelope()["effect"], json!("possible"), "an agent that reads `none` would pay again with a new key");
     assert!(again.stop("-TERM").success());
     assert_eq!(outcome_of(&records(&again), "pay_invoice"), json!("outcome_unknown"));
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,12 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// How long calls that were ended by force get to write their outcome.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Connections to the control socket at once.
+const MAX_LOCAL: usize = 64;
+
+/// How long to wait when no connection can be accepted, for example because files ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The control socket's name in the data folder.
 const SOCKET: &str = "control.sock";
@@ -188,12 +195,14 @@ impl Host {
         let path = socket_path(&self.data);
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("can't make the control socket `{}`", path.display()))?;
+        let listener = UnixListener::bind(&path).with_context(|| {
+            format!("can't make the control socket `{}`; if the path is too long, choose a shorter `--data`", path.display())
+        })?;
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .with_context(|| format!("can't protect the control socket `{}`", path.display()))?;
         let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
         let config = config.clone();
+        let places = Arc::new(Semaphore::new(MAX_LOCAL));
         let principal = self.pipeline.authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         self.tasks.spawn(async move {
             loop {
@@ -203,15 +212,19 @@ impl Host {
                         Ok((stream, _)) => stream,
                         Err(error) => {
                             tracing::warn!(%error, "a connection to the control socket failed");
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
                             continue;
                         }
                     },
                 };
+                // One too many is closed at once: its client sees the end instead of waiting for an answer.
+                let Ok(place) = places.clone().try_acquire_owned() else { continue };
                 let (reader, writer) = stream.into_split();
                 let (pipeline, principal, shutdown, config) =
                     (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());
                 tasks.spawn(async move {
                     server::stdio::serve(pipeline, principal, config, reader, writer, shutdown).await;
+                    drop(place);
                 });
             }
         });

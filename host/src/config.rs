@@ -173,6 +173,9 @@ pub enum ConfigError {
 /// The prefix of environment variables; `__` stands for the dot: `TIDEGATE_ADMISSION__SLOTS=128`.
 const PREFIX: &str = "TIDEGATE_";
 
+/// The token of `tidegate call`: a secret of the caller's, no setting.
+const TOKEN: &str = "TIDEGATE_TOKEN";
+
 impl Config {
     /// Reads `file` (or `tidegate.toml` here, if it exists, or the defaults), then applies the environment.
     ///
@@ -186,7 +189,7 @@ impl Config {
             None => (default, String::new()),
         };
         let config: Self = document::parse(path, &text)?;
-        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX) && name != TOKEN).collect();
         if variables.is_empty() {
             return Ok(config);
         }
@@ -252,6 +255,11 @@ mod tests {
         let config = config.expect("both fit");
         assert_eq!(config.admission.slots, 7);
         assert!(config.backends.contains_key("billing"));
+    }
+
+    #[test]
+    fn the_callers_token_is_no_setting() {
+        assert!(with(&[("TIDEGATE_TOKEN", "secret")]).is_ok());
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl Pipeline {
         let tool = call.generation.tools.get(name.as_str()).cloned();
         let tool = tool.ok_or(Refusal { rejection: Rejection::UnknownTool(name), tool: None })?;
         drop(timer);
-        let refuse = |rejection| Refusal { rejection, tool: Some(tool.clone()) };
+        let refuse = |rejection| Refusal { rejection: checks::concealed(call, &tool, rejection), tool: Some(tool.clone()) };
 
         let timer = self.stages.start(Stage::Validate);
         let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
@@ -254,12 +254,13 @@ impl Pipeline {
     async fn admit(&self, call: &Call, tool: &Tool) -> Result<Permit, Rejection> {
         let _timer = self.stages.start(Stage::Admit);
         tokio::select! {
+            // In this order: a call whose caller is gone must not start because a slot happens to be free.
             biased;
+            () = call.cancelled.cancelled() => Err(Rejection::Cancelled),
+            () = self.parts.shutdown.cancelled() => Err(Rejection::ShuttingDown),
             permit = self.parts.admission.admit(tool.manifest.fuel) => {
                 permit.map_err(|overloaded| Rejection::Overloaded { retry_after: overloaded.retry_after })
             }
-            () = call.cancelled.cancelled() => Err(Rejection::Cancelled),
-            () = self.parts.shutdown.cancelled() => Err(Rejection::ShuttingDown),
         }
     }
 
@@ -267,11 +268,17 @@ impl Pipeline {
     /// written before, a client that disconnects at that moment would strand it without an outcome.
     async fn start(self: &Arc<Self>, job: Job) -> Answer {
         let (id, trace) = (job.call.id, job.call.trace.trace_id());
-        let structured = job.tool.output.is_none();
+        let (structured, effect) = (job.tool.output.is_none(), job.tool.manifest.effect);
         let pipeline = self.clone();
         let run = self.parts.tasks.spawn(async move { pipeline.run(job).await }.in_current_span());
         // A panic drops the intent, which then closes itself; until somebody looks, nobody knows what happened.
-        run.await.unwrap_or_else(|_| Answer::Error { envelope: Envelope::outcome_unknown(id, trace), structured })
+        run.await.unwrap_or_else(|_| {
+            let envelope = match effect {
+                Effect::Read => Envelope::interrupted(id, trace),
+                Effect::Write => Envelope::outcome_unknown(id, trace),
+            };
+            Answer::Error { envelope, structured }
+        })
     }
 
     /// Records the intent, executes, records the outcome. Never cancelled by a caller.
@@ -353,7 +360,8 @@ impl Pipeline {
             Ok(answer) => answer,
             Err(problem) => {
                 tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");
-                self.refusal(call, Rejection::AuditUnavailable(problem), tool.output.is_none())
+                let envelope = Envelope::replay_unavailable(call.id, call.trace.trace_id());
+                Answer::Error { envelope, structured: tool.output.is_none() }
             }
         }
     }

@@ -56,10 +56,12 @@ pub struct Overloaded {
 
 impl Admission {
     /// An admission with all slots free.
-    pub fn new(config: AdmissionConfig) -> Self {
+    pub fn new(mut config: AdmissionConfig) -> Self {
+        // None would refuse every call, and more than the semaphore counts would end the host.
+        config.slots = config.slots.clamp(1, Semaphore::MAX_PERMITS);
         // A second is what a call may plausibly take before any has been seen.
         let held_us = Arc::new(AtomicU64::new(1_000_000));
-        Self { slots: Arc::new(Semaphore::new(config.slots.max(1))), config, waiting: AtomicUsize::new(0), held_us }
+        Self { slots: Arc::new(Semaphore::new(config.slots)), config, waiting: AtomicUsize::new(0), held_us }
     }
 
     /// Waits, first come first served, until a call that may burn `fuel` may run. Dropping the future leaves the queue.
@@ -87,7 +89,7 @@ impl Admission {
 
     /// Calls that hold a slot.
     pub fn running(&self) -> usize {
-        self.config.slots.max(1) - self.slots.available_permits()
+        self.config.slots - self.slots.available_permits()
     }
 
     /// Calls that wait for a slot.
@@ -102,7 +104,7 @@ impl Admission {
 
     fn overloaded(&self) -> Overloaded {
         let backlog = self.waiting() as u64 + 1;
-        let drain_us = self.held_us.load(Ordering::Relaxed) / self.config.slots.max(1) as u64;
+        let drain_us = self.held_us.load(Ordering::Relaxed) / self.config.slots as u64;
         let wait = Duration::from_micros(backlog.saturating_mul(drain_us));
         Overloaded { retry_after: wait.clamp(Duration::from_secs(1), Duration::from_secs(300)) }
     }

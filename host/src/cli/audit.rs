@@ -83,14 +83,17 @@ fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> 
     let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
     let config = serve::configure(&host, None)?;
     let data = serve::data_dir(&config);
-    if !data.exists() {
-        bail!("there is no data folder `{}`; name the host's with `--data DIR`", data.display());
+    // A mistyped folder must not pass for an unbroken log.
+    if !data.join(app::KEYS).is_dir() {
+        bail!("`{}` is no host's data folder; name it with `--data DIR`", data.display());
     }
     let store = Store::open(&data, &config.store).context("can't read the log of a host that runs; stop it first")?;
     let (ledger, _) = Ledger::open(store, &data.join(app::KEYS), &config.ledger)?;
     let result = read(&ledger);
-    serve::runtime()?.block_on(ledger.close())?;
-    result
+    let closed = serve::runtime()?.block_on(ledger.close());
+    let result = result?;
+    closed?;
+    Ok(result)
 }
 
 fn row(record: &Record) -> Value {
@@ -102,14 +105,20 @@ fn row(record: &Record) -> Value {
     })
 }
 
+/// Names come from callers: on a terminal, no control character of theirs may act.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 fn table(rows: &[Value]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["seq", "time", "kind", "call", "subject", "tool", "result"]);
     for row in rows {
-        let text = |value: &Value| value.as_str().map_or_else(String::new, str::to_owned);
+        let text = |value: &Value| value.as_str().map_or_else(String::new, printable);
         let at = UNIX_EPOCH + Duration::from_millis(row["at_ms"].as_u64().unwrap_or_default());
         let body = &row["body"];
-        let result = [&body["error"], &body["ended"], &body["decision"]].into_iter().find(|value| value.is_string());
+        let result =
+            [&body["error"], &body["ended"], &body["code"], &body["decision"]].into_iter().find(|value| value.is_string());
         table.add_row([
             row["seq"].to_string(),
             humantime::format_rfc3339_seconds(at).to_string(),

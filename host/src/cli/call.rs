@@ -38,7 +38,8 @@ pub fn run(args: &CallArgs) -> Result<ExitCode> {
         Output::Json => print::json(&result)?,
         Output::Table => print_text(&result, is_error)?,
     }
-    if is_error {
+    // Only what may succeed later is worth a hint; an unknown outcome, for one, stays with its key.
+    if is_error && is_retryable(&result) {
         eprintln!("to try again safely: --key {key}");
     }
     Ok(if is_error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -84,6 +85,12 @@ fn answer_in(body: &str) -> Option<Value> {
         let events = body.lines().filter_map(|line| line.strip_prefix("data:"));
         events.filter_map(|data| serde_json::from_str::<Value>(data.trim()).ok()).rfind(|message| message.get("id").is_some())
     })
+}
+
+/// Whether the error says that the same call may succeed later.
+fn is_retryable(result: &Value) -> bool {
+    let envelope = result["content"][0]["text"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    envelope.is_some_and(|envelope| envelope["retryable"] == json!(true))
 }
 
 fn print_text(result: &Value, is_error: bool) -> Result<()> {

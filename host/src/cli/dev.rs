@@ -26,7 +26,8 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let data = data_dir(&config);
     let plugins = args.host.plugins.clone().map_or_else(find_plugins, Ok)?;
     let served = select(&plugins, args.profile)?;
-    config.plugins.path = stage(&served, &data.join("plugins"))?;
+    let staged = StagedPlugins::new(&data)?;
+    config.plugins.path = stage(&served, &staged.0)?;
     if config.policies.path.is_none() {
         let beside = plugins.with_file_name("policies");
         config.policies.path = beside.is_dir().then_some(beside);
@@ -85,12 +86,25 @@ fn select(root: &Path, profile: DevProfile) -> Result<Vec<(PathBuf, Manifest)>> 
     Ok(selected)
 }
 
+/// A folder of this process's own for built plugins, gone with it: nothing of the user's, or of another host's, is touched.
+struct StagedPlugins(PathBuf);
+
+impl StagedPlugins {
+    fn new(data: &Path) -> Result<Self> {
+        let path = data.join(format!("staged-plugins-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("can't create `{}`", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for StagedPlugins {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Builds plugin crates, and copies components that are built already, into one folder to serve from.
 fn stage(plugins: &[(PathBuf, Manifest)], out: &Path) -> Result<PathBuf> {
-    if out.exists() {
-        // A plugin that is gone from the source must not live on here.
-        std::fs::remove_dir_all(out).with_context(|| format!("can't clear `{}`", out.display()))?;
-    }
     for (dir, manifest) in plugins {
         if dir.join("Cargo.toml").exists() {
             build::build(dir, out)?;

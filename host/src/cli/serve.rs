@@ -124,7 +124,9 @@ async fn relay(data: &Path) -> Result<()> {
 
 /// The configuration with the flags on top.
 pub fn configure(host: &HostArgs, ports: Option<&PortArgs>) -> Result<Config> {
-    let mut config = Config::load(host.config.as_deref(), std::env::vars())?;
+    // Other programs' variables may hold anything; ours are text.
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut config = Config::load(host.config.as_deref(), environment)?;
     if let Some(data) = &host.data {
         config.data = Some(data.clone());
     }

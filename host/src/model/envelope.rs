@@ -139,7 +139,27 @@ impl Envelope {
     /// The envelope of a call that was never started; `None` for what is a JSON-RPC error instead.
     pub fn of_rejection(rejection: &Rejection, call_id: CallId, trace_id: String) -> Option<Self> {
         let words = Words::of_rejection(rejection)?;
-        Some(words.envelope(EffectState::None, call_id, trace_id))
+        // These are about an earlier call with the same key, which may well have taken effect.
+        let effect = match rejection {
+            Rejection::InFlight { .. } | Rejection::OutcomeUnknown { .. } => EffectState::Possible,
+            _ => EffectState::None,
+        };
+        Some(words.envelope(effect, call_id, trace_id))
+    }
+
+    /// The envelope of a replay that could not be written down or read: the first call ended, its answer is kept.
+    pub fn replay_unavailable(call_id: CallId, trace_id: String) -> Self {
+        let message = "an earlier call with this key has ended, but its answer can't be given now; ask again with the same key";
+        Words::new(ErrorCode::AuditUnavailable, message).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
+    /// The envelope of a read that the host lost track of.
+    pub fn interrupted(call_id: CallId, trace_id: String) -> Self {
+        Words::new(ErrorCode::Interrupted, "the host lost track of the call; nothing was changed, try again").envelope(
+            EffectState::None,
+            call_id,
+            trace_id,
+        )
     }
 
     /// The envelope of a call that started and did not complete; `None` if it completed.

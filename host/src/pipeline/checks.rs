@@ -7,6 +7,17 @@ use crate::model::{Arguments, Rejection, Scope};
 use crate::policy::Grant;
 use crate::registry::Tool;
 
+/// The rejection as its caller may know it: whoever may not even see a tool must not learn from a refusal that it exists.
+///
+/// INVARIANT: every refusal of a tool that was found passes through here.
+pub fn concealed(call: &Call, tool: &Tool, rejection: Rejection) -> Rejection {
+    let name = &tool.manifest.name;
+    match call.generation.policies.hides(&call.principal, name, &call.trace.trace_id()) {
+        true => Rejection::UnknownTool(name.to_string()),
+        false => rejection,
+    }
+}
+
 /// Scopes first, because a missing one can be cured by the caller; then the policies.
 pub fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Grant, Rejection> {
     let (policies, name, trace_id) = (&call.generation.policies, &tool.manifest.name, call.trace.trace_id());
@@ -19,8 +30,7 @@ pub fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Gran
     } else {
         Rejection::InsufficientScope { missing, needed: tool.manifest.scopes.clone() }
     };
-    // Whoever may not even see a tool must not learn from the refusal that it exists.
-    Err(if policies.hides(&call.principal, name, &trace_id) { Rejection::UnknownTool(name.to_string()) } else { denied })
+    Err(denied)
 }
 
 /// Arguments that fit the tool's schema, from a client that can do what the tool needs.
