@@ -131,6 +131,8 @@ fn without_a_policy_everything_is_denied() {
     assert_eq!(client.tools(), Vec::<String>::new());
     let answer = client.call("echo", json!({"text": "hello"}));
     assert_eq!(answer.body["error"]["code"], json!(-32602), "a hidden tool looks like an unknown one: {answer:?}");
+    let misfit = client.call("echo", json!({"text": 7}));
+    assert_eq!(misfit.body["error"], answer.body["error"], "nor does its schema show in what is said of bad arguments");
 }
 
 #[test]

@@ -131,3 +131,13 @@ fn table(rows: &[Value]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_control_characters_do_nothing_on_the_operators_terminal() {
+        assert_eq!(printable("x\u{1b}[31m\nübel"), "x\\u{1b}[31m\\nübel");
+    }
+}
