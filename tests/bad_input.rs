@@ -81,6 +81,14 @@ fn a_component_that_is_missing_broken_or_for_another_contract_is_told_apart() {
 }
 
 #[test]
+fn a_component_that_wants_sockets_or_never_says_what_it_has_is_refused() {
+    let said = refusal(plugins(&["socket"]).path());
+    assert!(said.contains("wasi:sockets"), "{said}");
+    let said = refusal(plugins(&["stuck"]).path());
+    assert!(said.contains("plugin `stuck`: `describe` failed"), "{said}");
+}
+
+#[test]
 fn an_undefined_backend_is_told_how_to_define_it() {
     let said = refusal(plugins(&["invoices"]).path());
     assert!(said.contains("backend `billing` is not defined") && said.contains("--backend billing=URL"), "{said}");

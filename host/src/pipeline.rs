@@ -186,7 +186,7 @@ impl Pipeline {
             progress: caller.progress,
         };
         let answered = async {
-            match self.claim(&call, request).await {
+            match self.claim(&call, request) {
                 Ok(Claimed::Replay { tool, replay }) => (true, self.replay(&call, &tool, replay).await),
                 Ok(Claimed::Run { tool, arguments, grant, key }) => match self.admit(&call, &tool).await {
                     Ok(permit) => (false, self.start(Job { call, tool, arguments, grant, key, permit }).await),
@@ -201,7 +201,7 @@ impl Pipeline {
     }
 
     /// Everything that may still say no before the call has to wait: look up, validate, authorize, claim.
-    async fn claim(&self, call: &Call, request: CallRequest) -> Result<Claimed, Refusal> {
+    fn claim(&self, call: &Call, request: CallRequest) -> Result<Claimed, Refusal> {
         if self.parts.shutdown.is_cancelled() {
             return Err(Refusal { rejection: Rejection::ShuttingDown, tool: None });
         }
