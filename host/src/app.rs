@@ -319,6 +319,7 @@ fn principal(config: &PrincipalConfig, issuer: &str, generation: &Generation) ->
         subject: config.subject.clone(),
         client: None,
         tenant: None,
+        groups: Vec::new(),
         scopes: config.scopes.clone().unwrap_or_else(declared),
         claims: config.claims.clone(),
     }

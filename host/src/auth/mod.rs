@@ -55,6 +55,7 @@ mod tests {
             subject: subject.into(),
             client: None,
             tenant: None,
+            groups: Vec::new(),
             scopes: Vec::new(),
             claims: BTreeMap::new(),
         }

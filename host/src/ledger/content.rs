@@ -14,6 +14,7 @@ use super::body::{Body, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
 use super::redact::{Redacted, Secrets};
 use super::secret::Secret;
+use crate::model::scope::{Bindings, Delta};
 use crate::model::{Decision, Digest, Ended, GuestLog, Scope, Sent, Trap};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
@@ -32,6 +33,7 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
     let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
+    let delta = Delta::of(&principal.scopes, tool.scopes, &Bindings { principal, arguments: Some(facts.arguments) });
     let body = IntentBody {
         arguments: &arguments,
         claim: claim.map(|(claim, _)| Hex(claim)),
@@ -51,8 +53,8 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         queued_us: micros(facts.queued),
         risk: tool.risk.as_str(),
         scopes: ScopeDelta {
-            excess: principal.scopes.iter().filter(|scope| !tool.scopes.contains(scope)).take(LIST_MAX).collect(),
-            missing: Scope::missing(&principal.scopes, tool.scopes).into_iter().take(LIST_MAX).collect(),
+            excess: delta.excess.iter().take(LIST_MAX).collect(),
+            missing: delta.missing.iter().take(LIST_MAX).collect(),
         },
         subject: &principal.subject,
         tenant: principal.tenant.as_deref(),

@@ -17,8 +17,26 @@ pub struct Principal {
     pub client: Option<String>,
     /// The tenant, when the issuer names one.
     pub tenant: Option<String>,
+    /// The groups the issuer says the subject is in.
+    pub groups: Vec<String>,
     /// The scopes held.
     pub scopes: Vec<Scope>,
     /// Further claims that scopes may refer to as `$principal.<claim>`.
     pub claims: BTreeMap<String, Value>,
+}
+
+impl Principal {
+    /// The claims of a token that a principal has as fields of its own, so that no other claim can pass for them.
+    pub const OWN_CLAIMS: [&str; 4] = ["iss", "sub", "tenant", "client_id"];
+
+    /// What `$principal.<name>` stands for: `sub`, `iss`, `tenant`, `client_id`, or else a further claim.
+    pub fn claim(&self, name: &str) -> Option<Value> {
+        match name {
+            "sub" => Some(self.subject.clone().into()),
+            "iss" => Some(self.issuer.clone().into()),
+            "tenant" => self.tenant.clone().map(Value::from),
+            "client_id" => self.client.clone().map(Value::from),
+            other => self.claims.get(other).cloned(),
+        }
+    }
 }

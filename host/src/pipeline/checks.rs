@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::Call;
-use crate::model::{Arguments, Rejection, Scope};
+use crate::model::scope::{Bindings, Delta};
+use crate::model::{Arguments, Rejection};
 use crate::policy::Grant;
 use crate::registry::Tool;
 
@@ -21,7 +22,8 @@ pub fn concealed(call: &Call, tool: &Tool, rejection: Rejection) -> Rejection {
 /// Scopes first, because a missing one can be cured by the caller; then the policies.
 pub fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Grant, Rejection> {
     let (policies, name, trace_id) = (&call.generation.policies, &tool.manifest.name, call.trace.trace_id());
-    let missing: Vec<Scope> = Scope::missing(&call.principal.scopes, &tool.manifest.scopes).into_iter().cloned().collect();
+    let bindings = Bindings { principal: &call.principal, arguments: Some(arguments) };
+    let missing = Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings).missing;
     let denied = if missing.is_empty() {
         match policies.authorize(&call.principal, name, arguments, &trace_id) {
             Ok(grant) => return Ok(grant),

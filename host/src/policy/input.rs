@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::model::scope::integer;
+
 /// The deepest nesting that policies see.
 const DEPTH: usize = 16;
 /// The most values one schema may describe to policies; references multiply.
@@ -267,15 +269,6 @@ fn literals(values: &[Value]) -> Reading {
         common = Some(kind);
     }
     common.map(|kind| Found { kind, nullable: values.iter().any(Value::is_null) }).ok_or("only null is allowed")
-}
-
-/// The number as a `Long`, if it is one. `1.0` is an integer in JSON Schema (2020-12 §6.1.1), so it is one here.
-pub(super) fn integer(number: &serde_json::Number) -> Option<i64> {
-    number.as_i64().or_else(|| {
-        let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
-        // Every whole float in this range is exactly an i64; the upper bound itself, 2^63, is not.
-        (-(2f64.powi(63))..2f64.powi(63)).contains(&float).then_some(float as i64)
-    })
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::cell::OnceCell;
 use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use serde_json::Value;
 
-use super::input::{Attributes, InputType, integer};
+use super::input::{Attributes, InputType};
 use super::reads::Reads;
+use crate::model::scope::integer;
 use crate::model::{Arguments, Principal, Scope};
 
 /// The most values of one call's arguments that policies look at; building a Cedar set costs far more than parsing JSON.

@@ -76,6 +76,9 @@ fn check_tool(tool: &ToolManifest) -> Result<(), Broken> {
     if tool.scopes.is_empty() {
         at_tool("it needs at least one scope, such as `read:things`; a tool nobody has to be granted is open to all".into())?;
     }
+    if let Some(scope) = tool.scopes.iter().find(|scope| !scope.conditions().is_empty()) {
+        at_tool(format!("the conditions of `{scope}` cannot be enforced by this host"))?;
+    }
     if tool.fuel == 0 {
         at_tool("`fuel` is 0, so no call could ever run".into())?;
     }
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn promises_this_host_cannot_keep_are_refused() {
-        assert!(problem(&GOOD.replace("read:things", "read:things.where(a=1)")).contains("not supported"));
+        assert!(problem(&GOOD.replace("read:things", "read:things.where(a=1)")).contains("cannot be enforced"));
         assert!(
             problem(&format!("{GOOD}rows = {{ pointer = \"/things\", resource = \"things\" }}\n")).contains("cannot be enforced")
         );

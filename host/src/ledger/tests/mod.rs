@@ -175,6 +175,7 @@ fn call(effect: Effect, key: &str) -> Call {
             subject: "u1".to_owned(),
             client: Some("client-1".to_owned()),
             tenant: None,
+            groups: Vec::new(),
             scopes: vec![scope("write:invoices"), scope("read:reports")],
             claims: Default::default(),
         },

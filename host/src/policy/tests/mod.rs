@@ -65,6 +65,7 @@ fn principal(scopes: &[&str]) -> Principal {
         subject: "u1".to_owned(),
         client: None,
         tenant: None,
+        groups: Vec::new(),
         scopes: scopes.iter().map(|scope| scope.parse().expect("a scope")).collect(),
         claims: BTreeMap::new(),
     }
