@@ -35,6 +35,7 @@ mod nesting;
 mod problem;
 mod reads;
 mod request;
+mod row_access;
 mod slice;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod tests;
 
 pub use admin::PolicyFile;
 pub use problem::PolicyError;
+pub use row_access::RowAccess;
 
 use input::Attributes;
 use reads::Reads;
