@@ -11,6 +11,7 @@
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
+//! | `rows` | who sees and changes which rows |
 //! | `layering` | who may use whom in the source |
 
 mod harness;
@@ -23,4 +24,5 @@ mod hostile;
 mod layering;
 mod protocol;
 mod readme;
+mod rows;
 mod stdio;

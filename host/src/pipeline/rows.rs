@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use serde_json::Value;
 
 use super::{Answer, Call};
-use crate::model::{Arguments, CallId, Effect, Envelope, Output, Principal, RowTally, RowsOutput, ToolName};
+use crate::model::{Arguments, CallId, Effect, Envelope, ErrorCode, Output, Principal, RowTally, RowsOutput, ToolName};
 use crate::policy::{Policies, RowAccess};
 use crate::registry::Tool;
 
@@ -90,7 +90,15 @@ impl Rows {
     /// INVARIANT: every answer passes through here on its way out, at every delivery.
     pub fn deliver(&self, call: &Call, tool: &Tool, answer: Answer) -> (Answer, RowTally) {
         let mut tally = RowTally::default();
-        let (Some(rows), Answer::Output(mut output)) = (&self.0.delivered, answer.clone()) else { return (answer, tally) };
+        let Some(rows) = &self.0.delivered else { return (answer, tally) };
+        let mut output = match answer {
+            Answer::Output(output) => output,
+            // A row that is not there and one that is not the caller's must look alike.
+            Answer::Error { envelope, .. } if is_absent(tool, &envelope) => {
+                return (withheld(tool, call.id, call.trace.trace_id()), tally);
+            }
+            other => return (other, tally),
+        };
         let decide = |row: &Value, tally: &mut RowTally| tally.note(&self.access().permits(&rows.resource, row));
         let is_whole = match output.structured.as_mut().and_then(|value| value.pointer_mut(&rows.pointer)) {
             Some(Value::Array(list)) => {
@@ -111,6 +119,11 @@ impl Rows {
         let RowRequest { principal, tool, arguments, trace_id } = &self.0.request;
         self.0.access.get_or_init(|| RowAccess::new(&self.0.policies, principal, tool, arguments, trace_id))
     }
+}
+
+/// Whether a read found nothing, in whatever words.
+fn is_absent(tool: &Tool, envelope: &Envelope) -> bool {
+    tool.manifest.effect == Effect::Read && envelope.error == ErrorCode::NotFound
 }
 
 /// A schema may demand rows that are gone.

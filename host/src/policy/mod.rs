@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use cedar_policy::{AuthorizationError, Authorizer, EvaluationError};
 use serde_json::Value;
 
+use crate::model::scope::Bindings;
 use crate::model::{Arguments, Decision, Digest, Principal, ResourceManifest, Scope, ToolManifest, ToolName, Verdict};
 
 mod admin;
@@ -166,7 +167,14 @@ impl Policies {
         let Some(policies) = self.tools.get(tool) else {
             return failed(format!("no policy knows the tool `{tool}`"));
         };
-        self.decide_for(&self.caller(principal, &[], trace_id), policies, action)
+        let arguments = match action {
+            PolicyAction::List => None,
+            PolicyAction::Call(arguments) => Some(arguments),
+        };
+        let bindings = Bindings { principal, arguments };
+        let is_covered = |needed: &&Scope| principal.scopes.iter().any(|held| held.covers(needed, &bindings));
+        let covered: Vec<Scope> = policies.scopes.iter().filter(is_covered).cloned().collect();
+        self.decide_for(&self.caller(principal, &covered, trace_id), policies, action)
     }
 
     /// The proof that `principal` may call `tool` with `arguments`, which must be valid under the tool's schema.
@@ -189,10 +197,8 @@ impl Policies {
 
     /// The tools that are shown to `principal`, by name.
     pub fn listed(&self, principal: &Principal, trace_id: &str) -> Vec<&ToolName> {
-        let caller = self.caller(principal, &[], trace_id);
-        let allowed =
-            |policies: &ToolPolicies| self.decide_for(&caller, policies, PolicyAction::List).decision == Decision::Allow;
-        self.tools.iter().filter(|(_, policies)| allowed(policies)).map(|(name, _)| name).collect()
+        let allowed = |name: &ToolName| self.decide(principal, name, PolicyAction::List, trace_id).decision == Decision::Allow;
+        self.tools.keys().filter(|name| allowed(name)).collect()
     }
 
     /// Whether `tool` must look unknown to `principal`: it would not be listed even with all scopes the tool needs. A tool that
