@@ -56,7 +56,7 @@ mod tests {
         let mut tally = RowTally::default();
         for number in 0..100 {
             let decision = if number % 4 == 0 { Decision::Allow } else { Decision::Deny };
-            let verdict = Verdict { decision, policies: vec![format!("p{number}")], errors: Vec::new() };
+            let verdict = Verdict { decision, policies: vec![format!("p{number}")], ..Verdict::denied() };
             assert_eq!(tally.note(&verdict), decision == Decision::Allow);
         }
         assert_eq!((tally.allowed, tally.denied, tally.policies.len()), (25, 75, RowTally::REASONS));

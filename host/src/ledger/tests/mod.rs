@@ -182,7 +182,12 @@ fn call(effect: Effect, key: &str) -> Call {
         },
         tool: "pay_invoice".parse().expect("a tool name"),
         delta: Delta { missing: Vec::new(), excess: vec![scope("read:reports")] },
-        verdict: Verdict { decision: Decision::Allow, policies: vec!["scope:write:invoices".to_owned()], errors: Vec::new() },
+        verdict: Verdict {
+            decision: Decision::Allow,
+            policies: vec!["scope:write:invoices".to_owned()],
+            errors: Vec::new(),
+            shadow: None,
+        },
         trace: TraceContext::random(),
     }
 }
