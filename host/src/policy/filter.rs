@@ -38,10 +38,9 @@ impl Filter {
         let mut kept = Vec::new();
         for part in parts {
             match part {
-                Self::All(inner) => kept.extend(inner),
+                Self::All(inner) => inner.into_iter().for_each(|part| add(&mut kept, part)),
                 none if none == Self::no_row() => return none,
-                part if kept.contains(&part) => {}
-                part => kept.push(part),
+                part => add(&mut kept, part),
             }
         }
         unless_single(kept, Self::All)
@@ -52,10 +51,9 @@ impl Filter {
         let mut kept = Vec::new();
         for part in parts {
             match part {
-                Self::Any(inner) => kept.extend(inner),
+                Self::Any(inner) => inner.into_iter().for_each(|part| add(&mut kept, part)),
                 every if every == Self::every_row() => return every,
-                part if kept.contains(&part) => {}
-                part => kept.push(part),
+                part => add(&mut kept, part),
             }
         }
         unless_single(kept, Self::Any)
@@ -199,6 +197,13 @@ fn write_scalar(value: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Escaped, so that a value cannot rewrite the terminal it is shown on.
         Value::String(text) => write!(f, "'{}'", text.escape_debug()),
         value => write!(f, "{value}"),
+    }
+}
+
+/// Nothing needs to be said twice.
+fn add(kept: &mut Vec<Filter>, part: Filter) {
+    if !kept.contains(&part) {
+        kept.push(part);
     }
 }
 
