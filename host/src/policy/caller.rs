@@ -1,15 +1,16 @@
 //! A principal as Cedar sees it, and the part of a request's context that follows from it.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
-use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression, Schema};
 use serde_json::Value;
 
 use super::arguments::{check_arguments, record};
 use super::directory::Directory;
 use super::input::Attributes;
 use super::names::{Names, global_id};
-use super::operand::Operands;
+use super::operand::{Operand, Operands};
 use super::reads::Reads;
 use crate::model::scope::{Bindings, integer};
 use crate::model::{Arguments, Principal, Scope};
@@ -23,6 +24,8 @@ pub(super) struct Vocabulary {
     pub(super) claims: Operands,
     /// What admins say about users and groups.
     pub(super) directory: Directory,
+    /// The schema that the policies were checked against.
+    pub(super) schema: Arc<Schema>,
 }
 
 /// A principal as Cedar sees it, for one request or one listing.
@@ -76,29 +79,34 @@ impl<'a> Caller<'a> {
     /// The principal with its attributes, claims and groups, as far as policies look at them: tokens carry much more.
     pub(super) fn entity(&self) -> Result<&Entity, String> {
         if self.entity.get().is_none() {
-            let entity = self.build(&self.vocabulary.reads)?;
+            let entity = self.build(|name| self.vocabulary.reads.attribute(name))?;
             return Ok(self.entity.get_or_init(|| entity));
         }
         Ok(self.entity.get().expect("it is there"))
     }
 
-    fn build(&self, reads: &Reads) -> Result<Entity, String> {
+    /// The same with all attributes, as the schema wants it.
+    pub(super) fn whole_entity(&self) -> Result<Entity, String> {
+        self.build(|_| true)
+    }
+
+    fn build(&self, wants: impl Fn(&str) -> bool) -> Result<Entity, String> {
         let Principal { issuer, subject, tenant, client, claims, groups, .. } = self.principal;
-        let Vocabulary { names, claims: typed, directory, .. } = self.vocabulary;
+        let Vocabulary { names, claims: typed, directory, reads, .. } = self.vocabulary;
         let own =
             [("issuer", Some(issuer)), ("subject", Some(subject)), ("tenant", tenant.as_ref()), ("client", client.as_ref())];
         let mut attributes = Vec::new();
         for (name, value) in own {
-            if let Some(value) = value.filter(|_| reads.attribute(name)) {
+            if let Some(value) = value.filter(|_| wants(name)) {
                 attributes.push((name.to_owned(), string(value)));
             }
         }
-        if !typed.is_empty() && reads.attribute("claims") {
+        if !typed.is_empty() && wants("claims") {
             let typed = typed.iter().filter(|(name, _)| reads.attribute(name));
             let values = typed.filter_map(|(name, operand)| Some((name.clone(), operand.read(claims.get(name)?)?)));
             attributes.push(("claims".to_owned(), new_record(values)?));
         }
-        attributes.extend(directory.attributes(&self.id).filter(|(name, _)| reads.attribute(name)));
+        attributes.extend(directory.attributes(&self.id).filter(|(name, _)| wants(name)));
         let tags = claims.iter().filter(|(name, _)| reads.claim(name));
         let tags = tags.filter_map(|(name, value)| Some((name.clone(), tag(value)?)));
         let asserted = groups.iter().map(|group| global_id(issuer, group));
@@ -143,8 +151,8 @@ impl<'a> Caller<'a> {
         if named.is_empty() {
             return self.context(watched, holding, [tool]);
         }
-        let argument = |pointer: &str| Some(holding.arguments?.get(&first_segment(pointer))?.pointer(rest_of(pointer)));
-        let values = named.iter().filter_map(|(pointer, operand)| Some((pointer.clone(), operand.read(argument(pointer)??)?)));
+        let value = |pointer: &str, operand: &Operand| operand.read(argument(holding.arguments?, pointer)?);
+        let values = named.iter().filter_map(|(pointer, operand)| Some((pointer.clone(), value(pointer, operand)?)));
         self.context(watched, holding, [tool, ("args".to_owned(), new_record(values)?)])
     }
 
@@ -188,14 +196,15 @@ fn new_record(fields: impl IntoIterator<Item = (String, RestrictedExpression)>) 
     RestrictedExpression::new_record(fields).map_err(|_| "the request cannot be read by policies".to_owned())
 }
 
-/// The argument that a JSON pointer leads into.
+/// The argument that a JSON pointer (RFC 6901) leads into.
 pub(super) fn first_segment(pointer: &str) -> String {
     pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~")
 }
 
-/// The way on from there, as a JSON pointer.
-fn rest_of(pointer: &str) -> &str {
-    pointer.get(1..).and_then(|inner| Some(&inner[inner.find('/')?..])).unwrap_or_default()
+/// What a JSON pointer leads to.
+pub(super) fn argument<'a>(arguments: &'a Arguments, pointer: &str) -> Option<&'a Value> {
+    let inner = pointer.strip_prefix('/')?;
+    arguments.get(&first_segment(pointer))?.pointer(inner.find('/').map_or("", |at| &inner[at..]))
 }
 
 /// A claim as a set of texts: strings, booleans and integers, alone or in a list. Claims of other shapes are invisible.

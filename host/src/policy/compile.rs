@@ -1,6 +1,7 @@
 //! From manifests and policy files to policies in force: generate, parse, validate strictly, slice. All or nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::{Authorizer, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator};
 use miette::Diagnostic;
@@ -65,7 +66,7 @@ fn compile_here(
     let known = Known::of(&shapes, &directory);
     let misnamed: HashSet<&str> =
         sources.policies.iter().filter(|parsed| known.check(parsed, &sources, &mut problems)).map(|p| p.id.as_str()).collect();
-    validate(schema, &sources, &misnamed, &mut problems);
+    validate(schema.clone(), &sources, &misnamed, &mut problems);
     settle(&mut problems)?;
 
     let names = Names::new();
@@ -111,6 +112,7 @@ fn compile_here(
             reads: policies.iter().fold(Reads::default(), |reads, (_, specialised)| reads.and(&specialised.reads)),
             claims: shapes.needs.claims,
             directory,
+            schema: Arc::new(schema),
         },
         tools,
         rows,

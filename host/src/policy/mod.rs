@@ -25,6 +25,8 @@
 //! | `slice`     | the policies that can apply to one action                      |
 //! | `decision`  | from Cedar's answers to verdicts                               |
 //! | `rows`      | decisions about single rows                                    |
+//! | `filter`    | conditions on rows, for guests and for people                  |
+//! | `hint`      | which rows could pass at all                                   |
 //! | `problem`   | what is wrong, where, and what to do                           |
 
 use std::collections::BTreeMap;
@@ -41,7 +43,9 @@ mod caller;
 mod compile;
 mod decision;
 mod directory;
+mod filter;
 mod generate;
+mod hint;
 mod input;
 mod lint;
 mod mangle;

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use super::Policies;
 use super::caller::{Caller, Holding, first_segment};
 use super::decision::failed;
+use super::filter::Filter;
+use super::hint;
 use super::names;
 use super::operand::{Kind, Operands};
 use super::slice::{Slice, add};
@@ -33,7 +35,7 @@ pub(super) struct RowPolicies {
 pub struct RowAccess {
     policies: Arc<Policies>,
     tool: ToolName,
-    /// The caller, as far as conditions of scopes speak of it.
+    /// The caller, as far as conditions of scopes and policies speak of it.
     principal: Principal,
     /// The arguments, likewise.
     arguments: Arguments,
@@ -72,7 +74,7 @@ impl RowAccess {
         };
         Self {
             asked: actions.into_iter().map(prepare).collect(),
-            principal: spoken_of(principal, needed),
+            principal: spoken_of(policies, principal, needed),
             arguments: arguments_spoken_of(arguments, &principal.scopes),
             policies: Arc::clone(policies),
             tool: tool.clone(),
@@ -108,6 +110,30 @@ impl RowAccess {
         all
     }
 
+    /// Which rows of `resource` could pass at all, as the JSON that `filter` describes, so that a guest can ask its backend for less.
+    /// It leaves out no row that would pass, and is no promise for those it means: each is decided. None if that cannot be said.
+    pub fn hint(&self, resource: &str) -> Option<String> {
+        let text = self.filter(resource)?.to_json().to_string();
+        (text.len() <= hint::LENGTH).then_some(text)
+    }
+
+    /// The same as a filter.
+    pub(super) fn filter(&self, resource: &str) -> Option<Filter> {
+        let mut parts = Vec::new();
+        for Asked { action, prepared } in &self.asked {
+            let rows = &self.policies.rows[action];
+            if rows.resource != resource {
+                continue;
+            }
+            parts.push(hint::held(self.held(action), &self.principal, &self.arguments));
+            let (request, _) = prepared.as_ref().ok()?;
+            let caller = Caller::new(&self.policies.vocabulary, &self.principal, "");
+            parts.push(hint::permitted(&self.policies, rows, &caller, request.context()?.clone())?);
+        }
+        // Of anything else no row passes.
+        Some(if parts.is_empty() { Filter::no_row() } else { Filter::all(parts) })
+    }
+
     fn decide(
         &self,
         action: &str,
@@ -131,10 +157,14 @@ impl RowAccess {
     /// Whether some scope that the caller holds for this action speaks of the row.
     fn admits(&self, action: &str, row: &Map<String, Value>) -> bool {
         let bindings = Bindings { principal: &self.principal, arguments: Some(&self.arguments) };
-        let of_action = |scope: &&Scope| {
+        self.held(action).any(|scope| scope.admits(row, &bindings))
+    }
+
+    /// The scopes that the caller holds for this action.
+    fn held<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a Scope> {
+        self.principal.scopes.iter().filter(move |scope| {
             action.strip_prefix(scope.action()).and_then(|rest| rest.strip_prefix(':')) == Some(scope.resource())
-        };
-        self.principal.scopes.iter().filter(of_action).any(|scope| scope.admits(row, &bindings))
+        })
     }
 }
 
@@ -160,23 +190,21 @@ fn check(rows: &RowPolicies, row: &Map<String, Value>) -> Result<(), String> {
     rows.attributes.iter().find_map(misfit).map_or(Ok(()), Err)
 }
 
-/// What is left of `principal` when only the scopes for the actions of `needed` and what their conditions name is kept.
-fn spoken_of(principal: &Principal, needed: &[Scope]) -> Principal {
+/// What is left of `principal` when only that is kept which policies look at, or conditions of scopes for the actions of `needed`.
+fn spoken_of(policies: &Policies, principal: &Principal, needed: &[Scope]) -> Principal {
     let alike = |held: &&Scope| needed.iter().any(|scope| scope.action() == held.action() && scope.resource() == held.resource());
     let scopes: Vec<Scope> = principal.scopes.iter().filter(alike).cloned().collect();
-    let terms = scopes.iter().flat_map(Scope::conditions).map(|condition| &condition.term);
-    let claims = terms.filter_map(|term| match term {
-        Term::Principal(claim) => Some((claim.clone(), principal.claims.get(claim)?.clone())),
-        _ => None,
-    });
+    let conditions = || scopes.iter().flat_map(Scope::conditions);
+    let is_named = |name: &str| conditions().any(|condition| matches!(&condition.term, Term::Principal(claim) if claim == name));
+    let claims = principal.claims.iter().filter(|(name, _)| policies.vocabulary.reads.claim(name) || is_named(name));
     Principal {
-        claims: claims.collect(),
-        scopes,
+        claims: claims.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        groups: principal.groups.clone(),
         issuer: principal.issuer.clone(),
         subject: principal.subject.clone(),
         client: principal.client.clone(),
         tenant: principal.tenant.clone(),
-        groups: Vec::new(),
+        scopes,
     }
 }
 

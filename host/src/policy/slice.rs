@@ -167,6 +167,16 @@ impl Slice {
         }
     }
 
+    /// The policies in force here.
+    pub(super) fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    /// The action that is decided about.
+    pub(super) fn action(&self) -> &EntityUid {
+        &self.action
+    }
+
     /// The scopes that policies ask for; none if they may look at all.
     pub(super) fn watched(&self) -> Option<&[Watched]> {
         self.watched.as_deref()

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::filter::is_scalar;
+
 /// The names that lead from `context` to what `expression` stands for: `input`, `user_id` for `context.input.user_id`, none for
 /// `context` itself. With `has`, what is asked for counts as looked at.
 pub(super) fn context_path(expression: &Value) -> Option<Vec<&str>> {
@@ -33,4 +35,21 @@ pub(super) fn texts(expression: &Value) -> Option<Vec<&str>> {
         return values.iter().map(Value::as_str).collect();
     }
     expression.get("Set")?.as_array()?.iter().map(text).collect()
+}
+
+/// The text, integer or boolean that `expression` is, if it is a literal.
+pub(super) fn value(expression: &Value) -> Option<Value> {
+    if let Some(negated) = expression.get("neg") {
+        let number = value(negated.get("arg")?)?.as_i64()?;
+        return number.checked_neg().map(Value::from);
+    }
+    expression.get("Value").filter(|value| is_scalar(value)).cloned()
+}
+
+/// The values that `expression` lists, if it is a list of literals.
+pub(super) fn values(expression: &Value) -> Option<Vec<Value>> {
+    if let Some(Value::Array(values)) = expression.get("Value") {
+        return values.iter().all(is_scalar).then(|| values.clone());
+    }
+    expression.get("Set")?.as_array()?.iter().map(value).collect()
 }

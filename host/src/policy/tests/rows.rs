@@ -178,6 +178,46 @@ fn row_access_outlives_the_call_and_moves_between_threads() {
     owned::<RowAccess>();
 }
 
+#[test]
+fn a_hint_says_which_rows_could_pass() {
+    let policies = compile(
+        r#"@id("small") forbid (principal, action == Tidegate::Action::"read:entries", resource)
+           unless { resource.amount_cents < 900 || ["red", "blue"].contains(resource.team) };
+           @id("auditors") permit (principal, action == Tidegate::Action::"read:entries", resource)
+           when { principal.hasTag("auditor") && resource["is-final"] };
+           @id("odd") permit (principal, action == Tidegate::Action::"read:invoices", resource) when { resource.status like "p*" };"#,
+    );
+    let hint = |principal: &Principal, name: &str, resource: &str| {
+        let input = json!({ "owner": "u9", "filter": { "teams": ["red"] }, "entry_id": "e" });
+        let hint: Option<Value> =
+            access(&policies, principal, name, input).hint(resource).map(|text| serde_json::from_str(&text).expect("it is JSON"));
+        hint.unwrap_or(Value::Null)
+    };
+    let wall = json!({ "or": [{ "lt": ["amount_cents", 900] }, { "in": ["team", ["blue", "red"]] }] });
+    let caller = member(&["read:entries"]);
+    assert_eq!(hint(&caller, "own_entries", "entries"), json!({ "and": [{ "eq": ["owner", "u1"] }, wall] }));
+    assert_eq!(hint(&caller, "all_entries", "entries"), wall);
+    let auditor = Principal { claims: [("auditor".to_owned(), json!(true))].into(), ..caller.clone() };
+    let own_or_final = json!({ "or": [{ "eq": ["owner", "u1"] }, { "eq": ["is-final", true] }] });
+    let found = hint(&auditor, "own_entries", "entries");
+    assert!(found["and"].as_array().is_some_and(|parts| parts.contains(&wall) && parts.len() == 2), "{found}");
+    assert!(found.to_string().contains("is-final") && own_or_final["or"].is_array(), "{found}");
+    // What the token was narrowed to counts too.
+    let narrow = member(&["read:entries.where(owner='u1')"]);
+    assert_eq!(hint(&narrow, "own_entries", "entries"), hint(&caller, "own_entries", "entries"), "nothing is said twice");
+    let red = member(&["read:entries.where(team='red')"]);
+    let final_red = Principal { claims: [("auditor".to_owned(), json!(1))].into(), ..red };
+    assert_eq!(
+        hint(&final_red, "own_entries", "entries"),
+        json!({ "and": [{ "eq": ["team", "red"] }, { "eq": ["is-final", true] }, wall] }),
+        "an admin's permit and the token's own narrowing"
+    );
+    // No row can pass, or it cannot be said which.
+    assert_eq!(hint(&member(&[]), "own_entries", "entries"), json!({ "or": [] }));
+    assert_eq!(hint(&caller, "own_entries", "invoices"), json!({ "or": [] }));
+    assert_eq!(hint(&member(&["read:invoices"]), "list_invoices", "invoices"), Value::Null, "`like` is not in the set");
+}
+
 /// Claims and arguments of every shape.
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -193,6 +233,29 @@ fn any_value() -> impl Strategy<Value = Value> {
     ];
     prop_oneof![leaf.clone(), proptest::collection::vec(leaf, 0..4).prop_map(Value::from), Just(json!({ "a": 1 }))]
 }
+
+/// Policies on rows; any subset of them is valid on the fixture.
+const ROW_WALLS: [&str; 9] = [
+    r#"@id("a") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { resource.amount_cents > 3 };"#,
+    r#"@id("b") forbid (principal, action == Tidegate::Action::"read:entries", resource) unless { resource.team == "red" || resource["is-final"] };"#,
+    r#"@id("c") permit (principal, action == Tidegate::Action::"read:entries", resource) when { 2 >= resource.amount_cents && !(resource.owner == "x") };"#,
+    r#"@id("d") permit (principal, action == Tidegate::Action::"read:entries", resource) when { if resource["is-final"] then resource.team == "x" else resource.owner != "x" };"#,
+    r#"@id("e") forbid (principal, action, resource) when { principal.subject == "u2" };"#,
+    r#"@id("f") permit (principal, action == Tidegate::Action::"write:entries", resource) when { principal has tenant && [principal.tenant, "red"].contains(resource.tenant) };"#,
+    r#"@id("g") permit (principal, action == Tidegate::Action::"read:entries", resource) when { principal.hasTag("auditor") && principal.getTag("auditor").contains(resource.owner) };"#,
+    r#"@id("h") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { resource.amount_cents + 9223372036854775805 > 0 };"#,
+    r#"@id("i") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { context.tool == "all_entries" && resource.amount_cents == -5 };"#,
+];
+
+const HELD: [&str; 7] = [
+    "read:entries",
+    "write:entries",
+    "read:entries.where(team='red')",
+    "read:entries.where(owner=$principal.sub,amount_cents<$principal.read_limit)",
+    "read:entries.where(team:in:$principal.teams)",
+    "read:entries.where(owner=$args/owner)",
+    "write:entries.where(is-final!=$principal.auditor)",
+];
 
 fn any_row() -> impl Strategy<Value = Value> {
     let text = || prop_oneof![Just("u1"), Just("red"), Just("acme"), Just("x")];
@@ -228,6 +291,32 @@ proptest! {
                 let verdict = access.permits("entries", row);
                 prop_assert_eq!(verdict.errors, [""; 0]);
                 prop_assert_eq!(verdict.decision == Decision::Allow, admitted, "{} {}", name, row);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hint_never_leaves_out_a_row_that_would_pass(
+        rows in proptest::collection::vec(any_row(), 1..8),
+        subset in proptest::collection::vec(any::<bool>(), ROW_WALLS.len()),
+        held in proptest::collection::vec(proptest::sample::select(HELD.to_vec()), 1..4),
+        claims in proptest::collection::btree_map(prop_oneof![Just("teams"), Just("read_limit"), Just("auditor")], any_value(), 0..4),
+        owner in any_value(),
+        tenant in proptest::option::of(Just("acme".to_owned())),
+    ) {
+        let walls: Vec<&str> = ROW_WALLS.iter().zip(&subset).filter(|(_, chosen)| **chosen).map(|(text, _)| *text).collect();
+        let policies = compile(&walls.join("\n"));
+        let claims = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let caller = Principal { claims, tenant, ..principal(&held) };
+        let input = arguments(json!({ "owner": owner, "filter": { "teams": ["red", "x"] } }));
+        for name in ["own_entries", "team_entries", "find_entries", "all_entries", "close_entry"] {
+            let access = policies.row_access(&caller, &tool(name), &input, TRACE);
+            let Some(filter) = access.filter("entries") else { continue };
+            for row in &rows {
+                let verdict = access.permits("entries", row);
+                prop_assert!(verdict.decision == Decision::Deny || filter.admits(row), "{} {} {}", name, row, filter);
+                // It is as narrow as it can be, unless a policy fails.
+                prop_assert!(!verdict.errors.is_empty() || (verdict.decision == Decision::Allow) == filter.admits(row), "{} {} {}", name, row, filter);
             }
         }
     }
