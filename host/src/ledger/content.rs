@@ -15,7 +15,7 @@ use super::facts::{IntentFacts, OutcomeFacts};
 use super::redact::{Redacted, Secrets};
 use super::secret::Secret;
 use crate::model::scope::Delta;
-use crate::model::{Decision, Digest, Ended, GuestLog, RowTally, Scope, Sent, Trap};
+use crate::model::{Decision, Digest, Ended, GuestLog, RowTally, Scope, Sent, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -38,10 +38,7 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         claim: claim.map(|(claim, _)| Hex(claim)),
         client: principal.client.as_deref(),
         component: Hex(&tool.component),
-        decision: match facts.verdict.decision {
-            Decision::Allow => "allow",
-            Decision::Deny => "deny",
-        },
+        decision: decision(facts.verdict),
         effect: tool.effect.as_str(),
         fuel_limit: tool.fuel_limit,
         issuer: &principal.issuer,
@@ -52,6 +49,7 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         queued_us: micros(facts.queued),
         risk: tool.risk.as_str(),
         scopes: ScopeDelta::of(facts.delta),
+        shadow: facts.verdict.shadow.as_deref().map(ShadowBody::of),
         subject: &principal.subject,
         tenant: principal.tenant.as_deref(),
         tool: tool.name.as_str(),
@@ -126,6 +124,8 @@ struct IntentBody<'a> {
     queued_us: u64,
     risk: &'static str,
     scopes: ScopeDelta<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<ShadowBody<'a>>,
     subject: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
@@ -173,6 +173,30 @@ struct OutcomeBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sent: Vec<SentBody<'a>>,
     sent_count: usize,
+}
+
+/// What would have been decided if policies on trial counted.
+#[derive(Serialize)]
+pub(super) struct ShadowBody<'a> {
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [String],
+}
+
+impl<'a> ShadowBody<'a> {
+    pub(super) fn of(verdict: &'a Verdict) -> Self {
+        let errors = verdict.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
+        Self { decision: decision(verdict), errors, policies: first(&verdict.policies) }
+    }
+}
+
+fn decision(verdict: &Verdict) -> &'static str {
+    match verdict.decision {
+        Decision::Allow => "allow",
+        Decision::Deny => "deny",
+    }
 }
 
 /// Decisions about rows.

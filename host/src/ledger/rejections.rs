@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::body::{Body, fresh_salt};
-use super::content::{ScopeDelta, TEXT_MAX, TallyBody, clip, first};
+use super::content::{ScopeDelta, ShadowBody, TEXT_MAX, TallyBody, clip, first};
 use super::facts::{Generation, RejectionFacts, WhyNot};
 use super::redact::Redacted;
 use super::secret::Secret;
@@ -153,6 +153,7 @@ pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> 
         WhyNot::Rejected(Rejection::Denied(verdict)) => {
             content.errors = verdict.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
             content.policies = first(&verdict.policies);
+            content.shadow = verdict.shadow.as_deref().map(ShadowBody::of);
         }
         WhyNot::Replayed { rows, .. } => content.rows = rows.and_then(TallyBody::of),
         WhyNot::Rejected(_) => {}
@@ -217,6 +218,8 @@ struct Content<'a> {
     rows: Option<TallyBody<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<ScopeDelta<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<ShadowBody<'a>>,
     subject: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
@@ -245,6 +248,7 @@ impl<'a> Content<'a> {
             replay_of,
             rows: None,
             scopes: None,
+            shadow: None,
             subject: &principal.subject,
             tenant: principal.tenant.as_deref(),
             tool: clip(tool, TEXT_MAX),
@@ -266,7 +270,7 @@ impl<'a> Content<'a> {
             return body;
         }
         // What is left is short but for names from the token and from policy files; 64 bytes of each always fit.
-        (self.errors, self.policies, self.scopes) = (Vec::new(), &[], None);
+        (self.errors, self.policies, self.scopes, self.shadow) = (Vec::new(), &[], None, None);
         self.rows.iter_mut().for_each(TallyBody::forget_reasons);
         (self.issuer, self.subject, self.tool) = (clip(self.issuer, 64), clip(self.subject, 64), clip(self.tool, 64));
         self.client = self.client.map(|client| clip(client, 64));

@@ -72,8 +72,7 @@ impl Rows {
     /// Which rows the caller may see, as JSON, so that the guest can ask its backend for less. Never relied on.
     pub fn hint(&self) -> Option<String> {
         let resource = self.0.delivered.as_ref().map(|rows| &rows.resource).or_else(|| self.0.conditional.first());
-        let _ = resource;
-        None
+        self.access().hint(resource?)
     }
 
     /// The decisions the guest asked for so far.
