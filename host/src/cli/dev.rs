@@ -198,7 +198,10 @@ fn print_what_to_try(pipeline: &Pipeline, addresses: Addresses) -> Result<()> {
     let snippet = json!({"mcpServers": {"tidegate": {"type": "http", "url": url}}});
     writeln!(out, "\nMCP clients take:\n{}", serde_json::to_string_pretty(&snippet)?)?;
     let origin = url.strip_suffix("/mcp").unwrap_or(&url);
-    let request = json!({"subject": "u2", "scopes": ["read:invoices"]});
+    // Quotes in a scope would end those of the shell.
+    let scopes = example.map(|tool| tool.manifest.scopes.iter().map(ToString::to_string)).into_iter().flatten();
+    let scopes: Vec<_> = scopes.filter(|scope| !scope.contains('\'')).collect();
+    let request = json!({"subject": "u2", "scopes": scopes});
     writeln!(
         out,
         "\nFOR DEVELOPMENT ONLY: every caller without a token is `u1` with every scope, and whoever asks gets a token in any name:\n\n  \
