@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
@@ -16,6 +17,7 @@
 
 mod harness;
 
+mod auth;
 mod bad_input;
 mod call_path;
 mod clients;

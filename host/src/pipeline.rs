@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::admission::{Admission, Permit};
-use crate::auth::Authenticator;
+use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Disposition, Intent, Lease, Ledger, OutcomeFacts, Replay, WhyNot};
 use crate::model::{
     Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal,
@@ -122,11 +122,12 @@ impl Pipeline {
     /// Who presents these credentials.
     ///
     /// # Errors
-    /// [`Rejection::Unauthenticated`]. Only counted, not audited: nobody may buy disk writes without a name.
-    pub fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, Rejection> {
-        self.parts.authenticator.authenticate(credentials).map_err(|refused| {
-            metrics::counter!("tidegate_unauthenticated_total").increment(1);
-            Rejection::Unauthenticated(refused.to_string())
+    /// They are missing or do not verify, or can't be verified now. Only counted, not audited: nobody may buy disk writes without
+    /// a name.
+    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, AuthError> {
+        let authenticated = self.parts.authenticator.authenticate(credentials).await;
+        authenticated.inspect_err(|refused| {
+            metrics::counter!("tidegate_unauthenticated_total", "reason" => refused.as_str()).increment(1);
         })
     }
 

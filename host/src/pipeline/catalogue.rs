@@ -50,6 +50,7 @@ impl Pipeline {
                 "policy": generation.policies.hash(),
                 "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
                 "backends": self.parts.outbound.health(),
+                "issuers": self.parts.authenticator.health(),
                 "running": self.parts.admission.running(),
                 "queued": self.parts.admission.waiting(),
             }),
