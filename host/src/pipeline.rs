@@ -40,7 +40,7 @@ pub struct Parts {
     /// Decides who is calling.
     pub authenticator: Authenticator,
     /// The tools and policies.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Writes everything down.
     pub ledger: Ledger,
     /// Decides who runs now.
@@ -164,13 +164,18 @@ impl Pipeline {
                 "generation": generation.number,
                 "plugins": generation.plugins.len(),
                 "tools": generation.tools.len(),
-                "policy": generation.policies.hash(),
+                "policy": self.parts.registry.policy_health(),
                 "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
                 "backends": self.parts.outbound.health(),
                 "running": self.parts.admission.running(),
                 "queued": self.parts.admission.waiting(),
             }),
         }
+    }
+
+    /// What there is to tell an admin about the policies.
+    pub fn policy_report(&self) -> serde_json::Value {
+        self.parts.registry.policy_report()
     }
 
     /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.

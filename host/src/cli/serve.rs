@@ -11,6 +11,7 @@ use crate::app::{self, Host, Options, StopSignals, Trust};
 use crate::config::Config;
 use crate::model::Credentials;
 use crate::server;
+use crate::server::stdio::Reach;
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
 
@@ -35,7 +36,7 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     if !config.server.address.is_loopback() {
         bail!("`--insecure-no-auth` works on loopback only, but `server.address` is {}", config.server.address);
     }
-    let options = Options { data: data_dir(&config), trust: Trust::Configured, test_hooks: false };
+    let options = Options { data: data_dir(&config), trust: Trust::Configured, test_hooks: false, reload_on_hangup: true };
     let telemetry = Telemetry::install(&config.telemetry)?;
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
@@ -59,7 +60,7 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
 /// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
-    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false };
+    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false, reload_on_hangup: false };
     let _telemetry = Telemetry::install(&config.telemetry)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
@@ -78,7 +79,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         let principal = host.pipeline().authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         tokio::select! {
             () = server::stdio::serve(
-                host.pipeline().clone(), principal, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
+                host.pipeline().clone(), principal, Reach::Client, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
             ) => {}
             () = signals.arrive() => {}
         }
