@@ -8,6 +8,7 @@ mod facts;
 mod finish;
 mod keys;
 mod reply;
+mod report;
 mod span;
 mod stages;
 
@@ -171,11 +172,6 @@ impl Pipeline {
                 "queued": self.parts.admission.waiting(),
             }),
         }
-    }
-
-    /// What there is to tell an admin about the policies.
-    pub fn policy_report(&self) -> serde_json::Value {
-        self.parts.registry.policy_report()
     }
 
     /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.

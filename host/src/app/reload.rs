@@ -75,6 +75,9 @@ impl Reload {
         let look = tokio::task::spawn_blocking(move || reloader.look(source)).await;
         match look {
             Ok(Look::Unchanged) => {
+                if source == ChangeSource::Signal {
+                    tracing::info!("looked at the policies as asked: the folder holds what is in force");
+                }
                 self.reloader.confirm();
                 true
             }
