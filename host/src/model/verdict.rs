@@ -21,4 +21,13 @@ pub struct Verdict {
     pub policies: Vec<String>,
     /// Evaluation errors, each of which denies.
     pub errors: Vec<String>,
+    /// What would have been decided if the policies that only watch counted too, where that differs. It changes nothing.
+    pub shadow: Option<Box<Verdict>>,
+}
+
+impl Verdict {
+    /// A denial that no policy determined: nothing permits.
+    pub fn denied() -> Self {
+        Self { decision: Decision::Deny, policies: Vec::new(), errors: Vec::new(), shadow: None }
+    }
 }

@@ -11,6 +11,7 @@ use miette::Diagnostic;
 use super::generate::ID_PREFIX;
 use super::nesting;
 use super::problem::{Place, PolicyError, Problem};
+use crate::model::document::nearest;
 
 /// The most policy files of one folder.
 const FILES: usize = 1000;
@@ -19,7 +20,7 @@ const FILE_BYTES: u64 = 1 << 20;
 /// The most policies altogether.
 const POLICIES: usize = 10_000;
 /// The longest policy id, in characters: ids go into every audit record.
-const ID_LENGTH: usize = 128;
+pub(super) const ID_LENGTH: usize = 128;
 
 /// One text of policies, as an admin wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +102,8 @@ pub(super) struct Parsed {
     pub(super) length: usize,
     /// The one-based line it starts on.
     pub(super) line: usize,
+    /// It only watches: `@mode("shadow")`.
+    pub(super) is_shadow: bool,
 }
 
 /// A list of texts and the policies in them.
@@ -210,7 +213,8 @@ impl Sources {
             if let Some(id) = self.checked_id(policy, file, (start, length), problems) {
                 self.ids.insert(id.clone(), self.policies.len());
                 let policy = policy.new_id(PolicyId::new(&id));
-                self.policies.push(Parsed { policy, id, file, start, length, line });
+                let is_shadow = policy.annotation("mode").is_some();
+                self.policies.push(Parsed { policy, id, file, start, length, line, is_shadow });
             }
             line += self.files[file].text[start..start + length].matches('\n').count();
             from = start + length;
@@ -236,14 +240,14 @@ impl Sources {
     ) -> Option<String> {
         let place = || self.span(file, start, length);
         let known = problems.len();
-        for (name, _) in policy.annotations() {
+        for (name, value) in policy.annotations() {
             // A permit that an admin believes to be a mere trial must not be in force.
-            if !["id", "description"].contains(&name) {
-                problems.push(
-                    Problem::at(place(), format!("the annotation `@{name}` has no meaning here"))
-                        .help("annotations are `@id` and `@description`; put anything else into a comment"),
-                );
-            }
+            let (message, help) = match (name, value) {
+                ("id" | "description", _) | ("mode", "shadow") => continue,
+                ("mode", other) => (format!("`@mode` cannot be `{other}`"), mode_help(other)),
+                _ => (format!("the annotation `@{name}` has no meaning here"), annotation_help(name)),
+            };
+            problems.push(Problem::at(place(), message).help(help));
         }
         let id = policy.annotation("id").unwrap_or_default();
         let generated = file == 0;
@@ -267,5 +271,19 @@ impl Sources {
             );
         }
         (problems.len() == known).then(|| id.to_owned())
+    }
+}
+
+fn mode_help(mode: &str) -> String {
+    match nearest(mode, ["shadow"]) {
+        Some(near) => format!("did you mean `@mode(\"{near}\")`?"),
+        None => "write `@mode(\"shadow\")` for a policy that only watches, and no `@mode` for one in force".to_owned(),
+    }
+}
+
+fn annotation_help(name: &str) -> String {
+    match nearest(name, ["id", "description", "mode"]) {
+        Some(near) => format!("did you mean `@{near}`?"),
+        None => "annotations are `@id`, `@description` and `@mode`; put anything else into a comment".to_owned(),
     }
 }

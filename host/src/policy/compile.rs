@@ -1,18 +1,24 @@
 //! From manifests and policy files to policies in force: generate, parse, validate strictly, slice. All or nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::{Authorizer, PolicyId, PolicySet, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator};
 use miette::Diagnostic;
 use sha2::{Digest as _, Sha256};
 
 use super::admin::{Parsed, PolicyFile, Sources};
-use super::generate::{CALL_GROUP, LIST_ACTION, Shapes, ToolShape};
+use super::caller::Vocabulary;
+use super::directory::Directory;
+use super::generate::{CALL_GROUP, LIST_ACTION};
 use super::lint::{Known, never_asked};
+use super::names::{Names, row_type};
+use super::needs::RowAction;
 use super::problem::{PolicyError, Problem};
 use super::reads::Reads;
-use super::request::Names;
-use super::slice::{Slice, Specialised, Target};
+use super::rows::RowPolicies;
+use super::shapes::{Shapes, ToolShape};
+use super::slice::{Resource, Slice, Specialised, Target};
 use super::{GeneratedPermits, Invisible, Policies, PolicySource, PolicySubject, ToolPolicies};
 use crate::model::{Digest, ToolName};
 
@@ -56,28 +62,29 @@ fn compile_here(
     let sources = Sources::parse(generated, admin, &mut problems);
     settle(&mut problems)?;
 
-    let known = Known::of(&shapes);
+    let directory = Directory::default();
+    let known = Known::of(&shapes, &directory);
     let misnamed: HashSet<&str> =
         sources.policies.iter().filter(|parsed| known.check(parsed, &sources, &mut problems)).map(|p| p.id.as_str()).collect();
-    validate(schema, &sources, &misnamed, &mut problems);
+    validate(schema.clone(), &sources, &misnamed, &mut problems);
     settle(&mut problems)?;
 
     let names = Names::new();
     let mut policies = Vec::with_capacity(sources.policies.len());
     for parsed in &sources.policies {
-        match Specialised::of(&parsed.policy, &names) {
+        match Specialised::of(&parsed.policy, parsed.is_shadow, &names) {
             Some(specialised) => policies.push((parsed, specialised)),
             None => problems.push(Problem::at(sources.place_of(parsed), format!("policy `{}` is nested too deeply", parsed.id))),
         }
     }
     settle(&mut problems)?;
 
-    let mut asked = HashSet::new();
-    let tools: BTreeMap<ToolName, ToolPolicies> = shapes
-        .tools
-        .values()
-        .map(|shape| (shape.subject.tool.name.clone(), ToolPolicies::new(shape, &policies, &names, &mut asked)))
-        .collect();
+    let mut slicer = Slicer { policies: &policies, names: &names, asked: HashSet::new() };
+    let tools: BTreeMap<ToolName, ToolPolicies> =
+        shapes.tools.values().map(|shape| (shape.subject.tool.name.clone(), slicer.tool(shape))).collect();
+    let rows: BTreeMap<String, RowPolicies> =
+        shapes.needs.actions.iter().filter_map(|(name, action)| Some((name.clone(), slicer.rows(name, action)?))).collect();
+    let asked = slicer.asked;
     let unasked = sources.policies.iter().filter(|parsed| !tools.is_empty() && !asked.contains(parsed.id.as_str()));
     problems.extend(unasked.map(|parsed| never_asked(parsed, &sources)));
     settle(&mut problems)?;
@@ -100,9 +107,15 @@ fn compile_here(
         generated: sources.texts().next().unwrap_or_default().to_owned(),
         schema: schema_text,
         authorizer: Authorizer::new(),
-        reads: policies.iter().fold(Reads::default(), |reads, (_, specialised)| reads.and(&specialised.reads)),
+        vocabulary: Vocabulary {
+            names,
+            reads: policies.iter().fold(Reads::default(), |reads, (_, specialised)| reads.and(&specialised.reads)),
+            claims: shapes.needs.claims,
+            directory,
+            schema: Arc::new(schema),
+        },
         tools,
-        names,
+        rows,
     })
 }
 
@@ -158,35 +171,55 @@ fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> Digest {
     Digest(hasher.finalize().into())
 }
 
-impl ToolPolicies {
-    /// The slices of one tool; ids of policies that are in one are added to `asked`.
-    fn new<'a>(
-        shape: &ToolShape<'_>,
-        policies: &[(&'a Parsed, Specialised)],
-        names: &Names,
-        asked: &mut HashSet<&'a str>,
-    ) -> Self {
-        let tool = shape.subject.tool;
+/// Cuts the slices of all targets out of all policies.
+struct Slicer<'a> {
+    policies: &'a [(&'a Parsed, Specialised)],
+    names: &'a Names,
+    /// The ids of policies that are in a slice.
+    asked: HashSet<&'a str>,
+}
+
+impl Slicer<'_> {
+    fn slice(&mut self, target: Target) -> Slice {
+        let in_scope = |(parsed, _): &&(&Parsed, Specialised)| target.is_in_scope_of(&parsed.policy, self.names);
+        let in_scope: Vec<_> = self.policies.iter().filter(in_scope).collect();
+        self.asked.extend(in_scope.iter().map(|(parsed, _)| parsed.id.as_str()));
+        Slice::new(target, in_scope.iter().map(|(_, specialised)| specialised))
+    }
+
+    fn tool(&mut self, shape: &ToolShape<'_>) -> ToolPolicies {
+        let (tool, names) = (shape.subject.tool, self.names);
         let mut slice = |action: &str, group: Option<&str>| {
-            let target = Target {
+            let attributes = HashMap::from([
+                ("effect".to_owned(), RestrictedExpression::new_entity_uid(names.effect(tool.effect.as_str()))),
+                ("risk".to_owned(), RestrictedExpression::new_entity_uid(names.risk(tool.risk.as_str()))),
+            ]);
+            let (uid, plugin) = (names.tool(tool.name.as_str()), names.plugin(shape.subject.plugin));
+            self.slice(Target {
                 action: names.action(action),
                 group: group.map(|group| names.action(group)),
-                tool: names.tool(tool.name.as_str()),
-                plugin: names.plugin(shape.subject.plugin),
-                attributes: HashMap::from([
-                    ("effect".to_owned(), RestrictedExpression::new_entity_uid(names.effect(tool.effect.as_str()))),
-                    ("risk".to_owned(), RestrictedExpression::new_entity_uid(names.risk(tool.risk.as_str()))),
-                ]),
-            };
-            let in_scope: Vec<_> = policies.iter().filter(|(parsed, _)| target.is_in_scope_of(&parsed.policy, names)).collect();
-            asked.extend(in_scope.iter().map(|(parsed, _)| parsed.id.as_str()));
-            Slice::new(target, in_scope.iter().map(|(_, specialised)| specialised))
+                resource: Resource::Tool { tool: uid, plugin, attributes },
+            })
         };
-        Self {
+        ToolPolicies {
             list: slice(LIST_ACTION, None),
             call: slice(tool.name.as_str(), Some(CALL_GROUP)),
             input: shape.input.attributes.clone(),
             scopes: shape.scopes.clone(),
         }
+    }
+
+    /// None for an action on rows that have no type: nobody can ask about them.
+    fn rows(&mut self, name: &str, action: &RowAction) -> Option<RowPolicies> {
+        let known = action.row_type.as_ref()?;
+        let row_type = row_type(&known.name);
+        let target = Target { action: self.names.action(name), group: None, resource: Resource::Row(row_type.clone()) };
+        Some(RowPolicies {
+            slice: self.slice(target),
+            resource: action.resource.clone(),
+            row_type,
+            attributes: known.attributes.clone(),
+            arguments: action.arguments.clone(),
+        })
     }
 }

@@ -1,13 +1,18 @@
 //! The Cedar schema and the policies that follow from the loaded manifests. Pure and deterministic: same plugins, same text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::input::{Attributes, Input, InputType};
-use super::mangle::{identifier, is_plain, quoted};
-use super::problem::Problem;
-use super::{GeneratedPermits, PolicySubject};
-use crate::model::{ResourceManifest, Scope};
+use sha2::{Digest as _, Sha256};
+
+use super::GeneratedPermits;
+use super::admin::ID_LENGTH;
+use super::input::{Attributes, InputType};
+use super::mangle::{identifier, quoted};
+use super::needs::RowAction;
+use super::operand::{self, Operands, attribute_name};
+use super::shapes::{Shapes, ToolShape};
+use crate::model::Scope;
 
 /// The group of all actions that call a tool.
 pub(super) const CALL_GROUP: &str = "call_tool";
@@ -15,101 +20,12 @@ pub(super) const CALL_GROUP: &str = "call_tool";
 pub(super) const LIST_ACTION: &str = "list_tool";
 /// What the ids of generated policies begin with; no admin's may.
 pub(super) const ID_PREFIX: &str = "tidegate.";
-/// Type names that are, or may become, the host's own.
-const HOST_TYPES: [&str; 22] = [
-    "Action",
-    "Backend",
-    "Boolean",
-    "Client",
-    "Effect",
-    "Entity",
-    "Extension",
-    "Group",
-    "Issuer",
-    "Plugin",
-    "Principal",
-    "Record",
-    "Resource",
-    "Risk",
-    "Role",
-    "Scope",
-    "Session",
-    "Tenant",
-    "Tidegate",
-    "Tool",
-    "User",
-    "ipaddr",
-];
-/// The types an attribute of a row can have.
-const ROW_TYPES: [&str; 3] = ["String", "Long", "Bool"];
-
-/// One tool with what policies see of its arguments.
-pub(super) struct ToolShape<'a> {
-    pub(super) subject: PolicySubject<'a>,
-    pub(super) input: Input,
-    /// The scopes it needs, sorted, each once.
-    pub(super) scopes: Vec<Scope>,
-}
-
-/// Everything that goes into the texts, sorted by name.
-pub(super) struct Shapes<'a> {
-    pub(super) tools: BTreeMap<&'a str, ToolShape<'a>>,
-    /// Row types by the resource name that scopes use.
-    resources: BTreeMap<&'a str, &'a ResourceManifest>,
-    scopes: BTreeSet<&'a Scope>,
-}
-
-impl<'a> Shapes<'a> {
-    /// Reads all subjects, and says what policies cannot express.
-    pub(super) fn of(subjects: &[PolicySubject<'a>], problems: &mut Vec<Problem>) -> Self {
-        let mut shapes = Self { tools: BTreeMap::new(), resources: BTreeMap::new(), scopes: BTreeSet::new() };
-        let mut types: BTreeMap<&str, &ResourceManifest> = BTreeMap::new();
-        for subject in subjects {
-            let (plugin, name) = (subject.plugin, subject.tool.name.as_str());
-            if [CALL_GROUP, LIST_ACTION].contains(&name) {
-                problems.push(
-                    Problem::new(format!("plugin `{plugin}`: the tool name `{name}` is reserved for policies"))
-                        .help("rename the tool"),
-                );
-                continue;
-            }
-            for resource in subject.resources {
-                check_row_type(plugin, resource, problems);
-                let declared = *types.entry(&resource.type_name).or_insert(resource);
-                let named = *shapes.resources.entry(&resource.name).or_insert(resource);
-                if !same(declared, resource) || !same(named, resource) {
-                    problems.push(
-                        Problem::new(format!(
-                            "plugin `{plugin}`: resource `{}` (type `{}`) is declared differently elsewhere",
-                            resource.name, resource.type_name
-                        ))
-                        .help("give the resource and its type names of their own, or declare both alike"),
-                    );
-                }
-            }
-            let scopes: BTreeSet<Scope> = subject.tool.scopes.iter().cloned().collect();
-            shapes.scopes.extend(&subject.tool.scopes);
-            let shape =
-                ToolShape { subject: *subject, input: Input::of(subject.input_schema), scopes: scopes.into_iter().collect() };
-            if let Some(other) = shapes.tools.insert(name, shape) {
-                let other = other.subject.plugin;
-                problems.push(
-                    Problem::new(format!("the tool `{name}` is in plugin `{other}` and in plugin `{plugin}`"))
-                        .help("rename one of the two: tool names are unique over all plugins"),
-                );
-            }
-        }
-        shapes
-    }
-
-    /// The actions that stand for scopes.
-    pub(super) fn scope_actions(&self) -> impl Iterator<Item = String> {
-        self.scopes.iter().map(|scope| scope_action(scope))
-    }
-
+impl Shapes<'_> {
     /// The schema, as text.
     pub(super) fn schema(&self) -> String {
         let mut text = String::from(SCHEMA_HEAD);
+        self.write_principals(&mut text);
+        text.push_str(SCHEMA_HOST);
         if !self.resources.is_empty() {
             text.push_str("\n  // Row types, from the manifests' [[resource]].\n");
         }
@@ -128,24 +44,11 @@ impl<'a> Shapes<'a> {
             }
             line(&mut text, 1, "};");
         }
-        if !self.scopes.is_empty() {
-            text.push_str("\n  // One action per scope, on the rows that the scope speaks of.\n");
+        if !self.needs.actions.is_empty() {
+            text.push_str("\n  // One action per kind of scope, on single rows; context.tool is the tool that returns them.\n");
         }
-        for scope in &self.scopes {
-            let action = quoted(&scope_action(scope));
-            match self.resources.get(scope.resource()) {
-                Some(resource) => {
-                    line(&mut text, 1, &format!("action {action} appliesTo {{"));
-                    line(&mut text, 2, "principal: [User],");
-                    line(&mut text, 2, &format!("resource: [{}],", identifier(&resource.type_name)));
-                    line(&mut text, 2, "context: { session: Session },");
-                    line(&mut text, 1, "};");
-                }
-                None => {
-                    line(&mut text, 1, &format!("// No row type is declared for {}.", quoted(scope.resource())));
-                    line(&mut text, 1, &format!("action {action};"));
-                }
-            }
+        for (name, action) in &self.needs.actions {
+            write_row_action(name, action, &mut text);
         }
         text.push_str("\n  // Tools: seeing one in a listing, and calling it.\n");
         text.push_str(TOOL_ACTIONS);
@@ -155,6 +58,20 @@ impl<'a> Shapes<'a> {
         }
         text.push_str("}\n");
         text
+    }
+
+    fn write_principals(&self, text: &mut String) {
+        line(text, 1, "entity User in [Group] = {");
+        for attribute in ["issuer: String,", "subject: String,", "tenant?: String,", "client?: String,"] {
+            line(text, 2, attribute);
+        }
+        if !self.needs.claims.is_empty() {
+            line(text, 2, "// The claims that scopes speak of; one of another type is absent.");
+            line(text, 2, "claims: {");
+            write_operands(&self.needs.claims, 3, text);
+            line(text, 2, "},");
+        }
+        line(text, 1, "} tags Set<String>;");
     }
 
     /// The permits that follow from the manifests' scopes, as text.
@@ -167,22 +84,81 @@ impl<'a> Shapes<'a> {
         for (name, shape) in &self.tools {
             let condition = shape.condition();
             let _ = writeln!(text, "\n// {}", shape.title());
-            let _ = write!(
-                text,
-                "@id({})\npermit (\n  principal,\n  action == Tidegate::Action::\"{LIST_ACTION}\",\n  resource == Tidegate::Tool::{}\n){condition};\n",
-                quoted(&format!("{ID_PREFIX}list.{name}")),
-                quoted(name),
-            );
-            let _ = write!(
-                text,
-                "@id({})\npermit (\n  principal,\n  action == Tidegate::Action::{},\n  resource == Tidegate::Tool::{}\n){condition};\n",
-                quoted(&format!("{ID_PREFIX}call.{name}")),
-                quoted(name),
-                quoted(name),
-            );
+            for (decision, action) in [("list", LIST_ACTION), ("call", *name)] {
+                let _ = write!(
+                    text,
+                    "@id({})\npermit (\n  principal,\n  action == Tidegate::Action::{},\n  resource == Tidegate::Tool::{}\n){condition};\n",
+                    quoted(&format!("{ID_PREFIX}{decision}.{name}")),
+                    quoted(action),
+                    quoted(name),
+                );
+            }
+        }
+        for (scope, tools) in &self.needs.scopes {
+            if self.needs.actions[&scope.base()].row_type.is_some() {
+                write_row_permit(scope, tools, &mut text);
+            }
         }
         text
     }
+}
+
+/// The id of the permit for the rows that `scope` speaks of. Ids have at most 128 characters, scopes have more.
+pub(super) fn rows_id(scope: &Scope) -> String {
+    let plain = format!("{ID_PREFIX}rows.{scope}");
+    if plain.len() <= ID_LENGTH {
+        return plain;
+    }
+    let digest = Sha256::digest(scope.to_string());
+    digest.iter().take(16).fold(format!("{ID_PREFIX}rows."), |id, byte| format!("{id}{byte:02x}"))
+}
+
+fn write_row_action(name: &str, action: &RowAction, text: &mut String) {
+    let Some(row_type) = &action.row_type else {
+        line(text, 1, &format!("// No row type is declared for {}.", quoted(&action.resource)));
+        line(text, 1, &format!("action {};", quoted(name)));
+        return;
+    };
+    line(text, 1, &format!("action {} appliesTo {{", quoted(name)));
+    line(text, 2, "principal: [User],");
+    line(text, 2, &format!("resource: [{}],", identifier(&row_type.name)));
+    if action.arguments.is_empty() {
+        line(text, 2, "context: { session: Session, tool: String },");
+    } else {
+        line(text, 2, "context: {");
+        line(text, 3, "session: Session,");
+        line(text, 3, "tool: String,");
+        line(text, 3, "// The arguments that scopes speak of, by JSON pointer.");
+        line(text, 3, "args: {");
+        write_operands(&action.arguments, 4, text);
+        line(text, 3, "},");
+        line(text, 2, "},");
+    }
+    line(text, 1, "};");
+}
+
+fn write_operands(operands: &Operands, depth: usize, text: &mut String) {
+    for (name, operand) in operands {
+        line(text, depth, &format!("{}?: {operand},", attribute_name(name)));
+    }
+}
+
+/// The rows that a scope speaks of, out of tools that need it: what another tool may return says nothing about this one.
+fn write_row_permit(scope: &Scope, tools: &BTreeSet<String>, text: &mut String) {
+    let names: Vec<String> = tools.iter().map(|tool| quoted(tool)).collect();
+    let from = match &names[..] {
+        [tool] => format!("context.tool == {tool}"),
+        tools => format!("[{}].contains(context.tool)", tools.join(", ")),
+    };
+    let held = format!("context.session.scopes.contains({})", quoted(&scope.to_string()));
+    let conditions = [held, from].into_iter().chain(scope.conditions().iter().map(operand::cedar));
+    let _ = write!(
+        text,
+        "\n// Rows that {scope} speaks of.\n@id({})\npermit (\n  principal,\n  action == Tidegate::Action::{},\n  resource\n)\nwhen {{\n  {}\n}};\n",
+        quoted(&rows_id(scope)),
+        quoted(&scope.base()),
+        conditions.collect::<Vec<_>>().join(" &&\n  "),
+    );
 }
 
 impl ToolShape<'_> {
@@ -224,43 +200,10 @@ impl ToolShape<'_> {
     }
 }
 
-fn scope_action(scope: &Scope) -> String {
-    format!("{}:{}", scope.action(), scope.resource())
-}
-
-fn check_row_type(plugin: &str, resource: &ResourceManifest, problems: &mut Vec<Problem>) {
-    let name = &resource.type_name;
-    if name.is_empty() || HOST_TYPES.contains(&identifier(name).as_str()) {
-        let help = "choose a name for the kind of thing a row is, such as `Invoice`";
-        problems.push(
-            Problem::new(format!("plugin `{plugin}`: resource `{}` cannot have the type `{name}`", resource.name)).help(help),
-        );
-    }
-    for (attribute, kind) in &resource.attributes {
-        if !ROW_TYPES.contains(&kind.as_str()) {
-            problems.push(
-                Problem::new(format!(
-                    "plugin `{plugin}`: attribute `{attribute}` of resource `{}` has the unknown type `{kind}`",
-                    resource.name
-                ))
-                .help("attributes are `String`, `Long` or `Bool`"),
-            );
-        }
-    }
-}
-
-fn same(one: &ResourceManifest, other: &ResourceManifest) -> bool {
-    one.name == other.name && one.type_name == other.type_name && one.attributes == other.attributes
-}
-
 fn line(text: &mut String, depth: usize, content: &str) {
     text.extend(std::iter::repeat_n("  ", depth));
     text.push_str(content);
     text.push('\n');
-}
-
-fn attribute_name(name: &str) -> String {
-    if is_plain(name) { name.to_owned() } else { quoted(name) }
 }
 
 fn write_record(attributes: &Attributes, depth: usize, text: &mut String) {
@@ -304,12 +247,11 @@ const SCHEMA_HEAD: &str = "\
 namespace Tidegate {
   // Whoever calls. The id is <issuer>|<subject>: subjects are unique only under their issuer.
   // Claims are tags, each a set of texts: principal.hasTag(\"groups\") && principal.getTag(\"groups\").contains(\"finance\").
-  entity User = {
-    issuer: String,
-    subject: String,
-    tenant?: String,
-    client?: String,
-  } tags Set<String>;
+";
+
+const SCHEMA_HOST: &str =
+    "  // The host's own groups are called as the entities file calls them, those of an issuer <issuer>|<group>.
+  entity Group in [Group];
 
   entity Plugin;
   entity Effect enum [\"read\", \"write\"];

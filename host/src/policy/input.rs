@@ -75,6 +75,14 @@ impl Input {
         reader.invisible.dedup();
         Self { attributes, invisible: reader.invisible }
     }
+
+    /// Whether a JSON pointer leads to something, or into something, that policies cannot see.
+    pub(super) fn hides(&self, pointer: &str) -> bool {
+        self.invisible.iter().any(|(path, _)| {
+            let mut segments = pointer.split('/');
+            path.split('/').all(|wanted| segments.next().is_some_and(|segment| wanted == "*" || segment == wanted))
+        })
+    }
 }
 
 struct Reader<'a> {

@@ -60,7 +60,8 @@ pub(super) fn is_plain(name: &str) -> bool {
 
 /// `text` as a Cedar string literal, quotes included.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.escape_debug())
+    // A quote of the other kind needs no escape; every one of them has one.
+    format!("\"{}\"", text.escape_debug().to_string().replace("\\'", "'"))
 }
 
 #[cfg(test)]

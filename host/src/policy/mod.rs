@@ -4,48 +4,73 @@
 //! tool and decision (see `generate`), adds the admin's policy files, validates the whole strictly (errors and warnings alike
 //! refuse it), and keeps for every tool the policies that can apply to it. Deny is the default, and any error denies.
 //!
-//! | file       | what lives there                                                |
-//! |------------|-----------------------------------------------------------------|
-//! | `compile`  | the way from texts to policies in force                         |
-//! | `generate` | schema and permits as text                                      |
-//! | `input`    | which part of a tool's JSON Schema policies can see             |
-//! | `mangle`   | names as Cedar identifiers                                      |
-//! | `admin`    | policy files: reading and parsing                               |
-//! | `nesting`  | texts that would exhaust a parser's stack                       |
-//! | `lint`     | well-typed policies that never match                            |
-//! | `request`  | principals and arguments as Cedar values                        |
-//! | `reads`    | what of a request policies look at                              |
-//! | `slice`    | the policies that can apply to one tool                         |
-//! | `problem`  | what is wrong, where, and what to do                            |
+//! | file        | what lives there                                               |
+//! |-------------|----------------------------------------------------------------|
+//! | `compile`   | the way from texts to policies in force                        |
+//! | `shapes`    | what the manifests say, read once and checked                  |
+//! | `needs`     | the scopes that tools need, checked against row types          |
+//! | `operand`   | what row attributes are compared with                          |
+//! | `generate`  | schema and permits as text                                     |
+//! | `input`     | which part of a tool's JSON Schema policies can see            |
+//! | `mangle`    | names as Cedar identifiers                                     |
+//! | `names`     | types and ids of entities                                      |
+//! | `admin`     | policy files: reading and parsing                              |
+//! | `directory` | what admins say about users and groups                         |
+//! | `nesting`   | texts that would exhaust a parser's stack                      |
+//! | `lint`      | well-typed policies that never match                           |
+//! | `tree`      | policies taken apart                                           |
+//! | `reads`     | what of a request policies look at                             |
+//! | `caller`    | a principal as Cedar sees it, and the context of its requests  |
+//! | `arguments` | a call's arguments as Cedar values                             |
+//! | `slice`     | the policies that can apply to one action                      |
+//! | `decision`  | from Cedar's answers to verdicts                               |
+//! | `rows`      | decisions about single rows                                    |
+//! | `filter`    | conditions on rows, for guests and for people                  |
+//! | `hint`      | which rows could pass at all                                   |
+//! | `problem`   | what is wrong, where, and what to do                           |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, EvaluationError};
+use cedar_policy::Authorizer;
 use serde_json::Value;
 
 use crate::model::{Arguments, Decision, Digest, Principal, ResourceManifest, Scope, ToolManifest, ToolName, Verdict};
 
 mod admin;
+mod arguments;
+mod caller;
 mod compile;
+mod decision;
+mod directory;
+mod filter;
 mod generate;
+mod hint;
 mod input;
 mod lint;
 mod mangle;
+mod names;
+mod needs;
 mod nesting;
+mod operand;
 mod problem;
 mod reads;
-mod request;
+mod rows;
+mod shapes;
 mod slice;
+mod tree;
 
 #[cfg(test)]
 mod tests;
 
 pub use admin::PolicyFile;
 pub use problem::PolicyError;
+pub use rows::RowAccess;
 
+use caller::{Caller, Holding, Vocabulary};
+use decision::failed;
 use input::Attributes;
-use reads::Reads;
-use request::{Caller, Names};
+use rows::RowPolicies;
 use slice::Slice;
 
 /// One tool that policies are about.
@@ -130,10 +155,10 @@ impl Grant {
 /// The policies in force: compiled, validated, immutable.
 pub struct Policies {
     tools: BTreeMap<ToolName, ToolPolicies>,
-    names: Names,
+    /// By action, such as `read:invoices`; those whose rows have a type.
+    rows: BTreeMap<String, RowPolicies>,
+    vocabulary: Vocabulary,
     authorizer: Authorizer,
-    /// What the policies together look at.
-    reads: Reads,
     schema: String,
     generated: String,
     invisible: Vec<Invisible>,
@@ -164,7 +189,7 @@ impl Policies {
         let Some(policies) = self.tools.get(tool) else {
             return failed(format!("no policy knows the tool `{tool}`"));
         };
-        self.decide_for(&self.caller(principal, &[], trace_id), policies, action)
+        self.decide_for(&self.caller(principal, trace_id), policies, action, false)
     }
 
     /// The proof that `principal` may call `tool` with `arguments`, which must be valid under the tool's schema.
@@ -187,9 +212,9 @@ impl Policies {
 
     /// The tools that are shown to `principal`, by name.
     pub fn listed(&self, principal: &Principal, trace_id: &str) -> Vec<&ToolName> {
-        let caller = self.caller(principal, &[], trace_id);
+        let caller = self.caller(principal, trace_id);
         let allowed =
-            |policies: &ToolPolicies| self.decide_for(&caller, policies, PolicyAction::List).decision == Decision::Allow;
+            |policies: &ToolPolicies| self.decide_for(&caller, policies, PolicyAction::List, false).decision == Decision::Allow;
         self.tools.iter().filter(|(_, policies)| allowed(policies)).map(|(name, _)| name).collect()
     }
 
@@ -197,8 +222,18 @@ impl Policies {
     /// only lacks scopes is not hidden, or no client could learn which scopes to ask for.
     pub fn hides(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> bool {
         let Some(policies) = self.tools.get(tool) else { return true };
-        let caller = self.caller(principal, &policies.scopes, trace_id);
-        self.decide_for(&caller, policies, PolicyAction::List).decision == Decision::Deny
+        self.decide_for(&self.caller(principal, trace_id), policies, PolicyAction::List, true).decision == Decision::Deny
+    }
+
+    /// Which rows `principal` may see of what a call of `tool` with `arguments` returns, now or delivered again.
+    pub fn row_access(
+        self: &Arc<Self>,
+        principal: &Principal,
+        tool: &ToolName,
+        arguments: &Arguments,
+        trace_id: &str,
+    ) -> RowAccess {
+        RowAccess::new(self, principal, tool, arguments, trace_id)
     }
 
     /// SHA-256 over the schema and all policy texts: what was in force, for the audit log.
@@ -226,67 +261,24 @@ impl Policies {
         self.origins.get(id)
     }
 
-    fn caller<'a>(&'a self, principal: &'a Principal, further: &[Scope], trace_id: &str) -> Caller<'a> {
-        Caller::new(&self.names, principal, further, trace_id, &self.reads)
+    fn caller<'a>(&'a self, principal: &'a Principal, trace_id: &str) -> Caller<'a> {
+        Caller::new(&self.vocabulary, principal, trace_id)
     }
 
-    fn decide_for(&self, caller: &Caller<'_>, policies: &ToolPolicies, action: PolicyAction<'_>) -> Verdict {
+    /// Decides about one tool; with `suppose`, as if the caller held all scopes that the tool needs.
+    fn decide_for(&self, caller: &Caller<'_>, policies: &ToolPolicies, action: PolicyAction<'_>, suppose: bool) -> Verdict {
+        let ToolPolicies { list, call, input, scopes: needed, .. } = policies;
         let (slice, context) = match action {
-            PolicyAction::List => (&policies.list, caller.listing()),
+            PolicyAction::List => (list, caller.listing(list.watched(), Holding { needed, arguments: None, suppose })),
             PolicyAction::Call(arguments) => {
-                (&policies.call, caller.calling(&policies.input, arguments, policies.call.reads_input))
+                let holding = Holding { needed, arguments: Some(arguments), suppose };
+                (call, caller.calling(call.watched(), holding, input, arguments, call.reads.context(&["input"])))
             }
         };
-        match context.and_then(|context| slice.ask(caller, context)) {
-            Ok((request, entities)) => verdict(&self.authorizer.is_authorized(&request, &slice.policies, &entities)),
+        let request = context.and_then(|context| slice.request(caller, context));
+        match request.and_then(|request| Ok((request, slice.entities(caller)?))) {
+            Ok((request, entities)) => slice.decide(&self.authorizer, &request, &entities),
             Err(error) => failed(error),
         }
-    }
-}
-
-fn failed(error: String) -> Verdict {
-    Verdict { decision: Decision::Deny, policies: Vec::new(), errors: vec![error] }
-}
-
-/// Reads Cedar's answer, and denies on any error: Cedar itself skips a policy that fails, a `forbid` included.
-fn verdict(response: &cedar_policy::Response) -> Verdict {
-    let mut errors: Vec<(String, String)> = response
-        .diagnostics()
-        .errors()
-        .map(|AuthorizationError::PolicyEvaluationError(error)| {
-            let id = id_text(error.policy_id());
-            let text = format!("policy `{id}` failed: {}", cause(error.inner()));
-            (id, text)
-        })
-        .collect();
-    errors.sort();
-    let decision = match response.decision() {
-        cedar_policy::Decision::Allow if errors.is_empty() => Decision::Allow,
-        _ => Decision::Deny,
-    };
-    // A permit does not determine a denial; the policies that failed do.
-    let reasons =
-        response.diagnostics().reason().filter(|_| response.decision() == cedar_policy::Decision::Deny || errors.is_empty());
-    let mut policies: Vec<String> = reasons.map(id_text).chain(errors.iter().map(|(id, _)| id.clone())).collect();
-    policies.sort();
-    Verdict { decision, policies, errors: errors.into_iter().map(|(_, text)| text).collect() }
-}
-
-/// The id as it was written; Cedar's own display escapes it.
-fn id_text(id: &cedar_policy::PolicyId) -> String {
-    let text: &str = id.as_ref();
-    text.to_owned()
-}
-
-/// The kind of an evaluation error. Cedar's own text quotes values, and arguments may be such that must not be stored.
-fn cause(error: &EvaluationError) -> &'static str {
-    match error {
-        EvaluationError::IntegerOverflow(_) => "a number left the range of 64 bits",
-        EvaluationError::EntityDoesNotExist(_) => "it asks for an entity that does not exist",
-        EvaluationError::EntityAttrDoesNotExist(_) => "it asks for an attribute or tag that is not there",
-        EvaluationError::RecordAttrDoesNotExist(_) => "it asks for an argument that is not there",
-        EvaluationError::TypeError(_) => "a value has the wrong type",
-        EvaluationError::RecursionLimit(_) => "it is nested too deeply",
-        _ => "it cannot be evaluated",
     }
 }

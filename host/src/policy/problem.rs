@@ -3,6 +3,7 @@
 use std::fmt;
 
 use miette::Diagnostic;
+use serde::Serialize;
 
 /// How many problems are printed; one wrong name can break every policy that uses it.
 const PRINTED: usize = 20;
@@ -15,31 +16,35 @@ pub struct PolicyError {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong, where it is, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+/// One thing that is wrong, where it is, and what to do. As JSON its fields stand beside those of its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
     /// Where in the text; none if the fault is not in a text (an unreadable folder, a manifest).
-    pub(super) place: Option<Place>,
+    #[serde(flatten)]
+    pub place: Option<Place>,
     /// What is wrong.
-    pub(super) message: String,
+    pub message: String,
     /// What to do about it, when known.
-    pub(super) help: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
 }
 
 /// A place in a policy text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
     /// The file as the operator named it.
-    pub(super) file: String,
+    pub file: String,
     /// One-based line.
-    pub(super) line: usize,
+    pub line: usize,
     /// One-based column, in characters.
-    pub(super) column: usize,
+    pub column: usize,
     /// The line, or the part of it around the column, on one row.
-    pub(super) excerpt: String,
+    pub excerpt: String,
     /// Where in the excerpt the marks start, zero-based, in characters.
+    #[serde(skip)]
     marks_at: usize,
     /// How many characters of the excerpt are marked, at least one.
+    #[serde(skip)]
     marks: usize,
 }
 
@@ -53,8 +58,7 @@ impl PolicyError {
     }
 
     /// All problems, in the order of their places.
-    #[cfg(test)]
-    pub(super) fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 }

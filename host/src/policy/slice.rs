@@ -1,25 +1,38 @@
-//! The policies that can apply to one action on one tool, specialised to it, and the entities they are decided on.
+//! The policies that can apply to one action on one kind of thing, specialised to it, and the entities they are decided on.
 
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{
-    ActionConstraint, Context, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint, Request,
-    ResourceConstraint, RestrictedExpression,
+    ActionConstraint, Authorizer, Context, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
+    Request, ResourceConstraint, RestrictedExpression,
 };
 use serde_json::json;
 
+use super::caller::{Caller, Watched};
+use super::decision::verdict;
+use super::names::{self, Names};
 use super::reads::Reads;
-use super::request::{Caller, Names};
+use crate::model::Verdict;
 
-/// What one decision is about: an action on a tool, each with what it is in.
+/// What one decision is about: an action on something, each with what it is in.
 pub(super) struct Target {
     pub(super) action: EntityUid,
     /// The group the action is in, if any.
     pub(super) group: Option<EntityUid>,
-    pub(super) tool: EntityUid,
-    pub(super) plugin: EntityUid,
-    /// The tool's attributes.
-    pub(super) attributes: HashMap<String, RestrictedExpression>,
+    pub(super) resource: Resource,
+}
+
+/// What an action is on.
+pub(super) enum Resource {
+    /// A tool.
+    Tool {
+        tool: EntityUid,
+        plugin: EntityUid,
+        /// The tool's attributes.
+        attributes: HashMap<String, RestrictedExpression>,
+    },
+    /// Whichever row of this type.
+    Row(EntityTypeName),
 }
 
 /// The policies that can apply to one target, and everything of the request that is known before it comes.
@@ -28,15 +41,17 @@ pub(super) struct Target {
 /// match, and Cedar ends those without effect and without error, before their conditions. Of the others the parts of the head
 /// that always match here are dropped.
 pub(super) struct Slice {
-    pub(super) policies: PolicySet,
+    policies: PolicySet,
+    /// `policies` and those that only watch, if there are any.
+    watching: Option<PolicySet>,
     /// The action and the tool, where a policy looks at more than their names. What they are in need not be present.
     entities: Entities,
     action: EntityUid,
     resource: EntityUid,
-    /// Whether a policy looks at more of the principal than its name.
-    reads_principal: bool,
-    /// Whether a policy looks at the arguments.
-    pub(super) reads_input: bool,
+    /// What the policies look at.
+    pub(super) reads: Reads,
+    /// The scopes that they ask for; none if they may look at all.
+    watched: Option<Vec<Watched>>,
 }
 
 /// A policy, ready to go into slices.
@@ -46,11 +61,13 @@ pub(super) struct Specialised {
     policy: Policy,
     /// What its conditions look at.
     pub(super) reads: Reads,
+    /// It only watches: what it would have decided is reported and changes nothing.
+    is_shadow: bool,
 }
 
 impl Specialised {
     /// None if the policy is nested so deeply that it cannot be taken apart.
-    pub(super) fn of(policy: &Policy, names: &Names) -> Option<Self> {
+    pub(super) fn of(policy: &Policy, is_shadow: bool, names: &Names) -> Option<Self> {
         let mut parts = policy.to_json().ok()?;
         let reads = Reads::of(policy, parts.get("conditions")?);
         let head = parts.as_object_mut()?;
@@ -61,7 +78,7 @@ impl Specialised {
         }
         head.remove("annotations");
         let policy = Policy::from_json(Some(policy.id().clone()), parts).ok()?;
-        Some(Self { policy, reads })
+        Some(Self { policy, reads, is_shadow })
     }
 }
 
@@ -75,14 +92,12 @@ impl Target {
                 actions.iter().any(|action| *action == self.action || self.group.as_ref() == Some(action))
             }
         };
-        let is_tool = |kind: &EntityTypeName| kind == self.tool.type_name();
-        let within = |entity: &EntityUid| *entity == self.tool || *entity == self.plugin;
         let resource = match policy.resource_constraint() {
             ResourceConstraint::Any => true,
-            ResourceConstraint::Eq(tool) => tool == self.tool,
-            ResourceConstraint::In(entity) => within(&entity),
-            ResourceConstraint::Is(kind) => is_tool(&kind),
-            ResourceConstraint::IsIn(kind, entity) => is_tool(&kind) && within(&entity),
+            ResourceConstraint::Eq(entity) => entity == self.resource.uid(),
+            ResourceConstraint::In(entity) => self.resource.is_within(&entity),
+            ResourceConstraint::Is(kind) => self.resource.is(&kind),
+            ResourceConstraint::IsIn(kind, entity) => self.resource.is(&kind) && self.resource.is_within(&entity),
         };
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) => kind == *names.user(),
@@ -92,36 +107,108 @@ impl Target {
     }
 }
 
+impl Resource {
+    fn uid(&self) -> EntityUid {
+        match self {
+            Self::Tool { tool, .. } => tool.clone(),
+            Self::Row(kind) => names::row(kind),
+        }
+    }
+
+    fn is(&self, wanted: &EntityTypeName) -> bool {
+        match self {
+            Self::Tool { tool, .. } => tool.type_name() == wanted,
+            Self::Row(kind) => kind == wanted,
+        }
+    }
+
+    /// Rows are in nothing but themselves.
+    fn is_within(&self, wanted: &EntityUid) -> bool {
+        match self {
+            Self::Tool { tool, plugin, .. } => tool == wanted || plugin == wanted,
+            Self::Row(_) => self.uid() == *wanted,
+        }
+    }
+
+    /// The thing itself, if it is known before a request comes.
+    fn entity(self) -> Option<Entity> {
+        match self {
+            Self::Tool { tool, plugin, attributes } => Some(
+                Entity::new(tool, attributes, HashSet::from([plugin]))
+                    .expect("the attributes are entity literals, which always evaluate"),
+            ),
+            Self::Row(_) => None,
+        }
+    }
+}
+
 impl Slice {
     /// The slice of these policies, each of which the target is in scope of.
     pub(super) fn new<'a>(target: Target, policies: impl Iterator<Item = &'a Specialised> + Clone) -> Self {
         let reads = policies.clone().fold(Reads::default(), |reads, policy| reads.and(&policy.reads));
-        let action = || Entity::new_no_attrs(target.action.clone(), target.group.into_iter().collect());
-        let tool = || {
-            Entity::new(target.tool.clone(), target.attributes, HashSet::from([target.plugin]))
-                .expect("the attributes are entity literals, which always evaluate")
+        let Target { action, group, resource } = target;
+        let uid = resource.uid();
+        let action_entity = reads.action.then(|| Entity::new_no_attrs(action.clone(), group.into_iter().collect()));
+        let resource = if reads.resource { resource.entity() } else { None };
+        let entities = action_entity.into_iter().chain(resource);
+        let set = |policies: &mut dyn Iterator<Item = &'a Specialised>| {
+            PolicySet::from_policies(policies.map(|policy| policy.policy.clone()))
+                .expect("ids are unique, and no policy is a template's")
         };
-        let entities = reads.action.then(action).into_iter().chain(reads.resource.then(tool));
+        let is_watching = policies.clone().any(|policy| policy.is_shadow);
         Self {
-            reads_principal: reads.principal,
-            reads_input: reads.input,
-            policies: PolicySet::from_policies(policies.map(|policy| policy.policy.clone()))
-                .expect("ids are unique, and no policy is a template's"),
+            policies: set(&mut policies.clone().filter(|policy| !policy.is_shadow)),
+            watching: is_watching.then(|| set(&mut policies.clone())),
             entities: Entities::from_entities(entities, None).expect("two different entities without a cycle"),
-            action: target.action.clone(),
-            resource: target.tool.clone(),
+            action,
+            resource: uid,
+            watched: reads.scopes().map(|texts| texts.iter().filter_map(|text| Watched::new(text)).collect()),
+            reads,
         }
     }
 
-    /// The request of `caller` in `context`, and the entities to decide it on.
-    pub(super) fn ask(&self, caller: &Caller<'_>, context: Context) -> Result<(Request, Entities), String> {
-        let unreadable = || "the request cannot be read by policies".to_owned();
-        let mut entities = self.entities.clone();
-        if self.reads_principal {
-            entities = entities.add_entities([caller.entity()?.clone()], None).map_err(|_| unreadable())?;
-        }
-        // No schema here: the context is built after the very types that the schema was written from.
-        let request = Request::new(caller.uid().clone(), self.action.clone(), self.resource.clone(), context, None);
-        Ok((request.map_err(|_| unreadable())?, entities))
+    /// The policies in force here.
+    pub(super) fn policies(&self) -> &PolicySet {
+        &self.policies
     }
+
+    /// The action that is decided about.
+    pub(super) fn action(&self) -> &EntityUid {
+        &self.action
+    }
+
+    /// The scopes that policies ask for; none if they may look at all.
+    pub(super) fn watched(&self) -> Option<&[Watched]> {
+        self.watched.as_deref()
+    }
+
+    /// The entities to decide requests of `caller` on, but for a row.
+    pub(super) fn entities(&self, caller: &Caller<'_>) -> Result<Entities, String> {
+        let entities = self.entities.clone();
+        match self.reads.principal {
+            true => add(entities, caller.entity()?.clone()),
+            false => Ok(entities),
+        }
+    }
+
+    /// The request of `caller` in `context`.
+    pub(super) fn request(&self, caller: &Caller<'_>, context: Context) -> Result<Request, String> {
+        // No schema here: the context is built after the very types that the schema was written from.
+        Request::new(caller.uid().clone(), self.action.clone(), self.resource.clone(), context, None)
+            .map_err(|_| "the request cannot be read by policies".to_owned())
+    }
+
+    /// What the policies say, and what they would if those that watch counted, where that differs.
+    pub(super) fn decide(&self, authorizer: &Authorizer, request: &Request, entities: &Entities) -> Verdict {
+        let decided = verdict(&authorizer.is_authorized(request, &self.policies, entities));
+        let Some(watching) = &self.watching else { return decided };
+        let shadow = verdict(&authorizer.is_authorized(request, watching, entities));
+        let differs = shadow.decision != decided.decision;
+        Verdict { shadow: differs.then(|| Box::new(shadow)), ..decided }
+    }
+}
+
+/// `entities` and one more.
+pub(super) fn add(entities: Entities, entity: Entity) -> Result<Entities, String> {
+    entities.add_entities([entity], None).map_err(|_| "the request cannot be read by policies".to_owned())
 }

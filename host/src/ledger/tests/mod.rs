@@ -181,7 +181,12 @@ fn call(effect: Effect, key: &str) -> Call {
         },
         tool: "pay_invoice".parse().expect("a tool name"),
         scopes: vec![scope("write:invoices")],
-        verdict: Verdict { decision: Decision::Allow, policies: vec!["scope:write:invoices".to_owned()], errors: Vec::new() },
+        verdict: Verdict {
+            decision: Decision::Allow,
+            policies: vec!["scope:write:invoices".to_owned()],
+            errors: Vec::new(),
+            shadow: None,
+        },
         trace: TraceContext::random(),
     }
 }

@@ -13,7 +13,7 @@ fn list(policies: &Policies, principal: &Principal, name: &str) -> Verdict {
 }
 
 fn allowed_by(policies: &[&str]) -> Verdict {
-    Verdict { decision: Decision::Allow, policies: policies.iter().map(ToString::to_string).collect(), errors: vec![] }
+    Verdict { decision: Decision::Allow, policies: policies.iter().map(ToString::to_string).collect(), ..Verdict::denied() }
 }
 
 fn denied_by(policies: &[&str]) -> Verdict {
@@ -214,7 +214,7 @@ fn a_subject_is_somebody_else_under_another_issuer() {
     assert_eq!(call(&policies, &one, "echo", echo.clone()), denied_by(&["not-u1"]));
     assert_eq!(call(&policies, &other, "echo", echo.clone()).decision, Decision::Allow);
     assert_eq!(call(&policies, &forged, "echo", echo).decision, Decision::Allow);
-    assert_eq!(request::user_id("a|b%", "c|d"), "a%7Cb%25|c|d");
+    assert_eq!(names::global_id("a|b%", "c|d"), "a%7Cb%25|c|d");
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod decisions;
 mod golden;
 mod properties;
 mod refusals;
+mod rows;
+mod scopes;
 
 /// The plugins under `tests/golden/policy`.
 struct Fixture {

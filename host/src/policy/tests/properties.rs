@@ -89,7 +89,7 @@ fn decide_on_the_whole(
     };
     let tags: serde_json::Map<_, _> =
         principal.claims.iter().filter_map(|(name, value)| Some((name.clone(), claim(value)?))).collect();
-    let mut attributes = json!({ "issuer": principal.issuer, "subject": principal.subject });
+    let mut attributes = json!({ "issuer": principal.issuer, "subject": principal.subject, "claims": {} });
     for (name, value) in [("tenant", &principal.tenant), ("client", &principal.client)] {
         value.iter().for_each(|value| attributes[name] = json!(value));
     }
@@ -116,7 +116,7 @@ fn decide_on_the_whole(
     let user = EntityUid::from_json(user).expect("a name");
     let request =
         Request::new(user, action, uid("Tidegate::Tool", name), context, Some(&schema)).expect("the request fits the schema");
-    verdict(&cedar_policy::Authorizer::new().is_authorized(&request, &all.expect("ids are unique"), &entities))
+    decision::verdict(&cedar_policy::Authorizer::new().is_authorized(&request, &all.expect("ids are unique"), &entities))
 }
 
 /// A JSON Schema in the making, with values that fit it.
@@ -257,10 +257,11 @@ proptest! {
         let mut dice = |sides: usize| usize::from(*rolls.next().expect("the seed is not empty")) % sides;
         let value = arguments(shape.value(&mut dice));
         let caller = principal(&["use:echo"]);
-        let caller = request::Caller::new(&policies.names, &caller, &[], TRACE, &policies.reads);
-        let context = caller.calling(&policies.tools["echo"].input, &value, true);
+        let caller = policies.caller(&caller, TRACE);
+        let holding = Holding { needed: &[], arguments: Some(&value), suppose: false };
+        let context = caller.calling(None, holding, &policies.tools["echo"].input, &value, true);
         let context = context.map_err(TestCaseError::fail)?;
-        let checked = context.validate(&parsed, &policies.names.action("echo"));
+        let checked = context.validate(&parsed, &policies.vocabulary.names.action("echo"));
         prop_assert!(checked.is_ok(), "{:?}\n{}\n{}", checked, policies.schema_text(), json!(value));
     }
 

@@ -83,6 +83,14 @@ fn an_unknown_tool_plugin_or_user_is_refused() {
     let (.., message, help) = only_problem("@id(\"x\") forbid (principal, action, resource in Tidegate::Plugin::\"billing\");");
     assert_eq!(message, "for policy `x`, no plugin is called `billing`");
     assert_eq!(help, "only what a loaded plugin brings can be named; `tidegate policy generate` prints it");
+    let (.., message, help) = only_problem("@id(\"x\") forbid (principal in Tidegate::Group::\"finance\", action, resource);");
+    assert_eq!(message, "for policy `x`, no group is called `finance`");
+    assert!(help.contains("<issuer>|<group>"), "{help}");
+    let (.., message, help) = only_problem(
+        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"read:invoices\", resource == Tidegate::Invoice::\"i1\");",
+    );
+    assert_eq!(message, "for policy `x`, no row is called `i1`");
+    assert!(help.contains("rows have no names"), "{help}");
     let (.., message, help) = only_problem("@id(\"x\") forbid (principal == Tidegate::User::\"u1\", action, resource);");
     assert_eq!(message, "for policy `x`, no user is called `u1`");
     assert!(help.contains("<issuer>|<subject>"), "{help}");
@@ -94,8 +102,6 @@ fn a_rule_that_no_decision_ever_asks_is_refused() {
         // The resource of a call is the tool it calls.
         "@id(\"x\") forbid (principal, action == Tidegate::Action::\"pay_invoice\", resource == Tidegate::Tool::\"echo\");",
         "@id(\"x\") forbid (principal, action == Tidegate::Action::\"echo\", resource in Tidegate::Plugin::\"invoices\");",
-        // Rows are not decided by policies: a wall around them would stand in the air.
-        "@id(\"x\") forbid (principal, action == Tidegate::Action::\"read:invoices\", resource) when { resource.status == \"void\" };",
     ] {
         let (.., message, _) = only_problem(text);
         assert_eq!(message, "policy `x` can never match: no decision has its action and resource");
@@ -136,9 +142,17 @@ fn ids_are_present_unique_and_not_ours() {
 
 #[test]
 fn an_annotation_without_meaning_is_refused() {
-    let text = "@id(\"trial\") @mode(\"shadow\") permit (principal, action, resource) when { principal.subject == \"x\" };";
-    let (.., message, _) = only_problem(text);
-    assert_eq!(message, "the annotation `@mode` has no meaning here");
+    for (annotation, message, help) in [
+        ("@mode(\"shdow\")", "`@mode` cannot be `shdow`", "did you mean `@mode(\"shadow\")`?"),
+        ("@mode", "`@mode` cannot be ``", "write `@mode(\"shadow\")` for a policy that only watches"),
+        ("@mod(\"shadow\")", "the annotation `@mod` has no meaning here", "did you mean `@mode`?"),
+        ("@owner(\"me\")", "the annotation `@owner` has no meaning here", "annotations are"),
+    ] {
+        let policy = "permit (principal, action, resource) when { principal.subject == \"x\" };";
+        let (.., told, helped) = only_problem(&format!("@id(\"trial\") {annotation} {policy}"));
+        assert_eq!(told, message);
+        assert!(helped.starts_with(help), "{helped}");
+    }
 }
 
 #[test]
