@@ -9,6 +9,7 @@
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `protocol` | what the MCP specification demands on the wire |
+//! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
@@ -24,6 +25,7 @@ mod clients;
 mod durability;
 mod hostile;
 mod layering;
+mod policy_tools;
 mod protocol;
 mod readme;
 mod rows;

@@ -1,5 +1,7 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
+mod reload;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,10 +23,12 @@ use crate::model::{Credentials, Principal, Scope};
 use crate::outbound::{self, Outbound};
 use crate::pipeline::Pipeline;
 use crate::policy::GeneratedPermits;
-use crate::registry::{Generation, Loader, Registry};
+use crate::registry::{Generation, Loader, Registry, Reloader};
 use crate::sandbox::Sandbox;
+use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
 use crate::store::Store;
+use reload::Reload;
 
 /// How long running calls get to end after shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -64,6 +68,8 @@ pub struct Options {
     pub trust: Trust,
     /// Whether manifests may name test hooks.
     pub test_hooks: bool,
+    /// Whether SIGHUP means to look at the policies again, as it does to a daemon, rather than the end.
+    pub reload_on_hangup: bool,
 }
 
 /// A host with its store open and its plugins loaded.
@@ -119,11 +125,12 @@ impl Host {
 
     async fn load(config: &Config, options: &Options, ledger: Ledger) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+        let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
         let loader = Loader {
             sandbox: sandbox.clone(),
             backends: config.backends.keys().cloned().collect(),
             test_hooks: options.test_hooks,
-            permits: if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off },
+            permits,
         };
         let generation = loader.load(1, &config.plugins.path, config.policies.path.as_deref()).await?;
         let anonymous = match options.trust {
@@ -150,9 +157,16 @@ impl Host {
         }
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
+        let registry = Arc::new(Registry::new(generation, config.policies.path.clone()));
+        reload::record_start(&ledger, &registry.current()).await?;
+        if let Some(folder) = registry.policy_folder() {
+            let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
+            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), options.reload_on_hangup)?;
+            tasks.spawn(reload.run(shutdown.clone()));
+        }
         let pipeline = Pipeline::new(crate::pipeline::Parts {
             authenticator: authenticator.clone(),
-            registry: Registry::new(generation),
+            registry,
             ledger: ledger.clone(),
             admission: Admission::new(config.admission.clone()),
             sandbox,
@@ -244,7 +258,7 @@ impl Host {
                 let (pipeline, principal, shutdown, config) =
                     (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());
                 tasks.spawn(async move {
-                    server::stdio::serve(pipeline, principal, config, reader, writer, shutdown).await;
+                    server::stdio::serve(pipeline, principal, Reach::Operator, config, reader, writer, shutdown).await;
                     drop(place);
                 });
             }

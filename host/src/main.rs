@@ -24,7 +24,7 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use cli::{AuditVerb, Cli, PluginVerb, PolicyVerb, Verb};
+use cli::{AuditVerb, Cli, PluginVerb, Verb};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Verb::Plugin(PluginVerb::List(args)) => cli::plugin::list(&args),
         Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
         Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Policy(PolicyVerb::Generate(args)) => cli::policy::generate(&args),
+        Verb::Policy(verb) => cli::policy::run(&verb),
         Verb::Audit(AuditVerb::Show(args)) => cli::audit::show(&args),
         Verb::Audit(AuditVerb::List(args)) => cli::audit::list(&args),
         Verb::Audit(AuditVerb::Verify(args)) => cli::audit::verify(&args),

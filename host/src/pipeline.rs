@@ -42,7 +42,7 @@ pub struct Parts {
     /// Decides who is calling.
     pub authenticator: Authenticator,
     /// The tools and policies.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Writes everything down.
     pub ledger: Ledger,
     /// Decides who runs now.

@@ -119,6 +119,7 @@ fn table(rows: &[Value]) -> Table {
         let body = &row["body"];
         let result =
             [&body["error"], &body["ended"], &body["code"], &body["decision"]].into_iter().find(|value| value.is_string());
+        let result = result.map_or_else(|| admin_action(body), text);
         table.add_row([
             row["seq"].to_string(),
             humantime::format_rfc3339_seconds(at).to_string(),
@@ -126,10 +127,21 @@ fn table(rows: &[Value]) -> Table {
             text(&row["call"]),
             text(&body["subject"]),
             text(&body["tool"]),
-            result.map_or_else(String::new, text),
+            result,
         ]);
     }
     table
+}
+
+/// What an admin's record tells, on one line: `policy_reload (file watch) +new.cedar ~changed.cedar -gone.cedar`.
+fn admin_action(body: &Value) -> String {
+    let Some(action) = body["action"].as_str() else { return String::new() };
+    let mut line = format!("{action} ({})", body["source"].as_str().unwrap_or_default());
+    for (sign, list) in [('+', &body["added"]), ('~', &body["changed"]), ('-', &body["removed"])] {
+        let files = list.as_array().into_iter().flatten().filter_map(|file| file["file"].as_str());
+        files.for_each(|file| line.extend([' ', sign].into_iter().chain(file.chars())));
+    }
+    printable(&line)
 }
 
 #[cfg(test)]

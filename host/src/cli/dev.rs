@@ -37,7 +37,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
 
     let is_conformance = args.profile == DevProfile::Conformance;
     config.server.empty_catalogues = is_conformance;
-    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance };
+    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, reload_on_hangup: false };
     if !config.server.address.is_loopback() {
         bail!("`dev` lets everyone in, so it serves on loopback only, but `server.address` is {}", config.server.address);
     }

@@ -15,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::CallId;
 
+pub use policy::PolicyVerb;
+
 /// A production host for MCP tools: every call authorized, audited before it runs, run at most once, metered.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about)]
@@ -38,7 +40,7 @@ pub enum Verb {
     /// List, inspect and build plugins.
     #[command(subcommand)]
     Plugin(PluginVerb),
-    /// See what the manifests mean to Cedar.
+    /// See, check, explain, test and replay policies.
     #[command(subcommand)]
     Policy(PolicyVerb),
     /// Read and check what was written down, on a stopped host.
@@ -170,13 +172,6 @@ pub struct BuildArgs {
     /// Where the built plugins go, one folder each.
     #[arg(long, value_name = "DIR", default_value = "target/plugins")]
     pub out: PathBuf,
-}
-
-/// `tidegate policy …`
-#[derive(Debug, Subcommand)]
-pub enum PolicyVerb {
-    /// Print the Cedar schema and the permits that follow from the manifests, and what of the arguments policies can't see.
-    Generate(PluginArgs),
 }
 
 /// `tidegate audit …`

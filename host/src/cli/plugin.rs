@@ -69,7 +69,7 @@ pub fn loader(dir: &Path) -> Result<Loader> {
 }
 
 /// The folder with the component: `dir` itself, or, for a crate, where it is staged after building it.
-fn built_dir(dir: &Path) -> Result<std::path::PathBuf> {
+pub fn built_dir(dir: &Path) -> Result<std::path::PathBuf> {
     let name = read_manifest(dir)?.name;
     if dir.join(format!("{name}.wasm")).exists() || !dir.join("Cargo.toml").exists() {
         return Ok(dir.to_owned());
@@ -124,7 +124,7 @@ fn row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Value {
     })
 }
 
-fn read_manifest(dir: &Path) -> Result<Manifest> {
+pub fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join("plugin.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("can't read `{}`", path.display()))?;
     Ok(manifest::parse(&path, &text)?)

@@ -11,6 +11,7 @@ use crate::app::{self, Host, Options, StopSignals, Trust};
 use crate::config::Config;
 use crate::model::Credentials;
 use crate::server;
+use crate::server::stdio::Reach;
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
 
@@ -21,7 +22,7 @@ const DEFAULT_DATA: &str = ".tidegate";
 pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let config = configure(&args.host, Some(&args.ports))?;
     let trust = trust(&config, args.insecure_no_auth)?;
-    let options = Options { data: data_dir(&config), trust, test_hooks: false };
+    let options = Options { data: data_dir(&config), trust, test_hooks: false, reload_on_hangup: true };
     let telemetry = Telemetry::install(&config.telemetry)?;
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
@@ -84,7 +85,7 @@ fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
 /// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
-    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false };
+    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false, reload_on_hangup: false };
     let _telemetry = Telemetry::install(&config.telemetry)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
@@ -103,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         let principal = host.pipeline().authenticate(&Credentials::Local).await?;
         tokio::select! {
             () = server::stdio::serve(
-                host.pipeline().clone(), principal, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
+                host.pipeline().clone(), principal, Reach::Client, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
             ) => {}
             () = signals.arrive() => {}
         }

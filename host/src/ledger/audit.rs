@@ -24,7 +24,7 @@ pub struct Record {
 /// A record that has not got its place yet.
 pub(super) struct Draft {
     pub kind: Kind,
-    pub call: CallId,
+    pub call: Option<CallId>,
     pub generation: Generation,
     pub body: Body,
 }
@@ -43,7 +43,7 @@ pub(super) fn append(tx: &mut Tx<'_>, draft: Draft, at: Timestamp) -> Result<u64
         prev: tip.hash,
         at,
         kind: draft.kind,
-        call: Some(draft.call),
+        call: draft.call,
         generation: draft.generation.number,
         policy: draft.generation.policies,
         body: draft.body.commitment,

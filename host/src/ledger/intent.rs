@@ -96,7 +96,7 @@ impl Ledger {
             secrets,
             stage: Stage::Draft,
         });
-        let draft = Draft { kind: Kind::Intent, call: facts.call, generation: facts.generation, body };
+        let draft = Draft { kind: Kind::Intent, call: Some(facts.call), generation: facts.generation, body };
         let write = move |tx: &mut Tx<'_>| {
             pending.write(tx, draft)?;
             // From here on a drop matters: the answer below may find nobody waiting.
@@ -232,7 +232,7 @@ impl OpenCall {
         let call = self.call;
         let now = ledger.clock.now();
         let generation = Generation { number: self.generation, policies: self.policies };
-        audit::append(tx, Draft { kind: Kind::Outcome, call, generation, body }, now)?;
+        audit::append(tx, Draft { kind: Kind::Outcome, call: Some(call), generation, body }, now)?;
         if let (Some(claim), CallStatus::Released) = (&self.claim, end.status) {
             idempotency::free(tx, claim, &call)?;
         }

@@ -5,7 +5,7 @@
 //! | `a/` | sequence of the first | a page of the audit log: consecutive records, heads and bodies |
 //! | `c/` | call id | a call that has ended and may be asked for: its state and answer |
 //! | `i/` | claim | the call that claimed an idempotency key |
-//! | `m/` | name | single values: the tip of the log, the check of the secret |
+//! | `m/` | name | single values: the tip of the log, the check of the secret, the record of the policies in force |
 //! | `o/` | page number | a page of calls with an intent and, so far, no outcome |
 //! | `x/` | expiry, call id | when a row of `c/` may be deleted |
 //!
@@ -18,6 +18,8 @@ use crate::model::{CallId, Digest, Timestamp};
 pub(super) const TIP: &[u8] = b"m/tip";
 /// Proof that the secret is the one the log was written with.
 pub(super) const SECRET_CHECK: &[u8] = b"m/secret";
+/// The sequence of the record that tells which policies were put in force last.
+pub(super) const POLICIES: &[u8] = b"m/policies";
 /// The start of the log.
 pub(super) const LOG_START: &[u8] = b"a/";
 /// The end of the log, exclusive.

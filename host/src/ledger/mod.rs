@@ -8,6 +8,7 @@
 //! time from completion, and only the clock at the moment of the question counts: a clock set back keeps them longer, a clock
 //! set forward forgets them sooner, and neither brings back what the sweep has deleted. What is unknown is never forgotten.
 
+mod admin;
 mod audit;
 mod body;
 mod calls;
@@ -31,7 +32,7 @@ mod upkeep;
 mod verify;
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -77,6 +78,7 @@ struct Inner {
     reservations: Reservations,
     open_calls: Arc<OpenCalls>,
     rejections: Rejections,
+    refusals: Mutex<admin::Refusals>,
     keep_answers_ms: u64,
     clock: Clock,
     /// Dropped with the ledger, which ends the upkeep thread.
@@ -118,6 +120,7 @@ impl Ledger {
             reservations: Reservations::default(),
             open_calls: Arc::default(),
             rejections: Rejections::default(),
+            refusals: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             clock,
             _upkeep: alive,
@@ -189,7 +192,7 @@ impl Inner {
     fn append_rejection(&self, slot: Option<Slot>, call: CallId, generation: Generation, body: body::Body) {
         let clock = self.clock.clone();
         let append = move |tx: &mut Tx<'_>| {
-            let draft = audit::Draft { kind: Kind::Rejection, call, generation, body };
+            let draft = audit::Draft { kind: Kind::Rejection, call: Some(call), generation, body };
             audit::append(tx, draft, clock.now())
         };
         // Nobody waits for it; if it fails, the store logs it.

@@ -1,8 +1,8 @@
-//! What can be asked of the pipeline besides calling: which tools there are, and whether calls are served.
+//! What can be asked of the pipeline besides calling: which tools there are, whether calls are served, which policies are in force.
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Pipeline, Readiness};
@@ -47,7 +47,7 @@ impl Pipeline {
                 "generation": generation.number,
                 "plugins": generation.plugins.len(),
                 "tools": generation.tools.len(),
-                "policy": generation.policies.hash(),
+                "policy": self.parts.registry.policy_health(),
                 "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
                 "backends": self.parts.outbound.health(),
                 "issuers": self.parts.authenticator.health(),
@@ -55,5 +55,10 @@ impl Pipeline {
                 "queued": self.parts.admission.waiting(),
             }),
         }
+    }
+
+    /// What there is to tell an admin about the policies: those in force, and those refused last.
+    pub fn policy_report(&self) -> Value {
+        self.parts.registry.policy_report()
     }
 }

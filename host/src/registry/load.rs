@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::advertise::{self, Advertised};
-use super::{Generation, Plugin, Tool, manifest};
-use crate::model::{Digest, DocumentError, Manifest, ToolName, document};
+use super::{Generation, Plugin, Tool, manifest, reload};
+use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Timestamp, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
 use crate::sandbox::{CompileError, Definition, DescribeError, Sandbox};
 
@@ -100,29 +100,43 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
     pub async fn load(&self, number: u64, plugins: &Path, policies: Option<&Path>) -> Result<Generation, LoadError> {
+        self.load_dirs(number, &plugin_dirs(plugins)?, policies).await
+    }
+
+    /// [`Loader::load`] for these plugin folders.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; nothing is loaded then.
+    pub async fn load_dirs(&self, number: u64, dirs: &[PathBuf], policies: Option<&Path>) -> Result<Generation, LoadError> {
         let mut loaded: Vec<(PathBuf, Arc<Plugin>)> = Vec::new();
         let mut tools = BTreeMap::new();
-        let mut inputs: BTreeMap<ToolName, serde_json::Value> = BTreeMap::new();
-        for dir in plugin_dirs(plugins)? {
-            let (plugin, advertised) = self.load_plugin(&dir).await?;
+        for dir in dirs {
+            let (plugin, advertised) = self.load_plugin(dir).await?;
             if let Some((first, _)) = loaded.iter().find(|(_, other)| other.manifest.name == plugin.manifest.name) {
                 let (first, second) = (first.display().to_string(), dir.display().to_string());
                 return Err(LoadError::Duplicate { what: "plugin", name: plugin.manifest.name.clone(), first, second });
             }
             for (manifest, Advertised { listing, input, output, guest_input }) in plugin.manifest.tools.iter().zip(advertised) {
                 let name = manifest.name.clone();
-                let tool = Tool { listing, manifest: manifest.clone(), plugin: plugin.clone(), input, output };
-                inputs.insert(name.clone(), guest_input);
+                let tool = Tool { listing, manifest: manifest.clone(), plugin: plugin.clone(), input, output, guest_input };
                 if let Some(other) = tools.insert(name.clone(), Arc::new(tool)) {
                     let (first, second) = (other.plugin.manifest.name.clone(), plugin.manifest.name.clone());
                     return Err(LoadError::Duplicate { what: "tool", name: name.to_string(), first, second });
                 }
             }
-            loaded.push((dir, plugin));
+            loaded.push((dir.clone(), plugin));
         }
-        let policies = self.compile_policies(&tools, &inputs, policies)?;
-        let plugins = loaded.into_iter().map(|(_, plugin)| plugin).collect();
-        Ok(Generation { number, plugins, tools, policies: Arc::new(policies) })
+        let files = policies.map_or(Ok(Vec::new()), PolicyFile::read_folder)?;
+        let policies = compile_policies(&tools, &files, self.permits)?;
+        Ok(Generation {
+            number,
+            plugins: loaded.into_iter().map(|(_, plugin)| plugin).collect(),
+            tools,
+            policies: Arc::new(policies),
+            policy_files: reload::digests(&files),
+            policies_from: ChangeSource::Start,
+            policies_since: Timestamp::now(),
+        })
     }
 
     /// Loads one plugin folder: its manifest, its component, and what clients see of its tools, in manifest order.
@@ -182,25 +196,27 @@ impl Loader {
             _ => Ok(()),
         }
     }
+}
 
-    fn compile_policies(
-        &self,
-        tools: &BTreeMap<ToolName, Arc<Tool>>,
-        inputs: &BTreeMap<ToolName, serde_json::Value>,
-        policies: Option<&Path>,
-    ) -> Result<Policies, LoadError> {
-        let subjects: Vec<_> = tools
-            .iter()
-            .map(|(name, tool)| PolicySubject {
-                plugin: &tool.plugin.manifest.name,
-                tool: &tool.manifest,
-                input_schema: &inputs[name],
-                resources: &tool.plugin.manifest.resources,
-            })
-            .collect();
-        let files = policies.map_or(Ok(Vec::new()), PolicyFile::read_folder)?;
-        Ok(Policies::compile(&subjects, &files, self.permits)?)
-    }
+/// The policies of these files over these tools.
+///
+/// # Errors
+/// Every problem found.
+pub fn compile_policies(
+    tools: &BTreeMap<ToolName, Arc<Tool>>,
+    files: &[PolicyFile],
+    permits: GeneratedPermits,
+) -> Result<Policies, PolicyError> {
+    let subjects: Vec<_> = tools
+        .values()
+        .map(|tool| PolicySubject {
+            plugin: &tool.plugin.manifest.name,
+            tool: &tool.manifest,
+            input_schema: &tool.guest_input,
+            resources: &tool.plugin.manifest.resources,
+        })
+        .collect();
+    Policies::compile(&subjects, files, permits)
 }
 
 /// The folders under `root` that hold a `plugin.toml`, in name order; `root` itself if it is one.

@@ -3,21 +3,26 @@
 pub mod advertise;
 pub mod load;
 pub mod manifest;
+pub mod reload;
 pub mod schema;
+pub mod status;
+pub mod watch;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
-use tokio::sync::watch;
 
-use crate::model::{Digest, Manifest, ToolManifest, ToolName};
+use crate::model::{ChangeSource, Digest, Manifest, PolicyFileDigest, PolicyVersion, Timestamp, ToolManifest, ToolName};
 use crate::policy::Policies;
 use crate::sandbox::Program;
 
 pub use load::Loader;
+pub use reload::{Look, Reloader};
 pub use schema::Schema;
+pub use status::PolicyStatus;
 
 /// One loaded plugin: a reviewed manifest and the compiled component it belongs to.
 pub struct Plugin {
@@ -41,6 +46,8 @@ pub struct Tool {
     pub input: Schema,
     /// The schema its structured output must fit.
     pub output: Option<Schema>,
+    /// The schema of its arguments as the guest wrote it, to compile policies against.
+    pub guest_input: Value,
 }
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, Tool).
@@ -69,19 +76,38 @@ pub struct Generation {
     pub tools: BTreeMap<ToolName, Arc<Tool>>,
     /// The compiled policies over exactly these tools.
     pub policies: Arc<Policies>,
+    /// The files that the admin's policies came from, by name.
+    pub policy_files: Vec<PolicyFileDigest>,
+    /// What made the host load these policies.
+    pub policies_from: ChangeSource,
+    /// Since when they are in force.
+    pub policies_since: Timestamp,
+}
+
+impl Generation {
+    /// Which policies are in force.
+    pub fn policy_version(&self) -> PolicyVersion {
+        PolicyVersion { generation: self.number, policies: self.policies.hash() }
+    }
 }
 
 /// The current generation, and the news that it changed.
 pub struct Registry {
     current: ArcSwap<Generation>,
-    changed: watch::Sender<u64>,
+    changed: tokio::sync::watch::Sender<u64>,
+    policy_folder: Option<PathBuf>,
+    policy_status: ArcSwap<PolicyStatus>,
 }
 
 impl Registry {
-    /// A registry that serves `generation`.
-    pub fn new(generation: Generation) -> Self {
-        let changed = watch::Sender::new(0);
-        Self { current: ArcSwap::from_pointee(generation), changed }
+    /// A registry that serves `generation`, whose policies are from `policy_folder`.
+    pub fn new(generation: Generation, policy_folder: Option<PathBuf>) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(generation),
+            changed: tokio::sync::watch::Sender::new(0),
+            policy_folder,
+            policy_status: ArcSwap::default(),
+        }
     }
 
     /// The generation to start a call on.
@@ -89,13 +115,37 @@ impl Registry {
         self.current.load_full()
     }
 
+    /// The folder of the admin's policies, if there is one.
+    pub fn policy_folder(&self) -> Option<&Path> {
+        self.policy_folder.as_deref()
+    }
+
+    /// How changes of the policies went so far.
+    pub fn policy_status(&self) -> Arc<PolicyStatus> {
+        self.policy_status.load_full()
+    }
+
     /// Ticks whenever the list of tools may have changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     /// Tells every listener that the list of tools may have changed.
     pub fn announce_change(&self) {
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Serves `generation` to calls that start from now on.
+    fn replace(&self, generation: Generation) {
+        self.current.store(Arc::new(generation));
+        self.announce_change();
+    }
+
+    fn update_status(&self, update: impl Fn(&mut PolicyStatus)) {
+        self.policy_status.rcu(|status| {
+            let mut status = PolicyStatus::clone(status);
+            update(&mut status);
+            status
+        });
     }
 }

@@ -52,11 +52,24 @@ impl Default for StdioConfig {
     }
 }
 
+/// The method by which verbs of `tidegate` ask a live host about its policies. Not part of MCP: only the control socket has it.
+pub const POLICY_STATUS: &str = "tidegate/policy/status";
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// An MCP client.
+    Client,
+    /// Whoever may open the socket in the data folder: the operator, who may also ask about the host itself.
+    Operator,
+}
+
 /// Serves `principal` over `reader` and `writer` until the client closes its side or `shutdown`, then lets requests under way
 /// end and returns once their answers are written.
 pub async fn serve<R, W>(
     pipeline: Arc<Pipeline>,
     principal: Arc<Principal>,
+    reach: Reach,
     config: StdioConfig,
     reader: R,
     writer: W,
@@ -67,7 +80,7 @@ pub async fn serve<R, W>(
 {
     let closing = shutdown.child_token();
     let mcp = Mcp::on_connection(pipeline.clone(), config.list_ttl.duration(), closing.clone(), principal.clone());
-    let connection = Connection { pipeline, principal, mcp };
+    let connection = Connection { pipeline, principal, reach, mcp };
     let lines = Lines::new(reader, writer, &config, closing);
     let drain = config.drain.duration();
     // The reader notices the shutdown and drains; rmcp's own token is for what is left after that.
@@ -90,6 +103,7 @@ const GRACE: Duration = Duration::from_secs(1);
 struct Connection {
     pipeline: Arc<Pipeline>,
     principal: Arc<Principal>,
+    reach: Reach,
     mcp: Mcp,
 }
 
@@ -102,6 +116,11 @@ impl Service<RoleServer> for Connection {
         // These two may come before any version is known.
         if matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_)) {
             return self.mcp.handle_request(request, context).await;
+        }
+        if let (Reach::Operator, ClientRequest::CustomRequest(custom)) = (self.reach, &request)
+            && custom.method == POLICY_STATUS
+        {
+            return Ok(ServerResult::CustomResult(CustomResult::new(self.pipeline.policy_report())));
         }
         let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());
         let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta))

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Output, PluginArgs, plugin, print, serve};
+use crate::cli::{Output, PluginArgs, plugin, print, serve};
 
 /// `tidegate policy generate`
-pub fn generate(args: &PluginArgs) -> Result<ExitCode> {
+pub fn run(args: &PluginArgs) -> Result<ExitCode> {
     let generation = serve::runtime()?.block_on(plugin::loader(&args.dir)?.load(1, &args.dir, None))?;
     let policies = &generation.policies;
     let invisible = policies.invisible();

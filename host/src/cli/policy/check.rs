@@ -1,0 +1,57 @@
+//! `tidegate policy check`: whether a host would take these policies, before it is asked to.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::CheckArgs;
+use super::workspace::Workspace;
+use crate::cli::{Output, print};
+use crate::model::PolicyProblem;
+use crate::registry::load::LoadError;
+use crate::registry::{Generation, reload};
+
+/// `tidegate policy check`
+pub fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let workspace = Workspace::open(&args.workspace)?;
+    match (workspace.load()?, args.output) {
+        (Ok(generation), Output::Table) => {
+            let (hash, tools, files) = (generation.policies.hash(), generation.tools.len(), generation.policy_files.len());
+            let folder = workspace.policies().map_or_else(|| "no folder".to_owned(), |folder| format!("`{}`", folder.display()));
+            print::text(&format_args!("good: {files} policy files of {folder} over {tools} tools; hash {hash}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Ok(generation), Output::Json) => {
+            print::json(&good(&generation))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Err(error), Output::Table) => Err(error.into()),
+        (Err(error), Output::Json) => {
+            print::json(&json!({ "ok": false, "problems": problems(&error) }))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn good(generation: &Generation) -> serde_json::Value {
+    json!({
+        "ok": true, "problems": [], "hash": generation.policies.hash(), "files": generation.policy_files,
+        "tools": generation.tools.len(),
+    })
+}
+
+/// What is wrong, one by one; of what is not about policies there is one at most.
+fn problems(error: &LoadError) -> Vec<PolicyProblem> {
+    match error {
+        LoadError::Policy(error) => reload::problems(error),
+        LoadError::Manifest(error) => vec![PolicyProblem {
+            file: Some(error.file.display().to_string()),
+            line: Some(error.line),
+            column: Some(error.column),
+            message: error.problem.clone(),
+            help: None,
+        }],
+        error => vec![PolicyProblem { file: None, line: None, column: None, message: error.to_string(), help: None }],
+    }
+}

@@ -1,0 +1,82 @@
+//! `tidegate policy status`: what the running host says of its policies, over the socket in its data folder.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::StatusArgs;
+use crate::app;
+use crate::cli::{HostArgs, Output, print, serve};
+use crate::server::stdio::POLICY_STATUS;
+
+/// How long the host may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest answer: the files of a full policy folder, with room to spare.
+const LONGEST: u64 = 4 << 20;
+
+/// `tidegate policy status`
+pub fn run(args: &StatusArgs) -> Result<ExitCode> {
+    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
+    let status = ask(&serve::data_dir(&serve::configure(&host, None)?))?;
+    match args.output {
+        Output::Json => print::json(&status)?,
+        Output::Table => print::text(&describe(&status))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask(data: &Path) -> Result<Value> {
+    let path = app::socket_path(data);
+    let mut socket = UnixStream::connect(&path).with_context(|| {
+        format!(
+            "no host answers on `{}`; start one, or name the data folder of the running one with `--data DIR`",
+            path.display()
+        )
+    })?;
+    socket.set_read_timeout(Some(PATIENCE)).and_then(|()| socket.set_write_timeout(Some(PATIENCE)))?;
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": POLICY_STATUS });
+    writeln!(socket, "{request}").context("the host does not listen")?;
+    let mut line = String::new();
+    BufReader::new(socket.take(LONGEST)).read_line(&mut line).context("the host does not answer")?;
+    let mut answer: Value = serde_json::from_str(&line).context("the host's answer is no JSON; is it of another version?")?;
+    match answer.get_mut("result") {
+        Some(status) => Ok(status.take()),
+        None => bail!("the host refuses to answer: {}", answer["error"]["message"].as_str().unwrap_or("no reason given")),
+    }
+}
+
+fn describe(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut lines: Vec<String> = ["state", "hash", "generation", "loaded_at", "source", "folder", "reloads", "refusals"]
+        .map(|key| format!("{key:<11} {}", text(&status[key])))
+        .into();
+    for file in status["files"].as_array().into_iter().flatten() {
+        lines.push(format!("file        {}  {}", text(&file["sha256"]), text(&file["file"])));
+    }
+    let refused = &status["last_refused"];
+    if refused.is_object() {
+        let standing = if refused["standing"] == json!(true) { "and still what the folder holds" } else { "since put right" };
+        lines.push(format!("\nrefused at {} ({}), {standing}:", text(&refused["at"]), text(&refused["source"])));
+        lines.extend(refused["problems"].as_array().into_iter().flatten().map(problem));
+        if let Some(more) = refused["more"].as_u64().filter(|more| *more > 0) {
+            lines.push(format!("and {more} more"));
+        }
+    }
+    lines.join("\n")
+}
+
+fn problem(problem: &Value) -> String {
+    let place = problem["file"].as_str().map(|file| match (problem["line"].as_u64(), problem["column"].as_u64()) {
+        (Some(line), Some(column)) => format!("{file}:{line}:{column}: "),
+        _ => String::new(),
+    });
+    let help = problem["help"].as_str().map(|help| format!("\n  help: {help}"));
+    let message = problem["message"].as_str().unwrap_or_default();
+    format!("{}{message}{}", place.unwrap_or_default(), help.unwrap_or_default())
+}

@@ -1,0 +1,132 @@
+//! What admins did: which policies took effect when, and which were refused.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::{self, Draft};
+use super::body::{Body, fresh_salt};
+use super::chain::Kind;
+use super::facts::Generation;
+use super::{Ledger, LedgerError, keys};
+use crate::model::{PolicyChange, PolicyFileDigest, PolicyProblem, PolicyRefusal, PolicyVersion};
+use crate::store::Tx;
+
+/// A record of a refusal is written at most this often: an editor that saves and saves again buys no disk writes.
+const REFUSALS: Duration = Duration::from_secs(10);
+
+/// The most problems of a refusal that are written down.
+const PROBLEMS: usize = 8;
+
+/// When a refusal was last written down, and how many there were since.
+#[derive(Default)]
+pub(super) struct Refusals {
+    last: Option<Instant>,
+    unrecorded: u64,
+}
+
+/// The policies that the log says were last put in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastPolicies {
+    /// Which they were.
+    pub version: PolicyVersion,
+    /// The files they came from.
+    pub files: Vec<PolicyFileDigest>,
+}
+
+impl Ledger {
+    /// Writes down that other policies take effect. Durable on return: only then may they.
+    ///
+    /// # Errors
+    /// If the store fails or refuses. The policies must stay as they are.
+    pub async fn record_policy_change(&self, change: &PolicyChange) -> Result<(), LedgerError> {
+        let after = change.after;
+        let body = Body::new(&fresh_salt(), &ChangeBody { action: "policy_reload", change });
+        self.record_admin(after, body, |tx, seq| tx.put(keys::POLICIES.to_vec(), seq.to_be_bytes().to_vec())).await
+    }
+
+    /// Writes down that policies were refused while `in_force` stays in force; of several within a few seconds only the first,
+    /// and with the next one how many there were in between.
+    ///
+    /// # Errors
+    /// If the store fails or refuses.
+    pub async fn record_policy_refusal(&self, refusal: &PolicyRefusal, in_force: PolicyVersion) -> Result<(), LedgerError> {
+        let unrecorded = {
+            let mut refusals = self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            if refusals.last.is_some_and(|last| last.elapsed() < REFUSALS) {
+                refusals.unrecorded += 1;
+                return Ok(());
+            }
+            refusals.last = Some(Instant::now());
+            std::mem::take(&mut refusals.unrecorded)
+        };
+        let content = RefusalBody {
+            action: "policy_refused",
+            in_force,
+            more: refusal.more + refusal.problems.len().saturating_sub(PROBLEMS),
+            problems: &refusal.problems[..refusal.problems.len().min(PROBLEMS)],
+            source: refusal.source.as_str(),
+            unrecorded,
+        };
+        self.record_admin(in_force, Body::new(&fresh_salt(), &content), |_, _| Ok(())).await
+    }
+
+    /// The policies that the log says were last put in force; none if it says nothing, or no longer what they were.
+    ///
+    /// # Errors
+    /// If the store can't be read, or holds nonsense.
+    pub fn last_policies(&self) -> Result<Option<LastPolicies>, LedgerError> {
+        #[derive(Deserialize)]
+        struct Body {
+            files: Vec<PolicyFileDigest>,
+        }
+        let Some(row) = self.inner.store.get(keys::POLICIES)? else { return Ok(None) };
+        let damaged = |problem: &str| LedgerError::damaged("the place of the last change of policies")(problem);
+        let seq = u64::from_be_bytes(row.as_slice().try_into().map_err(|_| damaged("it is no number"))?);
+        let record = self.records(seq, 1)?.pop().filter(|record| record.head.kind == Kind::Admin);
+        let record = record.ok_or_else(|| damaged("there is no such record"))?;
+        let Some(body) = record.body else { return Ok(None) };
+        let Body { files } = serde_json::from_slice(&body).map_err(LedgerError::damaged(format!("record {seq}")))?;
+        let version = PolicyVersion { generation: record.head.generation, policies: record.head.policy };
+        Ok(Some(LastPolicies { version, files }))
+    }
+
+    async fn record_admin(
+        &self,
+        version: PolicyVersion,
+        mut body: Body,
+        further: impl FnOnce(&mut Tx<'_>, u64) -> Result<(), crate::store::StoreError> + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let inner = &self.inner;
+        let slot = inner.store.reserve().await?;
+        if !body.is_inline() {
+            inner.store.check_space()?;
+        }
+        body.write_file(&inner.store).await?;
+        let generation = Generation { number: version.generation, policies: version.policies };
+        let (draft, clock) = (Draft { kind: Kind::Admin, call: None, generation, body }, inner.clock.clone());
+        let write = move |tx: &mut Tx<'_>| {
+            let seq = audit::append(tx, draft, clock.now())?;
+            Ok::<_, LedgerError>(further(tx, seq)?)
+        };
+        inner.store.commit_in(slot, write).await
+    }
+}
+
+#[derive(Serialize)]
+struct ChangeBody<'a> {
+    action: &'static str,
+    #[serde(flatten)]
+    change: &'a PolicyChange,
+}
+
+#[derive(Serialize)]
+struct RefusalBody<'a> {
+    action: &'static str,
+    in_force: PolicyVersion,
+    more: usize,
+    problems: &'a [PolicyProblem],
+    source: &'static str,
+    unrecorded: u64,
+}

@@ -1,0 +1,279 @@
+//! Watching the policy folder: when its content may have changed, and has come to rest since.
+//!
+//! The kernel's notice (inotify) makes it quick; a look at names, sizes and times once a second makes it certain: nothing is
+//! noticed of files behind symbolic links, of a network's folders, or of a folder that takes another's name.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher as _};
+use tokio::sync::watch;
+
+/// How long the folder has to be quiet: editors write a file in several steps.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// How long one waits for quiet at most.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// How often to look without being told.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The most entries of the folder that are looked at.
+const ENTRIES: usize = 4096;
+
+/// Watches `folder`, which need not exist, on a thread of its own until the receiver is dropped. Ticks once at the start, so that
+/// nothing that happened before goes unnoticed, and then whenever the folder may have changed.
+///
+/// # Errors
+/// There is no room for one more thread.
+pub fn start(folder: PathBuf) -> std::io::Result<watch::Receiver<u64>> {
+    let (news, receiver) = watch::channel(0);
+    let (wake, events) = mpsc::sync_channel(1);
+    let watch = Watch { seen: Print::of(&folder), folder, news, wake, events, kernel: None, is_deaf: false };
+    std::thread::Builder::new().name("policy-watch".to_owned()).spawn(move || watch.run())?;
+    Ok(receiver)
+}
+
+struct Watch {
+    folder: PathBuf,
+    news: watch::Sender<u64>,
+    /// Notices of the kernel's; one that is pending stands for all.
+    wake: SyncSender<()>,
+    events: Receiver<()>,
+    /// The kernel's watch, and the folder it is on.
+    kernel: Option<(notify::RecommendedWatcher, Identity)>,
+    /// Whether the kernel refused to watch, which is said once.
+    is_deaf: bool,
+    /// The folder when it was last told about.
+    seen: Print,
+}
+
+impl Watch {
+    fn run(mut self) {
+        loop {
+            self.listen();
+            // In this order: what changes from here on differs from what was seen, or comes with a notice.
+            self.seen = Print::of(&self.folder);
+            self.news.send_modify(|count| *count += 1);
+            self.wait();
+            if self.news.is_closed() {
+                return;
+            }
+            self.settle();
+        }
+    }
+
+    /// Waits until something may have changed, or nobody wants to know any more.
+    fn wait(&mut self) {
+        loop {
+            let told = self.events.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
+            if told || self.news.is_closed() || Print::of(&self.folder) != self.seen {
+                return;
+            }
+            self.listen();
+        }
+    }
+
+    /// Waits until nothing has changed for a while, within reason.
+    fn settle(&self) {
+        let until = Instant::now() + LONGEST;
+        let mut seen = Print::of(&self.folder);
+        while Instant::now() < until {
+            let told = self.events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout);
+            let now = Print::of(&self.folder);
+            if !told && now == seen {
+                return;
+            }
+            seen = now;
+        }
+    }
+
+    /// Asks the kernel to watch the folder that has the name now.
+    fn listen(&mut self) {
+        let Some(identity) = Identity::of(&self.folder) else {
+            self.kernel = None;
+            return;
+        };
+        if self.kernel.as_ref().is_some_and(|(_, watched)| *watched == identity) {
+            return;
+        }
+        match listen(&self.folder, self.wake.clone()) {
+            Ok(kernel) => (self.kernel, self.is_deaf) = (Some((kernel, identity)), false),
+            Err(error) => {
+                if !self.is_deaf {
+                    let (folder, every) = (self.folder.display(), POLL);
+                    tracing::warn!(%folder, %error, "the policy folder can't be watched; it is looked at every {every:?} instead");
+                }
+                (self.kernel, self.is_deaf) = (None, true);
+            }
+        }
+    }
+}
+
+fn listen(folder: &Path, wake: SyncSender<()>) -> notify::Result<notify::RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading is no change; without this, looking at the folder would be a reason to look at it again.
+        let is_reading = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
+        if !event.is_ok_and(|event| is_reading(event.kind)) {
+            // Full means that one notice is pending already.
+            let _ = wake.try_send(());
+        }
+    })?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Which folder it is: another one can take its name, and even its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    made: Option<SystemTime>,
+}
+
+impl Identity {
+    fn of(folder: &Path) -> Option<Self> {
+        let folder = std::fs::metadata(folder).ok().filter(std::fs::Metadata::is_dir)?;
+        Some(Self { device: folder.dev(), inode: folder.ino(), made: folder.created().ok() })
+    }
+}
+
+/// What can be seen of a folder without opening its files.
+#[derive(Debug, PartialEq)]
+enum Print {
+    Folder(Option<Identity>, Vec<Entry>),
+    Unreadable(ErrorKind),
+}
+
+/// What can be seen of a file, through symbolic links: name, and device, inode, size, and times of content and state.
+type Entry = (OsString, Result<[i64; 7], ErrorKind>);
+
+impl Print {
+    fn of(folder: &Path) -> Self {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries.take(ENTRIES),
+            Err(error) => return Self::Unreadable(error.kind()),
+        };
+        let mut seen = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) => seen.push((entry.file_name(), Self::of_file(&entry.path()))),
+                Err(error) => return Self::Unreadable(error.kind()),
+            }
+        }
+        seen.sort();
+        Self::Folder(Identity::of(folder), seen)
+    }
+
+    fn of_file(path: &Path) -> Result<[i64; 7], ErrorKind> {
+        let file = std::fs::metadata(path).map_err(|error| error.kind())?;
+        let numbers = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
+        let [device, inode, size] = numbers;
+        Ok([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct World {
+        dir: tempfile::TempDir,
+        news: watch::Receiver<u64>,
+    }
+
+    impl World {
+        async fn new(prepare: impl FnOnce(&Path)) -> Self {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            prepare(dir.path());
+            let news = start(dir.path().join("policies")).expect("there is room for a thread");
+            let mut world = Self { dir, news };
+            world.told("the start").await;
+            world
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.dir.path().join(path)
+        }
+
+        async fn told(&mut self, what: &str) {
+            let told = tokio::time::timeout(Duration::from_secs(20), self.news.changed()).await;
+            told.unwrap_or_else(|_| panic!("{what} went unnoticed")).expect("the thread lives");
+        }
+    }
+
+    fn folder(dir: &Path) {
+        fs::create_dir(dir.join("policies")).expect("writable");
+    }
+
+    #[tokio::test]
+    async fn a_file_written_renamed_and_removed_is_noticed_each_time() {
+        let mut world = World::new(folder).await;
+        fs::write(world.path("policies/.a.swp"), "permit").expect("writable");
+        fs::rename(world.path("policies/.a.swp"), world.path("policies/a.cedar")).expect("writable");
+        world.told("a rename").await;
+        fs::write(world.path("policies/a.cedar"), "forbid").expect("writable");
+        world.told("a write").await;
+        fs::remove_file(world.path("policies/a.cedar")).expect("writable");
+        world.told("a removal").await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_goes_comes_back_and_is_replaced_stays_watched() {
+        let mut world = World::new(folder).await;
+        fs::remove_dir(world.path("policies")).expect("writable");
+        world.told("the folder's removal").await;
+        folder(world.dir.path());
+        world.told("the folder's return").await;
+        fs::create_dir(world.path("next")).expect("writable");
+        fs::write(world.path("next/a.cedar"), "permit").expect("writable");
+        fs::rename(world.path("policies"), world.path("last")).expect("writable");
+        fs::rename(world.path("next"), world.path("policies")).expect("writable");
+        world.told("another folder of the name").await;
+        fs::write(world.path("policies/a.cedar"), "forbid").expect("writable");
+        world.told("a write into the new folder").await;
+    }
+
+    #[tokio::test]
+    async fn files_behind_links_that_are_swapped_or_written_are_noticed() {
+        let mut world = World::new(|dir| {
+            folder(dir);
+            for version in ["policies/..1", "policies/..2"] {
+                fs::create_dir(dir.join(version)).expect("writable");
+                fs::write(dir.join(version).join("a.cedar"), version).expect("writable");
+            }
+            symlink("..1", dir.join("policies/..data")).expect("writable");
+            symlink("..data/a.cedar", dir.join("policies/a.cedar")).expect("writable");
+        })
+        .await;
+        symlink("..2", world.path("policies/..data_tmp")).expect("writable");
+        fs::rename(world.path("policies/..data_tmp"), world.path("policies/..data")).expect("writable");
+        world.told("the swap of a link").await;
+        fs::write(world.path("policies/..2/a.cedar"), "longer than before").expect("writable");
+        world.told("a write behind a link").await;
+    }
+
+    #[tokio::test]
+    async fn looking_is_no_change() {
+        let mut world = World::new(|dir| {
+            folder(dir);
+            fs::write(dir.join("policies/a.cedar"), "permit").expect("writable");
+        })
+        .await;
+        for _ in 0..3 {
+            assert_eq!(fs::read(world.path("policies/a.cedar")).expect("readable"), b"permit");
+            fs::read_dir(world.path("policies")).expect("readable").for_each(drop);
+        }
+        // The quiet passes and two looks besides.
+        let told = tokio::time::timeout(QUIET + 2 * POLL, world.news.changed()).await;
+        assert!(told.is_err(), "reading was taken for a change");
+    }
+}
