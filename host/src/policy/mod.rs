@@ -14,7 +14,9 @@
 //! | `input`     | which part of a tool's JSON Schema policies can see            |
 //! | `mangle`    | names as Cedar identifiers                                     |
 //! | `names`     | types and ids of entities                                      |
-//! | `admin`     | policy files: reading and parsing                              |
+//! | `folder`    | which files of the policy folder count, and reading them       |
+//! | `admin`     | policy files: parsing                                          |
+//! | `entities`  | the entities file                                              |
 //! | `directory` | what admins say about users and groups                         |
 //! | `nesting`   | texts that would exhaust a parser's stack                      |
 //! | `lint`      | well-typed policies that never match                           |
@@ -46,8 +48,10 @@ mod caller;
 mod compile;
 mod decision;
 mod directory;
+mod entities;
 mod explain;
 mod filter;
+mod folder;
 mod generate;
 mod hint;
 mod input;
@@ -67,8 +71,8 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use admin::PolicyFile;
 pub use explain::{ExplainedPolicy, ExplainedRows, Explanation, PolicyOutcome};
+pub use folder::PolicyFile;
 pub use problem::PolicyError;
 pub use rows::RowAccess;
 

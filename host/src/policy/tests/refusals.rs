@@ -236,25 +236,3 @@ fn manifests_that_policies_cannot_express_are_refused() {
     });
     assert!(error.contains("attribute `paid` of resource `invoices` has the unknown type `Float`"), "{error}");
 }
-
-#[test]
-fn a_folder_is_read_whole_or_not_at_all() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).expect("it can be written");
-    write("b.cedar", b"// b");
-    write("a.cedar", b"// a");
-    write(".draft.cedar", b"// an editor's");
-    write("notes.md", b"# no policy");
-    let files = PolicyFile::read_folder(folder.path()).expect("both can be read");
-    assert_eq!(files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>(), ["// a", "// b"]);
-
-    write("c.cedar", b"\xff\xfe");
-    std::fs::create_dir(folder.path().join("d.cedar")).expect("it can be made");
-    write("e.cedar", &vec![b' '; (1 << 20) + 1]);
-    let error = PolicyFile::read_folder(folder.path()).expect_err("three cannot be read").to_string();
-    for wanted in ["c.cedar` cannot be read", "d.cedar` is not a file", "e.cedar` is larger than 1024 KiB"] {
-        assert!(error.contains(wanted), "{error}");
-    }
-    let missing = PolicyFile::read_folder(&folder.path().join("none")).expect_err("it is not there").to_string();
-    assert!(missing.contains("none` cannot be read"), "{missing}");
-}
