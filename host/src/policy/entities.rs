@@ -140,7 +140,7 @@ impl Reader<'_> {
             return None;
         };
         let Some(known) = [USER, GROUP].into_iter().find(|known| *known == kind) else {
-            let near = nearest(kind, [USER, GROUP, "User", "Group"]).map(|near| near.trim_start_matches("Tidegate::"));
+            let near = nearest(kind.trim_start_matches("Tidegate::"), ["User", "Group"]);
             let help =
                 near.map_or(format!("types are `{USER}` and `{GROUP}`"), |near| format!("did you mean `Tidegate::{near}`?"));
             self.refuse(at, pointer, format!("has the type `{kind}`, about which admins can say nothing"), help);
