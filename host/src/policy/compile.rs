@@ -13,6 +13,7 @@ use super::entities;
 use super::folder::PolicyFile;
 use super::generate::{CALL_GROUP, LIST_ACTION};
 use super::lint::{Known, never_asked};
+use super::literals;
 use super::names::{Names, row_type};
 use super::needs::RowAction;
 use super::problem::{PolicyError, Problem};
@@ -68,6 +69,7 @@ fn compile_here(
     let misnamed: HashSet<&str> =
         sources.policies.iter().filter(|parsed| known.check(parsed, &sources, &mut problems)).map(|p| p.id.as_str()).collect();
     validate(schema.clone(), &sources, &misnamed, &mut problems);
+    sources.policies.iter().for_each(|parsed| literals::check(parsed, &shapes, &sources, &mut problems));
     settle(&mut problems)?;
 
     let names = Names::new();

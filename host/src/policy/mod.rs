@@ -20,6 +20,7 @@
 //! | `directory` | what admins say about users and groups                         |
 //! | `nesting`   | texts that would exhaust a parser's stack                      |
 //! | `lint`      | well-typed policies that never match                           |
+//! | `literals`  | texts in policies that nothing ever equals                     |
 //! | `tree`      | policies taken apart                                           |
 //! | `reads`     | what of a request policies look at                             |
 //! | `caller`    | a principal as Cedar sees it, and the context of its requests  |
@@ -56,6 +57,7 @@ mod generate;
 mod hint;
 mod input;
 mod lint;
+mod literals;
 mod mangle;
 mod names;
 mod needs;
