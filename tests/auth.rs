@@ -273,7 +273,7 @@ fn the_token_goes_no_further_than_the_door() {
     let mut host = Host::dev(plugins.path())
         .trusting(&[&provider.url])
         .with(&["--backend", &format!("billing={between}")])
-        .with_config("[telemetry]\nlog = \"trace\"\n")
+        .with_config("[telemetry]\nlog = \"info,tidegate=trace,hyper=trace,hyper_util=trace,rmcp=trace\"\n")
         .start();
     let token = provider.user_token("u1", &[READ], &host.mcp);
     let client = host.client().with_token(&token);
