@@ -52,8 +52,18 @@ impl Provider {
 
     /// A token for `resource` that a user got by logging in: authorization code, PKCE, the scopes asked for.
     pub fn user_token(&self, subject: &str, scopes: &[&str], resource: &str) -> String {
-        let request = agent().get(format!("{}/login", self.url)).query("subject", subject).query("resource", resource);
-        let mut response = request.query("scope", scopes.join(" ")).call().expect("the provider answers");
+        self.log_in(&[("subject", subject), ("scope", &scopes.join(" ")), ("resource", resource)])
+    }
+
+    /// The same with one scope and these authorization details (RFC 9396).
+    pub fn detailed_token(&self, subject: &str, scope: &str, resource: &str, details: &Value) -> String {
+        let details = details.to_string();
+        self.log_in(&[("subject", subject), ("scope", scope), ("resource", resource), ("details", &details)])
+    }
+
+    fn log_in(&self, query: &[(&str, &str)]) -> String {
+        let request = agent().get(format!("{}/login", self.url)).query_pairs(query.iter().copied());
+        let mut response = request.call().expect("the provider answers");
         token(&response.body_mut().read_to_string().expect("text"))
     }
 
