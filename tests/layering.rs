@@ -23,13 +23,14 @@ const LAYERS: [(&str, u8); 15] = [
 ];
 
 /// Crate, the only modules that may name it.
-const ENGINES: [(&str, &[&str]); 9] = [
+const ENGINES: [(&str, &[&str]); 10] = [
     ("sled", &["store"]),
     ("cedar_policy", &["policy"]),
     ("wasmtime", &["sandbox"]),
     ("wasmtime_wasi", &["sandbox"]),
     ("wasmtime_wasi_http", &["sandbox"]),
-    ("hyper_rustls", &["outbound"]),
+    ("hyper_rustls", &["outbound", "auth"]),
+    ("jsonwebtoken", &["auth"]),
     ("rmcp", &["server"]),
     ("axum", &["server"]),
     ("ureq", &["cli"]),

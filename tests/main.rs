@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
@@ -12,10 +13,12 @@
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
+//! | `rows` | who sees and changes which rows |
 //! | `layering` | who may use whom in the source |
 
 mod harness;
 
+mod auth;
 mod bad_input;
 mod call_path;
 mod clients;
@@ -25,4 +28,5 @@ mod layering;
 mod policy_tools;
 mod protocol;
 mod readme;
+mod rows;
 mod stdio;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, DEV_ISSUER, Minter};
 use crate::config::{Config, PrincipalConfig};
 use crate::ledger::Ledger;
 use crate::model::{Credentials, Principal, Scope};
@@ -75,6 +75,9 @@ pub struct Options {
 /// A host with its store open and its plugins loaded.
 pub struct Host {
     pipeline: Arc<Pipeline>,
+    authenticator: Authenticator,
+    /// Mints tokens for whoever asks: `dev` only.
+    minter: Option<Arc<Minter>>,
     ledger: Ledger,
     data: PathBuf,
     tasks: TaskTracker,
@@ -133,7 +136,7 @@ impl Host {
         let anonymous = match options.trust {
             Trust::Everyone => {
                 let u1 = PrincipalConfig { subject: "u1".into(), ..PrincipalConfig::default() };
-                Some(principal(&u1, "tidegate:dev", &generation))
+                Some(principal(&u1, DEV_ISSUER, &generation))
             }
             Trust::Configured => config.auth.anonymous.as_ref().map(|who| principal(who, "tidegate:config", &generation)),
             Trust::Nobody => None,
@@ -142,18 +145,22 @@ impl Host {
             (Trust::Everyone, Some(u1)) => u1.clone(),
             _ => principal(&config.auth.local, "tidegate:config", &generation),
         };
+        let limits = config.auth.limits();
+        limits.check().map_err(|problem| anyhow::anyhow!(problem))?;
+        let mut authenticator = Authenticator::new(anonymous, local, &config.auth.issuers, limits)?;
+        let minter = match options.trust {
+            Trust::Everyone => Some(Arc::new(Minter::new().context("no random bytes for a signing key")?)),
+            Trust::Configured | Trust::Nobody => None,
+        };
+        if let Some(minter) = &minter {
+            authenticator = authenticator.with_minter(minter);
+        }
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(generation, config.policies.path.clone()));
-        reload::record_start(&ledger, &registry.current()).await?;
-        if let Some(folder) = registry.policy_folder() {
-            let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
-            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), options.reload_on_hangup)?;
-            tasks.spawn(reload.run(shutdown.clone()));
-        }
         let pipeline = Pipeline::new(crate::pipeline::Parts {
-            authenticator: Authenticator::new(anonymous, local),
-            registry,
+            authenticator: authenticator.clone(),
+            registry: registry.clone(),
             ledger: ledger.clone(),
             admission: Admission::new(config.admission.clone()),
             sandbox,
@@ -162,7 +169,14 @@ impl Host {
             shutdown: shutdown.clone(),
             stop: stop.clone(),
         });
-        Ok(Self { pipeline: Arc::new(pipeline), ledger, data: options.data.clone(), tasks, shutdown, stop })
+        reload::record_start(&ledger, &registry.current()).await?;
+        if let Some(folder) = registry.policy_folder() {
+            let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
+            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), options.reload_on_hangup)?;
+            tasks.spawn(reload.run(shutdown.clone()));
+        }
+        let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
+        Ok(Self { pipeline, authenticator, minter, ledger, data, tasks, shutdown, stop })
     }
 
     /// The call path, for those who serve it.
@@ -184,12 +198,19 @@ impl Host {
         let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port").await?;
         let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port").await?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
-        self.listen_locally(&config.stdio)?;
+        self.listen_locally(&config.stdio).await?;
 
-        let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
-        let http = config.server.clone();
+        let mut http = config.server.clone();
+        // Port 0 is a wish, not an address.
+        http.port = addresses.mcp.port();
+        if http.authorization_servers.is_empty() {
+            http.authorization_servers = config.auth.issuers.values().map(|issuer| issuer.issuer.clone()).collect();
+        }
+        self.authenticator.serve_as(&http.resource()?);
+        self.authenticator.keep_keys(&self.tasks, &self.shutdown);
+        let (pipeline, shutdown, minter) = (self.pipeline.clone(), self.shutdown.clone(), self.minter.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = server::http::serve(mcp, pipeline, http, shutdown).await {
+            if let Err(error) = server::http::serve(mcp, pipeline, http, minter, shutdown).await {
                 tracing::error!(%error, "the MCP endpoint ended");
             }
         });
@@ -205,7 +226,7 @@ impl Host {
     ///
     /// # Errors
     /// The socket can't be made.
-    pub fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
+    pub async fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
         let path = socket_path(&self.data);
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
@@ -217,7 +238,7 @@ impl Host {
         let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
         let config = config.clone();
         let places = Arc::new(Semaphore::new(MAX_LOCAL));
-        let principal = self.pipeline.authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+        let principal = self.pipeline.authenticate(&Credentials::Local).await?;
         self.tasks.spawn(async move {
             loop {
                 let stream = tokio::select! {
@@ -331,9 +352,9 @@ fn principal(config: &PrincipalConfig, issuer: &str, generation: &Generation) ->
     Principal {
         issuer: issuer.into(),
         subject: config.subject.clone(),
-        client: None,
-        tenant: None,
-        groups: Vec::new(),
+        client: config.client.clone(),
+        tenant: config.tenant.clone(),
+        groups: config.groups.clone(),
         scopes: config.scopes.clone().unwrap_or_else(declared),
         claims: config.claims.clone(),
     }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::admission::AdmissionConfig;
+use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
-use crate::model::{DocumentError, Scope, document};
+use crate::model::{Bytes, DocumentError, Scope, Span, document};
 use crate::outbound::BackendConfig;
 use crate::sandbox::SandboxConfig;
 use crate::server::{HttpConfig, StdioConfig};
@@ -90,13 +91,35 @@ impl Default for AdminConfig {
 }
 
 /// `[auth]`: who callers are.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
+    /// `[auth.issuers.<name>]`: whose tokens count over HTTP.
+    pub issuers: BTreeMap<String, IssuerConfig>,
+    /// The longest token that is looked at.
+    pub max_token: Bytes,
+    /// The memory for tokens that were verified already.
+    pub cache: Bytes,
+    /// How long a verified token is taken for verified without looking again; never longer than it lasts.
+    pub cache_for: Span,
     /// Who callers without credentials are; nobody by default. Only with `--insecure-no-auth`, on loopback.
     pub anonymous: Option<PrincipalConfig>,
     /// Who the local user is, over stdio and the control socket.
     pub local: PrincipalConfig,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        let TokenLimits { max_token, cache, cache_for } = TokenLimits::default();
+        Self { issuers: BTreeMap::new(), max_token, cache, cache_for, anonymous: None, local: PrincipalConfig::default() }
+    }
+}
+
+impl AuthConfig {
+    /// The limits on tokens, whoever issued them.
+    pub fn limits(&self) -> TokenLimits {
+        TokenLimits { max_token: self.max_token, cache: self.cache, cache_for: self.cache_for }
+    }
 }
 
 /// A principal that the operator vouches for.
@@ -107,6 +130,13 @@ pub struct PrincipalConfig {
     pub subject: String,
     /// The scopes held; all that the loaded manifests declare if absent.
     pub scopes: Option<Vec<Scope>>,
+    /// The tenant.
+    pub tenant: Option<String>,
+    /// The OAuth client it is taken to act through.
+    pub client: Option<String>,
+    /// Its groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// Further claims.
     #[serde(default)]
     pub claims: BTreeMap<String, serde_json::Value>,
@@ -114,7 +144,7 @@ pub struct PrincipalConfig {
 
 impl Default for PrincipalConfig {
     fn default() -> Self {
-        Self { subject: "local".into(), scopes: None, claims: BTreeMap::new() }
+        Self { subject: "local".into(), scopes: None, tenant: None, client: None, groups: Vec::new(), claims: BTreeMap::new() }
     }
 }
 
@@ -255,6 +285,30 @@ mod tests {
         let config = config.expect("both fit");
         assert_eq!(config.admission.slots, 7);
         assert!(config.backends.contains_key("billing"));
+    }
+
+    #[test]
+    fn the_local_user_may_come_from_the_environment() {
+        let config = with(&[
+            ("TIDEGATE_AUTH__LOCAL__SUBJECT", "u2"),
+            ("TIDEGATE_AUTH__LOCAL__SCOPES", "[\"read:invoices\"]"),
+            ("TIDEGATE_AUTH__LOCAL__GROUPS", "[\"finance\"]"),
+            ("TIDEGATE_AUTH__LOCAL__TENANT", "acme"),
+            ("TIDEGATE_AUTH__LOCAL__CLAIMS__PAY_LIMIT", "500"),
+        ]);
+        let local = config.expect("all fit").auth.local;
+        assert_eq!((local.subject.as_str(), local.tenant.as_deref(), local.groups), ("u2", Some("acme"), vec!["finance".into()]));
+        assert_eq!((local.scopes.map(|scopes| scopes.len()), &local.claims["pay_limit"]), (Some(1), &serde_json::json!(500)));
+    }
+
+    #[test]
+    fn an_issuer_may_come_from_the_environment() {
+        let config = with(&[
+            ("TIDEGATE_AUTH__ISSUERS__CORP__ISSUER", "https://id.example.com"),
+            ("TIDEGATE_AUTH__ISSUERS__CORP__AUDIENCE", "https://tools.example.com/mcp"),
+        ]);
+        let issuers = config.expect("both fit").auth.issuers;
+        assert_eq!(issuers["corp"].audience, ["https://tools.example.com/mcp"]);
     }
 
     #[test]

@@ -3,37 +3,38 @@
 //! Each stage returns a proof that the next one demands (`Arc<Tool>`, `Grant`, `Lease`, `Permit`, `Intent`), so a wrong order
 //! does not compile.
 
+mod catalogue;
 mod checks;
 mod facts;
 mod finish;
 mod keys;
 mod reply;
-mod report;
+mod rows;
 mod span;
 mod stages;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::admission::{Admission, Permit};
-use crate::auth::Authenticator;
+use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Disposition, Intent, Lease, Ledger, OutcomeFacts, Replay, WhyNot};
 use crate::model::{
     Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal,
     Rejection, TestHook, TraceContext,
 };
 use crate::outbound::Outbound;
-use crate::policy::Grant;
 use crate::registry::{Generation, Registry, Tool};
 use crate::sandbox::Sandbox;
 
+use checks::Authorized;
 pub use reply::{Answer, Progress, Readiness, Reply};
+use rows::Rows;
 use stages::{Stage, Stages};
 
 /// What a pipeline is made of.
@@ -85,8 +86,8 @@ struct Call {
 
 /// What the stages before admission found.
 enum Claimed {
-    Run { tool: Arc<Tool>, arguments: Arguments, grant: Grant, key: Option<Keyed> },
-    Replay { tool: Arc<Tool>, replay: Replay },
+    Run { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, key: Option<Keyed> },
+    Replay { tool: Arc<Tool>, arguments: Arguments, replay: Replay },
 }
 
 /// Everything that has said yes, handed to the task that owns the call from here on.
@@ -94,7 +95,7 @@ struct Job {
     call: Call,
     tool: Arc<Tool>,
     arguments: Arguments,
-    grant: Grant,
+    authorized: Authorized,
     key: Option<Keyed>,
     permit: Permit,
 }
@@ -105,10 +106,11 @@ struct Keyed {
     lease: Lease,
 }
 
-/// A refusal and the tool it is about, if one was found.
+/// A refusal, the tool it is about, if one was found, and the arguments, if they are what was decided on.
 struct Refusal {
     rejection: Rejection,
     tool: Option<Arc<Tool>>,
+    arguments: Option<Arguments>,
 }
 
 impl Pipeline {
@@ -120,58 +122,13 @@ impl Pipeline {
     /// Who presents these credentials.
     ///
     /// # Errors
-    /// [`Rejection::Unauthenticated`]. Only counted, not audited: nobody may buy disk writes without a name.
-    pub fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, Rejection> {
-        self.parts.authenticator.authenticate(credentials).map_err(|refused| {
-            metrics::counter!("tidegate_unauthenticated_total").increment(1);
-            Rejection::Unauthenticated(refused.to_string())
+    /// They are missing or do not verify, or can't be verified now. Only counted, not audited: nobody may buy disk writes without
+    /// a name.
+    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, AuthError> {
+        let authenticated = self.parts.authenticator.authenticate(credentials).await;
+        authenticated.inspect_err(|refused| {
+            metrics::counter!("tidegate_unauthenticated_total", "reason" => refused.as_str()).increment(1);
         })
-    }
-
-    /// The tools this principal may see, in name order.
-    pub fn list(&self, principal: &Principal) -> Vec<Arc<Tool>> {
-        let generation = self.parts.registry.current();
-        // A listing belongs to no call, and so to no trace that policies could speak of.
-        let visible = generation.policies.listed(principal, "");
-        visible.into_iter().filter_map(|name| generation.tools.get(name).cloned()).collect()
-    }
-
-    /// All tools, in name order, whoever may see them.
-    pub fn tools(&self) -> Vec<Arc<Tool>> {
-        self.parts.registry.current().tools.values().cloned().collect()
-    }
-
-    /// One tool, whoever may see it.
-    pub fn tool(&self, name: &str) -> Option<Arc<Tool>> {
-        self.parts.registry.current().tools.get(name).cloned()
-    }
-
-    /// Ticks whenever the list of tools may have changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.parts.registry.changes()
-    }
-
-    /// Whether calls are served. A dead backend is detail: its calls are answered with the envelope.
-    pub fn readiness(&self) -> Readiness {
-        let store = self.parts.ledger.store();
-        let failure = store.check().and_then(|()| store.check_space()).err().map(|error| error.to_string());
-        let generation = self.parts.registry.current();
-        let is_stopping = self.parts.shutdown.is_cancelled();
-        Readiness {
-            ready: failure.is_none() && !is_stopping,
-            detail: json!({
-                "ledger": failure.as_deref().unwrap_or("writable"),
-                "stopping": is_stopping,
-                "generation": generation.number,
-                "plugins": generation.plugins.len(),
-                "tools": generation.tools.len(),
-                "policy": self.parts.registry.policy_health(),
-                "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
-                "backends": self.parts.outbound.health(),
-                "running": self.parts.admission.running(),
-                "queued": self.parts.admission.waiting(),
-            }),
-        }
     }
 
     /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.
@@ -188,10 +145,10 @@ impl Pipeline {
         };
         let answered = async {
             match self.claim(&call, request) {
-                Ok(Claimed::Replay { tool, replay }) => (true, self.replay(&call, &tool, replay).await),
-                Ok(Claimed::Run { tool, arguments, grant, key }) => match self.admit(&call, &tool).await {
-                    Ok(permit) => (false, self.start(Job { call, tool, arguments, grant, key, permit }).await),
-                    Err(rejection) => (false, self.reject(&call, Refusal { rejection, tool: Some(tool) }).await),
+                Ok(Claimed::Replay { tool, arguments, replay }) => (true, self.replay(&call, &tool, &arguments, replay).await),
+                Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
+                    Ok(permit) => (false, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
+                    Err(rejection) => (false, self.reject(&call, Refusal { rejection, tool: Some(tool), arguments: None }).await),
                 },
                 Err(refusal) => (false, self.reject(&call, refusal).await),
             }
@@ -204,14 +161,18 @@ impl Pipeline {
     /// Everything that may still say no before the call has to wait: look up, validate, authorize, claim.
     fn claim(&self, call: &Call, request: CallRequest) -> Result<Claimed, Refusal> {
         if self.parts.shutdown.is_cancelled() {
-            return Err(Refusal { rejection: Rejection::ShuttingDown, tool: None });
+            return Err(Refusal { rejection: Rejection::ShuttingDown, tool: None, arguments: None });
         }
         let CallRequest { tool: name, mut arguments, offered_keys, client_capabilities, .. } = request;
         let timer = self.stages.start(Stage::LookUp);
         let tool = call.generation.tools.get(name.as_str()).cloned();
-        let tool = tool.ok_or(Refusal { rejection: Rejection::UnknownTool(name), tool: None })?;
+        let tool = tool.ok_or(Refusal { rejection: Rejection::UnknownTool(name), tool: None, arguments: None })?;
         drop(timer);
-        let refuse = |rejection| Refusal { rejection: checks::concealed(call, &tool, rejection), tool: Some(tool.clone()) };
+        let refuse = |rejection| Refusal {
+            rejection: checks::concealed(call, &tool, rejection),
+            tool: Some(tool.clone()),
+            arguments: None,
+        };
 
         let timer = self.stages.start(Stage::Validate);
         let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
@@ -219,7 +180,9 @@ impl Pipeline {
         drop(timer);
 
         let timer = self.stages.start(Stage::Authorize);
-        let grant = checks::authorize(call, &tool, &arguments).map_err(refuse)?;
+        let authorized = checks::authorize(call, &tool, &arguments);
+        // Whoever asks later whether the decision was right needs what it was made on.
+        let authorized = authorized.map_err(|no| Refusal { arguments: Some(arguments.clone()), ..refuse(no) })?;
         drop(timer);
 
         let _timer = self.stages.start(Stage::Claim);
@@ -229,13 +192,13 @@ impl Pipeline {
             None => None,
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
-                Claim::Replay(replay) => return Ok(Claimed::Replay { tool, replay }),
+                Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, replay }),
                 Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since))),
                 Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },
         };
-        Ok(Claimed::Run { tool, arguments, grant, key })
+        Ok(Claimed::Run { tool, arguments, authorized, key })
     }
 
     fn claim_key(&self, call: &Call, tool: &Tool, key: &IdempotencyKey, arguments: &Arguments) -> Result<Claim, Rejection> {
@@ -284,16 +247,16 @@ impl Pipeline {
 
     /// Records the intent, executes, records the outcome. Never cancelled by a caller.
     async fn run(&self, job: Job) -> Answer {
-        let Job { call, tool, arguments, grant, key, permit } = job;
+        let Job { call, tool, arguments, authorized, key, permit } = job;
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
-        let intent = match self.parts.ledger.record_intent(&facts::intent(&call, &tool, &arguments, &grant, &permit), lease).await
-        {
+        let facts = facts::intent(&call, &tool, &arguments, &authorized, &permit);
+        let intent = match self.parts.ledger.record_intent(&facts, lease).await {
             Ok(intent) => intent,
             Err(error) => {
                 let rejection = facts::refused_intent(error);
-                return self.reject(&call, Refusal { rejection, tool: Some(tool) }).await;
+                return self.reject(&call, Refusal { rejection, tool: Some(tool), arguments: None }).await;
             }
         };
         drop(timer);
@@ -301,21 +264,22 @@ impl Pipeline {
         let timer = self.stages.start(Stage::Execute);
         let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
-        let invocation = facts::invocation(&call, &tool, &arguments, key.as_ref(), &permit, &outbound, stop);
+        let rows = Rows::of(&call, &tool, &arguments);
+        let invocation = facts::invocation(&call, &tool, &arguments, key.as_ref(), &permit, &outbound, &rows, stop);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         drop(timer);
 
         let timer = self.stages.start(Stage::Outcome);
         self.stages.burned(execution.fuel);
         let outcome = Outcome {
-            ended: finish::ended(&tool, execution.ended, outbound.failure()),
+            ended: finish::ended(&tool, execution.ended, &outbound),
             fuel: execution.fuel,
             memory_peak: execution.memory_peak,
             latency: started.elapsed(),
             sent: outbound.sent(),
             log: execution.log,
         };
-        let answer = self.conclude(&call, &tool, intent, &outcome).await;
+        let answer = self.conclude(&call, &tool, &rows, intent, &outcome).await;
         drop(timer);
         if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
             self.parts.registry.announce_change();
@@ -324,7 +288,7 @@ impl Pipeline {
     }
 
     /// Writes the outcome down, and says what the caller is told.
-    async fn conclude(&self, call: &Call, tool: &Tool, intent: Intent, outcome: &Outcome) -> Answer {
+    async fn conclude(&self, call: &Call, tool: &Tool, rows: &Rows, intent: Intent, outcome: &Outcome) -> Answer {
         let is_write = tool.manifest.effect == Effect::Write;
         let structured = tool.output.is_none();
         let disposition = if is_write { finish::disposition(&outcome.ended, &outcome.sent) } else { Disposition::Done };
@@ -334,14 +298,25 @@ impl Pipeline {
             Disposition::Unknown => Some(unknown()),
             _ => Envelope::of_ended(&outcome.ended, may_have_changed, call.id, call.trace.trace_id()),
         };
-        let error = envelope.as_ref().map(|envelope| envelope.error);
-        let answer = match (envelope, &outcome.ended) {
+        let whole = match (envelope, &outcome.ended) {
             (Some(envelope), _) => Answer::Error { envelope, structured },
             (None, Ended::Completed(output)) => Answer::Output(output.clone()),
             (None, _) => Answer::Error { envelope: unknown(), structured },
         };
-        let stored = answer.to_stored().expect("neither results nor errors are refusals");
-        let facts = OutcomeFacts { outcome, answer: &stored, error, disposition, handle_given: false };
+        // INVARIANT: kept is the whole answer, delivered what the policies allow: a replay is decided afresh.
+        let kept = rows.are_delivered().then(|| whole.to_stored().expect("neither results nor errors are refusals"));
+        let (answer, delivered) = rows.deliver(call, tool, whole);
+        let told = answer.to_stored().expect("neither results nor errors are refusals");
+        let facts = OutcomeFacts {
+            outcome,
+            answer: &told,
+            kept: kept.as_ref().unwrap_or(&told),
+            error: answer.error(),
+            disposition,
+            asked: &rows.asked(),
+            delivered: &delivered,
+            handle_given: false,
+        };
         match self.parts.ledger.record_outcome(intent, &facts).await {
             Ok(()) => answer,
             // INVARIANT: a write whose outcome could not be committed is unknown, whatever it seemed to be.
@@ -353,12 +328,15 @@ impl Pipeline {
     }
 
     /// Hands out the answer of an earlier call with the same key, and writes down that it did.
-    async fn replay(&self, call: &Call, tool: &Arc<Tool>, replay: Replay) -> Answer {
-        let why = WhyNot::Replayed { of: replay.first };
-        let recorded = self.parts.ledger.record_rejection(&facts::rejection(call, tool.manifest.name.as_str(), why)).await;
+    async fn replay(&self, call: &Call, tool: &Arc<Tool>, arguments: &Arguments, replay: Replay) -> Answer {
         let stored = Answer::from_stored(replay.response, tool.output.is_none()).map_err(|error| error.to_string());
-        match recorded.map_err(|error| error.to_string()).and(stored) {
-            Ok(answer) => answer,
+        let delivered = stored.map(|whole| Rows::of(call, tool, arguments).deliver(call, tool, whole));
+        let rows = delivered.as_ref().ok().map(|(_, rows)| rows);
+        let why = WhyNot::Replayed { of: replay.first, rows };
+        let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), None, why);
+        let recorded = self.parts.ledger.record_rejection(&facts).await;
+        match recorded.map_err(|error| error.to_string()).and_then(|()| delivered) {
+            Ok((answer, _)) => answer,
             Err(problem) => {
                 tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");
                 let envelope = Envelope::replay_unavailable(call.id, call.trace.trace_id());
@@ -368,7 +346,7 @@ impl Pipeline {
     }
 
     /// Writes the rejection down, and says what the caller is told.
-    async fn reject(&self, call: &Call, Refusal { rejection, tool }: Refusal) -> Answer {
+    async fn reject(&self, call: &Call, Refusal { rejection, tool, arguments }: Refusal) -> Answer {
         let name = match (&rejection, &tool) {
             (Rejection::UnknownTool(name), _) => name.clone(),
             (_, tool) => tool.as_ref().map_or_else(String::new, |tool| tool.manifest.name.to_string()),
@@ -380,7 +358,8 @@ impl Pipeline {
             tracing::info!(call = %call.id, subject = call.principal.subject, tool = name, ?decided_by, errors = ?verdict.errors, "denied");
         }
         metrics::counter!("tidegate_rejections_total", "reason" => rejection.as_str()).increment(1);
-        let facts = facts::rejection(call, &name, WhyNot::Rejected(&rejection));
+        let known = tool.as_deref().filter(|_| !matches!(rejection, Rejection::UnknownTool(_)));
+        let facts = facts::rejection(call, &name, known, arguments.as_ref(), WhyNot::Rejected(&rejection));
         if let Err(error) = self.parts.ledger.record_rejection(&facts).await {
             tracing::error!(call = %call.id, %error, "a rejection could not be written down");
         }

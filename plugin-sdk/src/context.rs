@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 
 use serde::Serialize;
 
+use crate::RowFilter;
 use crate::http::Backend;
 
 #[cfg(not(target_family = "wasm"))]
@@ -54,9 +55,10 @@ impl Context {
         self.facts().idempotency_key.as_deref()
     }
 
-    /// A hint which rows the caller may see: a JSON text. A tool may use it to ask its backend for less.
-    pub fn row_filter(&self) -> Option<&str> {
-        self.facts().row_filter.as_deref()
+    /// A hint which rows of the tool's resource the caller may see, if the host can say. A tool may use it to ask its
+    /// backend for less.
+    pub fn row_filter(&self) -> Option<RowFilter> {
+        self.facts().row_filter.as_deref().and_then(RowFilter::parse)
     }
 
     /// Reports progress to the caller: `done` of `total`, in the tool's own unit. `done` must grow with every report.

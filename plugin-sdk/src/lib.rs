@@ -51,6 +51,7 @@ pub mod http;
 #[cfg(target_family = "wasm")]
 mod http_wasi;
 mod plugin;
+mod row_filter;
 mod schema;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -63,6 +64,7 @@ pub use content::Content;
 pub use context::{Context, Level};
 pub use failure::{Failure, code};
 pub use plugin::{Definition, Entry, Plugin};
+pub use row_filter::RowFilter;
 pub use tool::{Hints, NoInput, Output, Tool, ToolOutput};
 
 /// Makes a plugin of the given [`Tool`]s.

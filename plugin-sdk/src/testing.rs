@@ -214,10 +214,10 @@ mod tests {
 
     #[test]
     fn the_host_tells_a_call_what_it_was_told() {
-        let host = Host::new().subject("u7").attempt(2).idempotency_key("k").row_filter(&json!({ "user_id": "u7" }));
+        let host = Host::new().subject("u7").attempt(2).idempotency_key("k").row_filter(&json!({ "eq": ["user_id", "u7"] }));
         let context = host.context();
         assert_eq!((context.subject(), context.attempt(), context.idempotency_key()), ("u7", 2, Some("k")));
-        assert_eq!(context.row_filter(), Some(r#"{"user_id":"u7"}"#));
+        assert_eq!(context.row_filter().and_then(|filter| filter.only("user_id").cloned()), Some(json!("u7")));
         assert_eq!(context.trace_id().len(), 32);
     }
 

@@ -55,6 +55,15 @@ impl Billing {
         let invoices = body["invoices"].as_array().or(body.as_array()).expect("invoices").clone();
         invoices.iter().map(|invoice| invoice["id"].as_str().expect("an id").to_owned()).collect()
     }
+
+    /// An open invoice of a user.
+    pub fn invoice_of(&self, user: &str) -> String {
+        let invoices = self.get("/invoices");
+        let invoices = invoices["invoices"].as_array().expect("invoices");
+        let is_theirs = |invoice: &&Value| invoice["user_id"] == user && invoice["status"] == "open";
+        let found = invoices.iter().find(is_theirs).unwrap_or_else(|| panic!("the seed holds no open invoice of {user}"));
+        found["id"].as_str().expect("an id").to_owned()
+    }
 }
 
 impl Drop for Billing {

@@ -69,10 +69,25 @@ impl Host {
         self
     }
 
+    /// With more of a `tidegate.toml`.
+    pub fn with_config(mut self, toml: &str) -> Self {
+        self.config += toml;
+        self
+    }
+
     /// As the verb `serve`, with callers taken for `[auth.anonymous]`.
     pub fn serve(mut self) -> Self {
         self.verb = "serve".into();
         self.arguments.push("--insecure-no-auth".into());
+        self
+    }
+
+    /// As the verb `serve`, with callers identified by the tokens of these issuers.
+    pub fn trusting(mut self, issuers: &[&str]) -> Self {
+        self.verb = "serve".into();
+        for (index, issuer) in issuers.iter().enumerate() {
+            self.config += &format!("[auth.issuers.i{index}]\nissuer = \"{issuer}\"\nmin_refresh = \"1s\"\n");
+        }
         self
     }
 

@@ -11,6 +11,7 @@ pub const PROTOCOL: &str = "2026-07-28";
 #[derive(Clone)]
 pub struct Client {
     url: String,
+    token: Option<String>,
     agent: ureq::Agent,
 }
 
@@ -29,7 +30,12 @@ impl Client {
     /// A client of the endpoint at `url`.
     pub fn new(url: &str) -> Self {
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).http_status_as_error(false);
-        Self { url: url.to_owned(), agent: config.build().into() }
+        Self { url: url.to_owned(), token: None, agent: config.build().into() }
+    }
+
+    /// The same client with a bearer token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// Posts raw bytes with these headers.
@@ -37,6 +43,9 @@ impl Client {
         let mut request = self.agent.post(&self.url);
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
         let mut response = request.send(body).expect("the host answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -110,6 +119,11 @@ impl Answer {
     /// The error code of a call that failed or was refused.
     pub fn error(&self) -> String {
         self.envelope()["error"].as_str().expect("a code").to_owned()
+    }
+
+    /// The `WWW-Authenticate` header.
+    pub fn challenge(&self) -> &str {
+        self.headers.get("www-authenticate").and_then(|value| value.to_str().ok()).unwrap_or_else(|| panic!("none: {self:?}"))
     }
 
     /// Whether the answer is that of an earlier call.

@@ -1,15 +1,58 @@
-//! From credentials to a principal: whom this host trusts to be whom.
+//! From credentials to a principal: whom this host trusts to be whom. An OAuth 2.1 resource server.
+//!
+//! Bearer tokens are JWTs signed by a configured issuer; their keys are fetched in the background. What can't be verified is
+//! refused, what can't be verified *now* is told to come back, and nothing is ever let in on a doubt.
 
-use std::sync::Arc;
+mod cache;
+mod claims;
+mod config;
+mod details;
+mod dev;
+mod discovery;
+mod fetch;
+mod issuer;
+mod keyring;
+mod keys;
+mod problem;
+mod token;
+mod url;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::model::{Credentials, Principal};
+use cache::TokenCache;
+use fetch::Fetcher;
+use issuer::Issuer;
+use token::Jwt;
 
-/// Decides who is calling.
+pub use config::{IssuerConfig, IssuerConfigError, TokenLimits};
+pub use details::DETAILS_TYPE;
+pub use dev::{DEV_ISSUER, LIFETIME, Minter, TokenRequest};
+pub use problem::Problem;
+
+/// Decides who is calling. Cheap to clone; clones share everything.
 ///
 /// INVARIANT: a token that can't be verified is refused, never treated as if it were absent.
-pub struct Authenticator {
+#[derive(Clone)]
+pub struct Authenticator(Arc<Parts>);
+
+struct Parts {
     anonymous: Option<Arc<Principal>>,
     local: Arc<Principal>,
+    /// By the `iss` of their tokens.
+    issuers: HashMap<String, Arc<Issuer>>,
+    limits: TokenLimits,
+    cache: TokenCache,
+    /// Signatures being checked at once: a flood of forged tokens must leave cores to those who are already known.
+    checks: Semaphore,
+    /// This server's own URL, known once it listens.
+    resource: OnceLock<String>,
 }
 
 /// Why credentials were refused. The text is for the caller and tells nothing a guesser could use.
@@ -18,59 +61,126 @@ pub enum AuthError {
     /// Nothing was presented, and callers must present something.
     #[error("this server needs a bearer token")]
     Missing,
-    /// A token was presented, but no issuer is trusted that could vouch for it.
-    #[error("the bearer token cannot be verified: no issuer is configured")]
-    NoIssuer,
+    /// The token does not count.
+    #[error(transparent)]
+    Invalid(#[from] Problem),
+    /// Whether the token counts can't be told now, because the keys of its issuer can't be had.
+    #[error("the issuer of the bearer token can't be reached, so the token can't be verified now; try again later")]
+    Unavailable {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+}
+
+impl AuthError {
+    /// The reason as metrics spell it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Invalid(problem) => problem.as_str(),
+            Self::Unavailable { .. } => "issuer_unavailable",
+        }
+    }
 }
 
 impl Authenticator {
-    /// An authenticator that takes callers without credentials for `anonymous` (refused if `None`) and the local user
-    /// for `local`.
-    pub fn new(anonymous: Option<Principal>, local: Principal) -> Self {
-        Self { anonymous: anonymous.map(Arc::new), local: Arc::new(local) }
+    /// An authenticator that takes callers without credentials for `anonymous` (refused if `None`), the local user for `local`,
+    /// and bearers of tokens for whom their issuers say they are.
+    ///
+    /// # Errors
+    /// An issuer can't be trusted as configured.
+    pub fn new(
+        anonymous: Option<Principal>,
+        local: Principal,
+        issuers: &BTreeMap<String, IssuerConfig>,
+        limits: TokenLimits,
+    ) -> Result<Self, IssuerConfigError> {
+        let mut by_iss: HashMap<String, Arc<Issuer>> = HashMap::new();
+        for (name, config) in issuers {
+            let twin = by_iss.insert(config.issuer.clone(), Arc::new(Issuer::remote(name, config)?));
+            if let Some(twin) = twin {
+                let problem = format!("`issuer` is the same as in `[auth.issuers.{}]`", twin.name);
+                return Err(IssuerConfigError { name: name.clone(), problem });
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self(Arc::new(Parts {
+            anonymous: anonymous.map(Arc::new),
+            local: Arc::new(local),
+            issuers: by_iss,
+            cache: TokenCache::new(limits.cache, limits.cache_for.duration()),
+            limits,
+            checks: Semaphore::new((cores / 2).max(1)),
+            resource: OnceLock::new(),
+        })))
+    }
+
+    /// The same, taking the tokens of `minter` too. Before it is cloned.
+    #[must_use]
+    pub fn with_minter(mut self, minter: &Minter) -> Self {
+        let parts = Arc::get_mut(&mut self.0).expect("nobody has a clone yet");
+        parts.issuers.insert(DEV_ISSUER.to_owned(), Arc::new(Issuer::local(DEV_ISSUER, minter.keys())));
+        self
+    }
+
+    /// Says under which URL this server is reached: what tokens must be for, unless their issuer's `audience` says otherwise.
+    /// Until then no token counts.
+    pub fn serve_as(&self, resource: &str) {
+        // The first listener decides; there is one.
+        let _ = self.0.resource.set(resource.to_owned());
+    }
+
+    /// Fetches the issuers' keys, and keeps them fresh until `shutdown`.
+    pub fn keep_keys(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let fetcher = Fetcher::new();
+        for issuer in self.0.issuers.values() {
+            let (issuer, fetcher, shutdown) = (issuer.clone(), fetcher.clone(), shutdown.clone());
+            tasks.spawn(async move { issuer.keyring.keep(&issuer.name, &fetcher, &shutdown).await });
+        }
+    }
+
+    /// How it stands with each issuer's keys, for operators.
+    pub fn health(&self) -> BTreeMap<String, String> {
+        self.0.issuers.values().map(|issuer| (issuer.name.clone(), issuer.keyring.health())).collect()
     }
 
     /// Who presents these credentials.
     ///
     /// # Errors
-    /// The credentials are missing or do not verify.
-    pub fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, AuthError> {
+    /// The credentials are missing or do not verify, or can't be verified now.
+    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, AuthError> {
         match credentials {
-            Credentials::Local => Ok(self.local.clone()),
-            Credentials::Anonymous => self.anonymous.clone().ok_or(AuthError::Missing),
-            Credentials::Bearer(_) => Err(AuthError::NoIssuer),
+            Credentials::Local => Ok(self.0.local.clone()),
+            Credentials::Anonymous => self.0.anonymous.clone().ok_or(AuthError::Missing),
+            Credentials::Bearer(token) => self.verify(token).await,
         }
+    }
+
+    async fn verify(&self, token: &str) -> Result<Arc<Principal>, AuthError> {
+        let Parts { issuers, limits, cache, checks, resource, .. } = &*self.0;
+        if token.len() > limits.max_token.as_usize() {
+            return Err(Problem::TooLong(limits.max_token.as_usize()).into());
+        }
+        let print = TokenCache::print(token);
+        if let Some(principal) = cache.get(&print) {
+            return Ok(principal);
+        }
+        let jwt = Jwt::read(token)?;
+        let (iss, issuer) = jwt.issuer().and_then(|iss| issuers.get_key_value(iss)).ok_or(Problem::UnknownIssuer)?;
+        if !issuer.rules.algorithms.contains(&jwt.algorithm) {
+            return Err(Problem::Algorithm.into());
+        }
+        let Some(resource) = resource.get() else {
+            return Err(AuthError::Unavailable { retry_after: Duration::from_secs(1) });
+        };
+        let version = issuer.version_that_signed(&jwt, checks).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let verified = issuer.rules.principal(&jwt, iss, resource, now)?;
+        let principal = Arc::new(verified.principal);
+        cache.keep(print, token.len(), principal.clone(), issuer.clone(), version, verified.expires_in);
+        Ok(principal)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn principal(subject: &str) -> Principal {
-        Principal {
-            issuer: "tidegate:dev".into(),
-            subject: subject.into(),
-            client: None,
-            tenant: None,
-            groups: Vec::new(),
-            scopes: Vec::new(),
-            claims: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn an_unverifiable_token_is_refused_even_where_anonymous_callers_are_welcome() {
-        let open = Authenticator::new(Some(principal("u1")), principal("local"));
-        assert_eq!(open.authenticate(&Credentials::Bearer("x".into())), Err(AuthError::NoIssuer));
-        assert_eq!(open.authenticate(&Credentials::Anonymous).map(|p| p.subject.clone()), Ok("u1".into()));
-    }
-
-    #[test]
-    fn callers_without_credentials_are_refused_by_default() {
-        let closed = Authenticator::new(None, principal("local"));
-        assert_eq!(closed.authenticate(&Credentials::Anonymous), Err(AuthError::Missing));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::serve::{configure, data_dir, runtime};
 use super::{DevArgs, DevProfile, build};
 use crate::app::{Addresses, Host, Options, StopSignals, Trust};
+use crate::auth::LIFETIME;
 use crate::config::Config;
 use crate::model::{Effect, Manifest};
 use crate::pipeline::Pipeline;
@@ -196,7 +197,19 @@ fn print_what_to_try(pipeline: &Pipeline, addresses: Addresses) -> Result<()> {
     }
     let snippet = json!({"mcpServers": {"tidegate": {"type": "http", "url": url}}});
     writeln!(out, "\nMCP clients take:\n{}", serde_json::to_string_pretty(&snippet)?)?;
-    writeln!(out, "\nEvery caller is `u1` with every scope: for development only. Ctrl-C drains and stops.")?;
+    let origin = url.strip_suffix("/mcp").unwrap_or(&url);
+    // Quotes in a scope would end those of the shell.
+    let scopes = example.map(|tool| tool.manifest.scopes.iter().map(ToString::to_string)).into_iter().flatten();
+    let scopes: Vec<_> = scopes.filter(|scope| !scope.contains('\'')).collect();
+    let request = json!({"subject": "u2", "scopes": scopes});
+    writeln!(
+        out,
+        "\nFOR DEVELOPMENT ONLY: every caller without a token is `u1` with every scope, and whoever asks gets a token in any name:\n\n  \
+         curl -s {origin}/dev/token -H 'content-type: application/json' -d '{request}'\n\n\
+         It counts for {} minutes; members besides `subject` and `scopes`: `groups`, `tenant`, `client`, `claims`. Ctrl-C drains and \
+         stops.",
+        LIFETIME.as_secs() / 60,
+    )?;
     out.flush().context("can't print to stdout")
 }
 

@@ -21,22 +21,8 @@ const DEFAULT_DATA: &str = ".tidegate";
 /// `tidegate serve`
 pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let config = configure(&args.host, Some(&args.ports))?;
-    if config.auth.anonymous.is_some() && !args.insecure_no_auth {
-        bail!("`[auth.anonymous]` lets callers in without credentials; if you mean that, pass `--insecure-no-auth`");
-    }
-    if !args.insecure_no_auth {
-        bail!(
-            "no way to authenticate callers is configured, so nobody could call anything; on loopback, set `[auth.anonymous]` \
-             and pass `--insecure-no-auth`"
-        );
-    }
-    if config.auth.anonymous.is_none() {
-        bail!("`--insecure-no-auth` needs to know who callers are: set `[auth.anonymous]` with a `subject` in the config");
-    }
-    if !config.server.address.is_loopback() {
-        bail!("`--insecure-no-auth` works on loopback only, but `server.address` is {}", config.server.address);
-    }
-    let options = Options { data: data_dir(&config), trust: Trust::Configured, test_hooks: false, reload_on_hangup: true };
+    let trust = trust(&config, args.insecure_no_auth)?;
+    let options = Options { data: data_dir(&config), trust, test_hooks: false, reload_on_hangup: true };
     let telemetry = Telemetry::install(&config.telemetry)?;
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
@@ -57,6 +43,45 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     })
 }
 
+/// Whom `serve` lets in without credentials, if what the config and the flag say about callers makes sense together.
+fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
+    let server = &config.server;
+    match (config.auth.issuers.is_empty(), insecure_no_auth) {
+        (_, false) if config.auth.anonymous.is_some() => {
+            bail!("`[auth.anonymous]` lets callers in without credentials; if you mean that, pass `--insecure-no-auth`")
+        }
+        (true, false) => bail!(
+            "no way to authenticate callers is configured, so nobody could call anything; name an issuer of tokens in the config \
+             (`[auth.issuers.corp]` with `issuer = \"https://id.example.com\"`), or, on loopback, set `[auth.anonymous]` and pass \
+             `--insecure-no-auth`"
+        ),
+        (false, false) => {
+            let by_default = config.auth.issuers.values().any(|issuer| issuer.audience.is_empty());
+            match &server.public_url {
+                None if !server.address.is_loopback() && by_default => bail!(
+                    "tokens must be issued for this server, but its URL is not known; set `server.public_url` to the one clients use, \
+                     or `audience` for every issuer"
+                ),
+                Some(url) if !server.address.is_loopback() && !url.starts_with("https://") => bail!(
+                    "`server.public_url` is `{url}`, but bearer tokens must not travel without TLS; put a proxy with TLS in front and \
+                     set `public_url` to its `https` URL"
+                ),
+                _ => Ok(Trust::Nobody),
+            }
+        }
+        (false, true) => bail!(
+            "`--insecure-no-auth` lets callers in without credentials, but `[auth.issuers]` says who vouches for them; drop one of the two"
+        ),
+        (true, true) if config.auth.anonymous.is_none() => {
+            bail!("`--insecure-no-auth` needs to know who callers are: set `[auth.anonymous]` with a `subject` in the config")
+        }
+        (true, true) if !server.address.is_loopback() => {
+            bail!("`--insecure-no-auth` works on loopback only, but `server.address` is {}", server.address)
+        }
+        (true, true) => Ok(Trust::Configured),
+    }
+}
+
 /// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
@@ -75,8 +100,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             }
             Err(error) => return Err(error),
         };
-        host.listen_locally(&config.stdio)?;
-        let principal = host.pipeline().authenticate(&Credentials::Local).map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+        host.listen_locally(&config.stdio).await?;
+        let principal = host.pipeline().authenticate(&Credentials::Local).await?;
         tokio::select! {
             () = server::stdio::serve(
                 host.pipeline().clone(), principal, Reach::Client, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),

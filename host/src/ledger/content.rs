@@ -14,8 +14,8 @@ use super::body::{Body, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
 use super::redact::{Redacted, Secrets};
 use super::secret::Secret;
-use crate::model::scope::{Bindings, Delta};
-use crate::model::{Decision, Digest, Ended, GuestLog, Scope, Sent, Trap};
+use crate::model::scope::Delta;
+use crate::model::{Decision, Digest, Ended, GuestLog, RowTally, Scope, Sent, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -33,16 +33,12 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
     let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
-    let delta = Delta::of(&principal.scopes, tool.scopes, &Bindings { principal, arguments: Some(facts.arguments) });
     let body = IntentBody {
         arguments: &arguments,
         claim: claim.map(|(claim, _)| Hex(claim)),
         client: principal.client.as_deref(),
         component: Hex(&tool.component),
-        decision: match facts.verdict.decision {
-            Decision::Allow => "allow",
-            Decision::Deny => "deny",
-        },
+        decision: decision(facts.verdict),
         effect: tool.effect.as_str(),
         fuel_limit: tool.fuel_limit,
         issuer: &principal.issuer,
@@ -52,10 +48,8 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         print: claim.map(|(_, print)| Hex(print)),
         queued_us: micros(facts.queued),
         risk: tool.risk.as_str(),
-        scopes: ScopeDelta {
-            excess: delta.excess.iter().take(LIST_MAX).collect(),
-            missing: delta.missing.iter().take(LIST_MAX).collect(),
-        },
+        scopes: ScopeDelta::of(facts.delta),
+        shadow: facts.verdict.shadow.as_deref().map(ShadowBody::of),
         subject: &principal.subject,
         tenant: principal.tenant.as_deref(),
         tool: tool.name.as_str(),
@@ -82,6 +76,8 @@ pub(super) fn of_outcome(facts: &OutcomeFacts<'_>, answer: &[u8], intent: u64, k
         latency_us: micros(outcome.latency),
         log: log_tail(&outcome.log, LOG_MAX, secrets),
         memory_peak: outcome.memory_peak,
+        permits: TallyBody::of(facts.asked),
+        rows: TallyBody::of(facts.delivered),
         sent: outcome.sent.iter().take(LIST_MAX).map(|sent| SentBody::of(sent, secrets)).collect(),
         sent_count: outcome.sent.len(),
     };
@@ -98,6 +94,8 @@ pub(super) fn of_outcome(facts: &OutcomeFacts<'_>, answer: &[u8], intent: u64, k
     }
     content.log = LogTail { dropped_bytes: log_bytes(&outcome.log), lines: Vec::new() };
     content.sent.clear();
+    // The counts stay, whatever else has to go.
+    [&mut content.permits, &mut content.rows].into_iter().flatten().for_each(TallyBody::forget_reasons);
     Body::new(&salt, &content)
 }
 
@@ -126,6 +124,8 @@ struct IntentBody<'a> {
     queued_us: u64,
     risk: &'static str,
     scopes: ScopeDelta<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<ShadowBody<'a>>,
     subject: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
@@ -133,11 +133,17 @@ struct IntentBody<'a> {
     trace_id: String,
 }
 
-/// The scopes held and not needed, and those needed and not held.
+/// The scopes held beyond what is needed, and those needed and not held.
 #[derive(Serialize)]
-struct ScopeDelta<'a> {
-    excess: Vec<&'a Scope>,
-    missing: Vec<&'a Scope>,
+pub(super) struct ScopeDelta<'a> {
+    excess: &'a [Scope],
+    missing: &'a [Scope],
+}
+
+impl<'a> ScopeDelta<'a> {
+    pub(super) fn of(delta: &'a Delta) -> Self {
+        Self { excess: first(&delta.excess), missing: first(&delta.missing) }
+    }
 }
 
 #[derive(Serialize)]
@@ -160,9 +166,62 @@ struct OutcomeBody<'a> {
     #[serde(skip_serializing_if = "LogTail::is_empty")]
     log: LogTail<'a>,
     memory_peak: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permits: Option<TallyBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<TallyBody<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sent: Vec<SentBody<'a>>,
     sent_count: usize,
+}
+
+/// What would have been decided if policies on trial counted.
+#[derive(Serialize)]
+pub(super) struct ShadowBody<'a> {
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [String],
+}
+
+impl<'a> ShadowBody<'a> {
+    pub(super) fn of(verdict: &'a Verdict) -> Self {
+        let errors = verdict.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
+        Self { decision: decision(verdict), errors, policies: first(&verdict.policies) }
+    }
+}
+
+fn decision(verdict: &Verdict) -> &'static str {
+    match verdict.decision {
+        Decision::Allow => "allow",
+        Decision::Deny => "deny",
+    }
+}
+
+/// Decisions about rows.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TallyBody<'a> {
+    allowed: u64,
+    denied: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<&'a str>,
+}
+
+impl<'a> TallyBody<'a> {
+    /// What is written down of `tally`; nothing if nothing was decided.
+    pub(super) fn of(tally: &'a RowTally) -> Option<Self> {
+        let errors = tally.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
+        let policies = tally.policies.iter().map(String::as_str).collect();
+        (!tally.is_empty()).then_some(Self { allowed: tally.allowed, denied: tally.denied, errors, policies })
+    }
+
+    /// Keeps the counts alone.
+    pub(super) fn forget_reasons(&mut self) {
+        (self.errors, self.policies) = (Vec::new(), Vec::new());
+    }
 }
 
 #[derive(Serialize)]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, CallId, Digest, Effect, ErrorCode, Outcome, Principal, Rejection, Risk, Scope, ToolName, TraceContext, Verdict,
+    Arguments, CallId, Digest, Effect, ErrorCode, Outcome, Principal, Rejection, Risk, RowTally, ToolName, TraceContext, Verdict,
 };
 
 /// What is known when a call is about to run.
@@ -24,6 +25,8 @@ pub struct IntentFacts<'a> {
     pub arguments: &'a Arguments,
     /// What the policies said.
     pub verdict: &'a Verdict,
+    /// How the scopes held differ from those needed.
+    pub delta: &'a Delta,
     /// The generation it runs on.
     pub generation: Generation,
     /// How long it waited for its turn.
@@ -47,8 +50,6 @@ pub struct ToolFacts<'a> {
     pub risk: Risk,
     /// The most fuel the call may burn.
     pub fuel_limit: u64,
-    /// The scopes the tool needs.
-    pub scopes: &'a [Scope],
     /// JSON pointers to arguments that are never stored in clear.
     pub redact: &'a [String],
 }
@@ -69,10 +70,16 @@ pub struct OutcomeFacts<'a> {
     pub outcome: &'a Outcome,
     /// What the caller is told.
     pub answer: &'a StoredResponse,
+    /// What is kept for replays: the same, before rows were removed that the caller may not see.
+    pub kept: &'a StoredResponse,
     /// The code of the error the caller is told, if it is one.
     pub error: Option<ErrorCode>,
     /// What becomes of the call and its idempotency key.
     pub disposition: Disposition,
+    /// The rows that the guest asked about.
+    pub asked: &'a RowTally,
+    /// The rows of the answer.
+    pub delivered: &'a RowTally,
     /// Whether somebody holds a handle to the call and may ask for its answer later.
     pub handle_given: bool,
 }
@@ -109,7 +116,7 @@ pub struct StoredResponse {
 }
 
 /// What is known of a call that did not run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RejectionFacts<'a> {
     /// The call.
     pub call: CallId,
@@ -121,6 +128,8 @@ pub struct RejectionFacts<'a> {
     pub tool: &'a str,
     /// The arguments, if they were found valid, and the pointers to redact in them.
     pub arguments: Option<(&'a Arguments, &'a [String])>,
+    /// How the scopes held differ from those needed, if a tool was found that needs any.
+    pub delta: Option<Delta>,
     /// The generation that decided.
     pub generation: Generation,
     /// Why it did not run.
@@ -136,5 +145,7 @@ pub enum WhyNot<'a> {
     Replayed {
         /// That call.
         of: CallId,
+        /// The rows of the answer, if it could be read.
+        rows: Option<&'a RowTally>,
     },
 }

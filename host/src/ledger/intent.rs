@@ -121,13 +121,15 @@ impl Ledger {
         let inner = &self.inner;
         let pending = intent.pending();
         let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.lease.is_some());
-        let answer = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
-        let mut body = content::of_outcome(facts, &answer, pending.open.intent, keyed, &pending.secrets);
+        let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
+        let mut body = content::of_outcome(facts, &told, pending.open.intent, keyed, &pending.secrets);
         let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
         if end.remembered && facts.disposition != Disposition::Unknown {
-            let sealed = inner.secret.seal(call.as_bytes(), &answer);
+            let same = std::ptr::eq(facts.answer, facts.kept);
+            let kept = if same { told } else { serde_json::to_vec(&facts.kept.value).expect("JSON values serialize") };
+            let sealed = inner.secret.seal(call.as_bytes(), &kept);
             end.response = Kept::keep(&inner.store, sealed).await?;
-            end.is_error = facts.answer.is_error;
+            end.is_error = facts.kept.is_error;
         }
         body.write_file(&inner.store).await?;
         // INVARIANT: no await between taking the debt off the intent and handing in the commit that pays it.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::body::{Body, fresh_salt};
-use super::content::{TEXT_MAX, clip, first};
+use super::content::{ScopeDelta, ShadowBody, TEXT_MAX, TallyBody, clip, first};
 use super::facts::{Generation, RejectionFacts, WhyNot};
 use super::redact::Redacted;
 use super::secret::Secret;
-use crate::model::{CallId, Principal, Rejection, Scope, Timestamp};
+use crate::model::{CallId, Principal, Rejection, Timestamp};
 
 /// The most kinds of rejection that are told apart at a time; what comes beyond is counted as one.
 const KINDS_MAX: usize = 4096;
@@ -153,10 +153,12 @@ pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> 
         WhyNot::Rejected(Rejection::Denied(verdict)) => {
             content.errors = verdict.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
             content.policies = first(&verdict.policies);
+            content.shadow = verdict.shadow.as_deref().map(ShadowBody::of);
         }
-        WhyNot::Rejected(Rejection::InsufficientScope { missing, .. }) => content.missing = first(missing),
-        _ => {}
+        WhyNot::Replayed { rows, .. } => content.rows = rows.and_then(TallyBody::of),
+        WhyNot::Rejected(_) => {}
     }
+    content.scopes = facts.delta.as_ref().map(ScopeDelta::of);
     let salt = fresh_salt();
     let arguments = facts.arguments.map(|(arguments, pointers)| Redacted::new(secret, &salt, arguments, pointers));
     content.arguments = arguments.as_ref();
@@ -189,7 +191,7 @@ impl WhyNot<'_> {
 
     fn replay_of(&self) -> Option<CallId> {
         match self {
-            Self::Replayed { of } => Some(*of),
+            Self::Replayed { of, .. } => Some(*of),
             Self::Rejected(_) => None,
         }
     }
@@ -207,13 +209,17 @@ struct Content<'a> {
     errors: Vec<&'a str>,
     issuer: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    missing: &'a [Scope],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
     policies: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     repeated: Option<Repeated>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<TallyBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<ScopeDelta<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<ShadowBody<'a>>,
     subject: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
@@ -237,10 +243,12 @@ impl<'a> Content<'a> {
             code,
             errors: Vec::new(),
             issuer: &principal.issuer,
-            missing: &[],
             policies: &[],
             repeated: None,
             replay_of,
+            rows: None,
+            scopes: None,
+            shadow: None,
             subject: &principal.subject,
             tenant: principal.tenant.as_deref(),
             tool: clip(tool, TEXT_MAX),
@@ -262,7 +270,8 @@ impl<'a> Content<'a> {
             return body;
         }
         // What is left is short but for names from the token and from policy files; 64 bytes of each always fit.
-        (self.errors, self.missing, self.policies) = (Vec::new(), &[], &[]);
+        (self.errors, self.policies, self.scopes, self.shadow) = (Vec::new(), &[], None, None);
+        self.rows.iter_mut().for_each(TallyBody::forget_reasons);
         (self.issuer, self.subject, self.tool) = (clip(self.issuer, 64), clip(self.subject, 64), clip(self.tool, 64));
         self.client = self.client.map(|client| clip(client, 64));
         self.tenant = self.tenant.map(|tenant| clip(tenant, 64));

@@ -153,6 +153,18 @@ impl Envelope {
         Words::new(ErrorCode::AuditUnavailable, message).envelope(EffectState::Possible, call_id, trace_id)
     }
 
+    /// The envelope of a read whose only row the caller may not see: as if there were none.
+    pub fn not_found(call_id: CallId, trace_id: String) -> Self {
+        let message = "there is no such row, or none that you may see";
+        Words::new(ErrorCode::NotFound, message).envelope(EffectState::None, call_id, trace_id)
+    }
+
+    /// The envelope of a write that is done, but answered with a row the caller may not see.
+    pub fn done_unseen(call_id: CallId, trace_id: String) -> Self {
+        let message = "the call took effect, but its result is a row that you may not see; do not call again";
+        Words::new(ErrorCode::NotFound, message).envelope(EffectState::Committed, call_id, trace_id)
+    }
+
     /// The envelope of a read that the host lost track of.
     pub fn interrupted(call_id: CallId, trace_id: String) -> Self {
         Words::new(ErrorCode::Interrupted, "the host lost track of the call; nothing was changed, try again").envelope(

@@ -86,9 +86,8 @@ pub struct ToolManifest {
     /// JSON pointers to arguments that are never stored in clear.
     #[serde(default)]
     pub redact: Vec<String>,
-    /// Where the rows in the result are.
-    #[serde(default)]
-    pub rows: Rows,
+    /// Where the rows in the result are. Must be said where a scope has conditions.
+    pub rows: Option<Rows>,
     /// MCP client capabilities (such as `sampling`) without which the tool refuses to run.
     #[serde(default)]
     pub requires_client: Vec<String>,
@@ -115,10 +114,9 @@ fn default_deadline() -> Span {
 }
 
 /// Where the rows of a tool's result are, so that each can be decided by policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rows {
     /// The result holds no rows: `rows = "none"`.
-    #[default]
     None,
     /// `rows = { pointer = "/invoices", resource = "invoices" }`.
     At(RowsOutput),
@@ -132,6 +130,16 @@ pub struct RowsOutput {
     pub pointer: String,
     /// The `[[resource]]` each row is one of.
     pub resource: String,
+}
+
+impl ToolManifest {
+    /// Where the rows in the result are, if it holds any.
+    pub fn rows_at(&self) -> Option<&RowsOutput> {
+        match &self.rows {
+            Some(Rows::At(rows)) => Some(rows),
+            Some(Rows::None) | None => None,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Rows {

@@ -45,6 +45,10 @@ struct Record {
     /// In the order they were sent; `None` for those that turned out never to have left.
     sent: Vec<Option<Sent>>,
     failure: Option<BackendFailure>,
+    /// Nothing unsafe may be sent yet.
+    gated: bool,
+    /// Something unsafe was to be sent all the same.
+    gate_met: bool,
 }
 
 /// A request that is allowed, and its number if it is unsafe.
@@ -68,9 +72,22 @@ impl OutboundCall {
         client: Client,
         trace: TraceContext,
         key: Option<DeriveKey>,
+        gated: bool,
     ) -> Arc<Self> {
         let open = Arc::new(Semaphore::new(MAX_OPEN));
-        Arc::new(Self { backends, client, trace, key, open, record: Mutex::default() })
+        let record = Mutex::new(Record { gated, ..Record::default() });
+        Arc::new(Self { backends, client, trace, key, open, record })
+    }
+
+    /// Lets unsafe requests through from here on: a row was permitted.
+    pub fn allow_unsafe(&self) {
+        self.record().gated = false;
+    }
+
+    /// Whether the guest tried to change something before a row was permitted, and nothing unsafe was sent since.
+    pub fn met_gate(&self) -> bool {
+        let record = self.record();
+        record.gate_met && record.unsafe_requests == 0
     }
 
     /// Sends a guest's request, if it may be sent. Requests are numbered in the order this is called, whatever becomes
@@ -97,8 +114,18 @@ impl OutboundCall {
     fn accept(&self, head: request::Parts) -> Result<Accepted, io::ErrorKind> {
         let mut record = self.record();
         let mut accepted = self.check(record.requests, head)?;
+        let is_unsafe = !matches!(accepted.head.method, Method::GET | Method::HEAD);
+        // INVARIANT: a call that changes rows sends nothing unsafe before the policies allowed it one.
+        if is_unsafe && record.gated {
+            record.gate_met = true;
+            tracing::warn!(
+                backend = accepted.name,
+                "denied an outbound request of a plugin: it asked for no permitted row first"
+            );
+            return Err(io::ErrorKind::PermissionDenied);
+        }
         record.requests += 1;
-        if !matches!(accepted.head.method, Method::GET | Method::HEAD) {
+        if is_unsafe {
             record.unsafe_requests += 1;
             if let Some(derive) = &self.key {
                 let key = derive(&accepted.name, accepted.head.method.as_str(), &accepted.path, record.unsafe_requests);

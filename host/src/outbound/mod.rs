@@ -51,6 +51,8 @@ pub struct CallScope {
     pub trace: TraceContext,
     /// How keys of unsafe requests are derived; none for calls without an idempotency key.
     pub key: Option<DeriveKey>,
+    /// Whether nothing unsafe may be sent before [`OutboundCall::allow_unsafe`]: the call changes rows, and none is permitted yet.
+    pub gated: bool,
 }
 
 /// A backend that could not be reached or did not answer in time.
@@ -82,9 +84,9 @@ impl Outbound {
 
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
     pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
-        let CallScope { allowed, trace, key } = scope;
+        let CallScope { allowed, trace, key, gated } = scope;
         let known = allowed.iter().filter_map(|name| self.backends.get_key_value(name));
         let backends = known.map(|(name, backend)| (name.clone(), Arc::clone(backend))).collect();
-        OutboundCall::new(backends, self.client.clone(), trace, key)
+        OutboundCall::new(backends, self.client.clone(), trace, key, gated)
     }
 }

@@ -49,7 +49,7 @@ fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
 
 fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{backend}.{method}.{}.{n}", path.replace('/', "_")));
-    outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace, key: Some(key) })
+    outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace, key: Some(key), gated: false })
 }
 
 fn request(method: Method, uri: &str, body: &'static str) -> Request<Body> {
@@ -253,4 +253,22 @@ async fn a_request_whose_body_never_ends_has_sent_nothing() {
     sending.abort();
     assert!(sending.await.expect_err("it was aborted").is_cancelled());
     assert!(seen.lock().expect("not poisoned").is_empty() && !may_have_changed(&call));
+}
+
+#[tokio::test]
+async fn a_gated_call_sends_nothing_unsafe_until_it_is_allowed() {
+    let (address, seen) = backend(|_| StatusCode::OK.into_response()).await;
+    let outbound = outbound(BackendConfig::at(format!("http://{address}")));
+    let call =
+        outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace: TraceContext::random(), key: None, gated: true });
+    assert!(call.send(request(Method::GET, "http://billing/a", "")).await.is_ok());
+    assert!(!call.met_gate());
+    let refused = call.send(request(Method::POST, "http://billing/b", "")).await;
+    assert_eq!(kind(refused), Some(io::ErrorKind::PermissionDenied));
+    assert!(call.met_gate() && !may_have_changed(&call));
+    assert_eq!(seen.lock().expect("not poisoned").len(), 1);
+
+    call.allow_unsafe();
+    assert!(call.send(request(Method::POST, "http://billing/c", "")).await.is_ok());
+    assert!(!call.met_gate() && may_have_changed(&call));
 }

@@ -8,6 +8,14 @@ use crate::model::{Arguments, Rejection};
 use crate::policy::Grant;
 use crate::registry::Tool;
 
+/// The proof that a call may run, and how the scopes its caller holds differ from those its tool needs.
+pub struct Authorized {
+    /// What the policies said.
+    pub grant: Grant,
+    /// Nothing is missing; what goes beyond is worth knowing.
+    pub delta: Delta,
+}
+
 /// The rejection as its caller may know it: whoever may not even see a tool must not learn from a refusal that it exists.
 ///
 /// INVARIANT: every refusal of a tool that was found passes through here.
@@ -20,19 +28,17 @@ pub fn concealed(call: &Call, tool: &Tool, rejection: Rejection) -> Rejection {
 }
 
 /// Scopes first, because a missing one can be cured by the caller; then the policies.
-pub fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Grant, Rejection> {
+pub fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Authorized, Rejection> {
     let (policies, name, trace_id) = (&call.generation.policies, &tool.manifest.name, call.trace.trace_id());
     let bindings = Bindings { principal: &call.principal, arguments: Some(arguments) };
-    let missing = Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings).missing;
-    let denied = if missing.is_empty() {
-        match policies.authorize(&call.principal, name, arguments, &trace_id) {
-            Ok(grant) => return Ok(grant),
-            Err(verdict) => Rejection::Denied(verdict),
-        }
-    } else {
-        Rejection::InsufficientScope { missing, needed: tool.manifest.scopes.clone() }
-    };
-    Err(denied)
+    let delta = Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings);
+    if !delta.missing.is_empty() {
+        return Err(Rejection::InsufficientScope { missing: delta.missing, needed: tool.manifest.scopes.clone() });
+    }
+    match policies.authorize(&call.principal, name, arguments, &trace_id) {
+        Ok(grant) => Ok(Authorized { grant, delta }),
+        Err(verdict) => Err(Rejection::Denied(verdict)),
+    }
 }
 
 /// Arguments that fit the tool's schema, from a client that can do what the tool needs.

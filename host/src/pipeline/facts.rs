@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::checks::Authorized;
+use super::rows::Rows;
 use super::{Call, Progress};
 use crate::admission::Permit;
 use crate::ledger::{self, IntentFacts, Ledger, LedgerError, RejectionFacts, ToolFacts, WhyNot};
-use crate::model::{Arguments, CallId, Digest, IdempotencyKey, Rejection, Timestamp};
+use crate::model::scope::{Bindings, Delta};
+use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Rejection, Timestamp};
 use crate::outbound::{CallScope, DeriveKey, OutboundCall};
-use crate::policy::Grant;
 use crate::registry::Tool;
 use crate::sandbox::{CallLimits, GuestContext, HostFunctions, Invocation};
 
@@ -19,9 +21,10 @@ pub fn intent<'a>(
     call: &'a Call,
     tool: &'a Tool,
     arguments: &'a Arguments,
-    grant: &'a Grant,
+    authorized: &'a Authorized,
     permit: &Permit,
 ) -> IntentFacts<'a> {
+    let Authorized { grant, delta } = authorized;
     IntentFacts {
         call: call.id,
         trace: &call.trace,
@@ -34,25 +37,34 @@ pub fn intent<'a>(
             effect: tool.manifest.effect,
             risk: tool.manifest.risk,
             fuel_limit: permit.fuel(),
-            scopes: &tool.manifest.scopes,
             redact: &tool.manifest.redact,
         },
         arguments,
         verdict: grant.verdict(),
+        delta,
         generation: ledger::Generation { number: call.generation.number, policies: grant.policy() },
         queued: permit.queued(),
     }
 }
 
 /// What is written down of a call that does not run.
-pub fn rejection<'a>(call: &'a Call, tool_name: &'a str, why: WhyNot<'a>) -> RejectionFacts<'a> {
-    // The arguments are left out: nobody promised anything about them, and most rejected calls never had valid ones.
+///
+/// The arguments are told only where policies decided on them: of others nobody promised anything.
+pub fn rejection<'a>(
+    call: &'a Call,
+    tool_name: &'a str,
+    tool: Option<&'a Tool>,
+    arguments: Option<&'a Arguments>,
+    why: WhyNot<'a>,
+) -> RejectionFacts<'a> {
+    let bindings = Bindings { principal: &call.principal, arguments };
     RejectionFacts {
         call: call.id,
         trace: &call.trace,
         principal: Some(&call.principal),
         tool: tool_name,
-        arguments: None,
+        arguments: tool.and_then(|tool| Some((arguments?, &tool.manifest.redact[..]))),
+        delta: tool.map(|tool| Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings)),
         generation: generation(call),
         why,
     }
@@ -80,10 +92,22 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
             move |backend: &str, method: &str, path: &str, n: u32| ledger.outbound_key(&claim, backend, method, path, n.into());
         Arc::new(derive) as DeriveKey
     });
-    CallScope { allowed: tool.plugin.manifest.sandbox.backends.clone(), trace: call.trace.clone(), key: derive }
+    CallScope {
+        allowed: tool.plugin.manifest.sandbox.backends.clone(),
+        trace: call.trace.clone(),
+        key: derive,
+        gated: is_gated(tool),
+    }
+}
+
+/// Whether a call of the tool sends nothing unsafe before a row was permitted: it changes rows, and its scopes say which.
+fn is_gated(tool: &Tool) -> bool {
+    let has_conditions = tool.manifest.scopes.iter().any(|scope| !scope.conditions().is_empty());
+    tool.manifest.effect == Effect::Write && has_conditions
 }
 
 /// What the sandbox runs.
+#[expect(clippy::too_many_arguments, reason = "each is one of the proofs and parts that the call has gathered")]
 pub fn invocation(
     call: &Call,
     tool: &Tool,
@@ -91,9 +115,11 @@ pub fn invocation(
     key: Option<&IdempotencyKey>,
     permit: &Permit,
     outbound: &Arc<OutboundCall>,
+    rows: &Rows,
     stop: CancellationToken,
 ) -> Invocation {
-    let outbound = outbound.clone();
+    let (outbound, gate) = (outbound.clone(), outbound.clone());
+    let (permits, hint) = (rows.clone(), rows.clone());
     let progress = call.progress.clone();
     let (id, trace_id) = (call.id, call.trace.trace_id());
     Invocation {
@@ -109,11 +135,17 @@ pub fn invocation(
             trace_id: trace_id.clone(),
             attempt: 1,
             idempotency_key: key.map(|key| key.as_str().to_owned()),
-            row_filter: None,
         },
         host: HostFunctions {
-            // No policy speaks of rows in this version, and what no policy permits is denied.
-            permits: Box::new(|_, _| false),
+            permits: Box::new(move |resource, row| {
+                let allowed = permits.permits(resource, row);
+                // A row that any caller might change says nothing about the rows that only some may.
+                if allowed && permits.is_conditional(resource) {
+                    gate.allow_unsafe();
+                }
+                allowed
+            }),
+            row_filter: Box::new(move || hint.hint()),
             send: Arc::new(move |request| outbound.send(request)),
             progress: Box::new(move |done, total, message| {
                 if let Some(progress) = &progress {

@@ -6,21 +6,28 @@ use serde_json::Value;
 
 use crate::ledger::Disposition;
 use crate::model::{Effect, Ended, ErrorCode, Failure, Output, Sent};
-use crate::outbound::BackendFailure;
+use crate::outbound::{BackendFailure, OutboundCall};
 use crate::registry::Tool;
 
 /// How long to wait before trying a backend again when it did not say.
 const BACKEND_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Holds the guest's last word to what its tool promised, and says when a failed backend may be back.
-pub fn ended(tool: &Tool, ended: Ended, backend: Option<BackendFailure>) -> Ended {
+///
+/// A tool that was kept from changing anything did not do what it may claim to have done.
+pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall) -> Ended {
     match ended {
+        Ended::Completed(_) | Ended::Failed(_) if outbound.met_gate() => Ended::Failed(Failure {
+            code: ErrorCode::PermissionDenied,
+            message: "no policy permitted the row that the call would have changed, so nothing was changed".into(),
+            retry_after: None,
+        }),
         Ended::Completed(output) => match check(tool, &output) {
             Ok(()) => Ended::Completed(output),
             Err(problem) => Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: problem, retry_after: None }),
         },
         Ended::Failed(failure) => {
-            let retry_after = failure.retry_after.or_else(|| backend_retry(failure.code, backend));
+            let retry_after = failure.retry_after.or_else(|| backend_retry(failure.code, outbound.failure()));
             Ended::Failed(Failure { retry_after, ..failure })
         }
         Ended::Trapped(_) | Ended::Cancelled => ended,
@@ -40,6 +47,18 @@ fn check(tool: &Tool, output: &Output) -> Result<(), String> {
             return Err(invalid("it has an output schema but no structured output".into()));
         };
         schema.check(value).map_err(|violations| invalid(violations.join("; ")))?;
+    }
+    if let Some(rows) = tool.manifest.rows_at() {
+        // Text beside rows could say what the rows may not.
+        if !output.content.is_empty() {
+            return Err(invalid(
+                "its rows are decided one by one, so the host writes the text; it must return no content".into(),
+            ));
+        }
+        let found = output.structured.as_ref().and_then(|value| value.pointer(&rows.pointer));
+        if !matches!(found, Some(Value::Array(_) | Value::Object(_) | Value::Null)) {
+            return Err(invalid(format!("there is neither a list of rows nor a row at `{}`", rows.pointer)));
+        }
     }
     match output.content.iter().find(|block| !is_content_block(block)) {
         None => Ok(()),

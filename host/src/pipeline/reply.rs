@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ledger::StoredResponse;
-use crate::model::{CallId, Envelope, Output, Rejection, TraceContext};
+use crate::model::{CallId, Envelope, ErrorCode, Output, Rejection, TraceContext};
 
 /// The answer to one call.
 #[derive(Clone, Debug)]
@@ -65,6 +65,14 @@ enum Stored {
 }
 
 impl Answer {
+    /// The code of the error it is, if it is one that agents branch on.
+    pub fn error(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Error { envelope, .. } => Some(envelope.error),
+            Self::Output(_) | Self::Refused(_) => None,
+        }
+    }
+
     /// The answer as the ledger keeps it; `None` for refusals, which are not kept.
     pub fn to_stored(&self) -> Option<StoredResponse> {
         let (stored, is_error) = match self {

@@ -9,7 +9,7 @@ use super::mangle::identifier;
 use super::needs::Needs;
 use super::operand::Kind;
 use super::problem::Problem;
-use crate::model::{ResourceManifest, Rows, Scope};
+use crate::model::{ResourceManifest, Scope};
 
 /// Type names that are, or may become, the host's own.
 const HOST_TYPES: [&str; 22] = [
@@ -104,7 +104,7 @@ impl<'a> Shapes<'a> {
         scopes.dedup();
         let shape = ToolShape { subject: *subject, input: Input::of(subject.input_schema), scopes };
         self.needs.add(subject, &shape.input, &self.resources, problems);
-        if let Rows::At(rows) = &subject.tool.rows {
+        if let Some(rows) = subject.tool.rows_at() {
             self.check_rows(plugin, &shape, &rows.resource, problems);
         }
         if let Some(other) = self.tools.insert(name, shape) {

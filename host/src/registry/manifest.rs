@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::model::{DocumentError, Manifest, Rows, ToolManifest, document};
+use crate::model::{DocumentError, Effect, Manifest, Rows, RowsOutput, ToolManifest, document};
 
 /// The contract version this host speaks.
 pub const CONTRACT: &str = "0.1";
@@ -66,6 +66,7 @@ fn check(manifest: &Manifest) -> Result<(), Broken> {
             broken(tool.name.as_str(), format!("the tool `{}` is declared twice", tool.name))?;
         }
         check_tool(tool)?;
+        check_rows(tool, manifest)?;
     }
     Ok(())
 }
@@ -75,9 +76,6 @@ fn check_tool(tool: &ToolManifest) -> Result<(), Broken> {
     let at_tool = |problem: String| broken(name.as_str(), format!("tool `{name}`: {problem}"));
     if tool.scopes.is_empty() {
         at_tool("it needs at least one scope, such as `read:things`; a tool nobody has to be granted is open to all".into())?;
-    }
-    if let Some(scope) = tool.scopes.iter().find(|scope| !scope.conditions().is_empty()) {
-        at_tool(format!("the conditions of `{scope}` cannot be enforced by this host"))?;
     }
     if tool.fuel == 0 {
         at_tool("`fuel` is 0, so no call could ever run".into())?;
@@ -90,9 +88,61 @@ fn check_tool(tool: &ToolManifest) -> Result<(), Broken> {
             at_tool(format!("`{pointer}` is not a JSON pointer; it starts with `/`, such as `/card_number` (RFC 6901)"))?;
         }
     }
-    if let Rows::At(rows) = &tool.rows {
-        // Rows that look guarded but are not would be worse than none.
-        at_tool(format!("rows at `{}` cannot be enforced by this host; write `rows = \"none\"`", rows.pointer))?;
+    Ok(())
+}
+
+/// What a tool says of its rows must be something that can be enforced: rows that look guarded but are not would be worse than none.
+fn check_rows(tool: &ToolManifest, manifest: &Manifest) -> Result<(), Broken> {
+    let name = &tool.name;
+    let is_declared = |resource: &str| manifest.resources.iter().any(|declared| declared.name == resource);
+    let conditional = tool.scopes.iter().find(|scope| !scope.conditions().is_empty());
+    if let Some(scope) = tool.scopes.iter().find(|scope| !scope.conditions().is_empty() && !is_declared(scope.resource())) {
+        let resource = scope.resource();
+        broken(
+            scope.to_string(),
+            format!(
+                "tool `{name}`: `{scope}` has conditions on rows of `{resource}`; declare their attributes in a `[[resource]]` of that name"
+            ),
+        )?;
+    }
+    let at = match (&tool.rows, conditional) {
+        (None, Some(scope)) => broken(
+            name.as_str(),
+            format!(
+                "tool `{name}`: with `{scope}` it must say where the rows of its result are: `rows = {{ pointer = \"/items\", resource = \"{}\" }}`, or `rows = \"none\"` if it returns none",
+                scope.resource()
+            ),
+        ),
+        (Some(Rows::None), Some(scope)) if tool.effect == Effect::Read => broken(
+            scope.to_string(),
+            format!(
+                "tool `{name}`: it only reads and says that its result holds no rows, so the conditions of `{scope}` could never be enforced"
+            ),
+        ),
+        (Some(Rows::At(rows)), _) => return check_pointed(tool, rows, is_declared(&rows.resource)),
+        (None | Some(Rows::None), _) => Ok(()),
+    };
+    at
+}
+
+fn check_pointed(tool: &ToolManifest, rows: &RowsOutput, is_declared: bool) -> Result<(), Broken> {
+    let (name, RowsOutput { pointer, resource }) = (&tool.name, rows);
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        broken(
+            pointer,
+            format!(
+                "tool `{name}`: `{pointer}` is not a JSON pointer; it starts with `/`, or is empty for the whole result (RFC 6901)"
+            ),
+        )?;
+    }
+    if !is_declared {
+        broken(resource, format!("tool `{name}`: its rows are `{resource}`, for which there is no `[[resource]]`"))?;
+    }
+    if !tool.scopes.iter().any(|scope| scope.resource() == resource) {
+        broken(
+            resource,
+            format!("tool `{name}`: its rows are `{resource}`, but none of its scopes speaks of them; add `read:{resource}`"),
+        )?;
     }
     Ok(())
 }
@@ -135,10 +185,21 @@ mod tests {
     }
 
     #[test]
-    fn promises_this_host_cannot_keep_are_refused() {
-        assert!(problem(&GOOD.replace("read:things", "read:things.where(a=1)")).contains("cannot be enforced"));
-        assert!(
-            problem(&format!("{GOOD}rows = {{ pointer = \"/things\", resource = \"things\" }}\n")).contains("cannot be enforced")
-        );
+    fn conditions_and_rows_that_could_not_be_enforced_are_refused() {
+        const ROWS: &str = "rows = { pointer = \"/things\", resource = \"things\" }\n";
+        const RESOURCE: &str = "[[resource]]\nname = \"things\"\ntype = \"Thing\"\nattributes = { a = \"Long\" }\n";
+        let conditional = GOOD.replace("read:things", "read:things.where(a=1)");
+        let whole = |tool: &str| format!("{tool}{RESOURCE}");
+        assert!(parse(Path::new("plugin.toml"), &whole(&format!("{conditional}{ROWS}"))).is_ok());
+        assert!(problem(&format!("{conditional}{ROWS}")).contains("declare their attributes"));
+        assert!(problem(&whole(&conditional)).contains("it must say where the rows"));
+        assert!(problem(&whole(&format!("{conditional}rows = \"none\"\n"))).contains("could never be enforced"));
+        let writes = conditional.replace("\"read\"", "\"write\"");
+        assert!(parse(Path::new("plugin.toml"), &whole(&format!("{writes}rows = \"none\"\n"))).is_ok(), "its requests are gated");
+        assert!(problem(&format!("{GOOD}{ROWS}")).contains("no `[[resource]]`"));
+        assert!(problem(&whole(&format!("{GOOD}{}", ROWS.replace("/things", "things")))).contains("not a JSON pointer"));
+        let other = GOOD.replace("read:things", "use:demo");
+        assert!(problem(&whole(&format!("{other}{ROWS}"))).contains("none of its scopes speaks of them"));
+        assert!(problem(&GOOD.replace("read:things", "read:things.were(a=1)")).contains("did you mean `.where(`?"));
     }
 }

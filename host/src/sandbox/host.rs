@@ -55,13 +55,15 @@ impl host::Host for State {
         let Some(call) = &self.call else {
             wasmtime::bail!("`get-context` was called while describing, where there is no call");
         };
-        let context = call.context.clone();
+        // Making it takes about as long as deciding on a row or two.
+        self.meter.charge(PERMITS);
+        let (context, row_filter) = (call.context.clone(), (call.functions.row_filter)());
         Ok(host::Context {
             subject: context.subject,
             trace_id: context.trace_id,
             attempt: context.attempt,
             idempotency_key: context.idempotency_key,
-            row_filter: context.row_filter,
+            row_filter,
         })
     }
 

@@ -55,6 +55,9 @@ pub type SendRequest = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, io::Resul
 /// Decides whether the policies permit a row (JSON) of a resource.
 pub type Permits = Box<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
+/// Says as JSON which rows of the tool's resource the caller may see, if that can be said.
+pub type RowFilter = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Takes a progress report: done, total, text. Reports grow and are bounded.
 pub type ReportProgress = Box<dyn Fn(u64, Option<u64>, String) + Send + Sync>;
 
@@ -136,14 +139,14 @@ pub struct GuestContext {
     pub attempt: u32,
     /// The caller's idempotency key, for write tools.
     pub idempotency_key: Option<String>,
-    /// A hint which rows the caller may see, JSON.
-    pub row_filter: Option<String>,
 }
 
 /// What a guest may ask of the host during one call. None of these may block: they run while the guest holds a CPU slot.
 pub struct HostFunctions {
     /// Asks the policies.
     pub permits: Permits,
+    /// Says which rows the caller may see, if that can be said: a hint, JSON. Made when the guest asks for its context.
+    pub row_filter: RowFilter,
     /// Sends a request to a backend.
     pub send: SendRequest,
     /// Passes progress on to the caller.

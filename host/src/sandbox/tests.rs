@@ -99,15 +99,10 @@ fn invocation() -> Invocation {
         tool: "any".to_owned(),
         arguments: "{}".to_owned(),
         limits: CallLimits { fuel: 50_000_000, memory: model::Bytes::mib(16), deadline: Duration::from_secs(60) },
-        context: GuestContext {
-            subject: "u1".to_owned(),
-            trace_id: "0".repeat(32),
-            attempt: 1,
-            idempotency_key: None,
-            row_filter: None,
-        },
+        context: GuestContext { subject: "u1".to_owned(), trace_id: "0".repeat(32), attempt: 1, idempotency_key: None },
         host: HostFunctions {
             permits: Box::new(|_, _| false),
+            row_filter: Box::new(|| None),
             send: Arc::new(|_| Box::pin(async { Err(io::ErrorKind::PermissionDenied.into()) })),
             progress: Box::new(|_, _, _| {}),
             log: Box::new(|_, _| {}),

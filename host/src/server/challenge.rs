@@ -53,8 +53,9 @@ impl Challenge {
         }
     }
 
-    /// The `WWW-Authenticate` header; `metadata` is the URL of the protected resource metadata (RFC 9728 §5.1), if there is one.
-    pub fn header(&self, metadata: Option<&str>) -> HeaderValue {
+    /// The `WWW-Authenticate` header; `metadata` is the URL of the protected resource metadata (RFC 9728 §5.1), if there is one,
+    /// `to_begin_with` what to ask for where it is not known yet what will be needed.
+    pub fn header(&self, metadata: Option<&str>, to_begin_with: Option<&str>) -> HeaderValue {
         let mut parameters = Vec::new();
         match self {
             Self::Unauthenticated { had_token: false, .. } => {}
@@ -68,6 +69,9 @@ impl Challenge {
                 parameters.push(("scope", needed.join(" ")));
                 parameters.push(("error_description", message.clone()));
             }
+        }
+        if let (Self::Unauthenticated { .. }, Some(scope)) = (self, to_begin_with) {
+            parameters.push(("scope", scope.to_owned()));
         }
         parameters.extend(metadata.map(|url| ("resource_metadata", url.to_owned())));
         let parameters: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}=\"{}\"", quotable(value))).collect();
@@ -93,7 +97,7 @@ mod tests {
         let challenge = Challenge::of(&rejection, true).expect("a challenge");
         assert_eq!(challenge.status(), StatusCode::FORBIDDEN);
         assert_eq!(
-            challenge.header(Some("https://h/.well-known/oauth-protected-resource/mcp")),
+            challenge.header(Some("https://h/.well-known/oauth-protected-resource/mcp"), Some("ignored")),
             "Bearer error=\"insufficient_scope\", scope=\"read:invoices write:invoices\", \
              error_description=\"the token lacks the scope write:invoices\", \
              resource_metadata=\"https://h/.well-known/oauth-protected-resource/mcp\""
@@ -103,13 +107,20 @@ mod tests {
     #[test]
     fn a_caller_without_a_token_is_told_no_error_code() {
         let challenge = Challenge::of(&Rejection::Unauthenticated("a token is needed".into()), false).expect("a challenge");
-        assert_eq!((challenge.status(), challenge.header(None)), (StatusCode::UNAUTHORIZED, HeaderValue::from_static("Bearer")));
+        assert_eq!(
+            (challenge.status(), challenge.header(None, None)),
+            (StatusCode::UNAUTHORIZED, HeaderValue::from_static("Bearer"))
+        );
+        assert_eq!(
+            challenge.header(Some("https://h/m"), Some("read:a read:b")),
+            "Bearer scope=\"read:a read:b\", resource_metadata=\"https://h/m\""
+        );
     }
 
     #[test]
     fn nothing_in_a_message_can_break_out_of_the_header() {
         let rejection = Rejection::Unauthenticated("bad \"token\"\r\nSet-Cookie: x=1 — é".into());
-        let header = Challenge::of(&rejection, true).expect("a challenge").header(None);
+        let header = Challenge::of(&rejection, true).expect("a challenge").header(None, None);
         assert_eq!(header, "Bearer error=\"invalid_token\", error_description=\"bad 'token'''Set-Cookie: x=1 ' '\"");
     }
 }

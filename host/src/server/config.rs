@@ -1,11 +1,12 @@
 //! The HTTP front's configuration: where it listens, whom it answers, and every limit it keeps.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::Uri;
 use serde::Deserialize;
 
 use super::hosts::{Hosts, HostsError};
+use super::http::MCP_PATH;
 use super::json::JsonLimits;
 use super::listen::ConnectionLimits;
 use crate::model::{Bytes, Span};
@@ -24,7 +25,8 @@ pub struct HttpConfig {
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call this server, besides loopback and `public_url`.
     pub allowed_origins: Vec<String>,
-    /// Issuers of tokens for this server, named in its protected resource metadata (RFC 9728). None, and there is no such metadata.
+    /// Issuers that clients get tokens for this server from, as its protected resource metadata (RFC 9728) names them; those of
+    /// `[auth.issuers]` by default. Without any, there is no such metadata.
     pub authorization_servers: Vec<String>,
     /// The largest request body.
     pub max_body: Bytes,
@@ -119,9 +121,20 @@ impl HttpConfig {
     /// It is not an HTTP URL.
     pub fn public_uri(&self) -> Result<Option<Uri>, HttpConfigError> {
         let Some(text) = &self.public_url else { return Ok(None) };
-        let uri: Option<Uri> = text.parse().ok();
+        // `Uri` forgets fragments, but a resource has none (RFC 8707 §2).
+        let uri: Option<Uri> = text.parse().ok().filter(|_| !text.contains('#'));
         let is_http = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
         uri.filter(is_http).map(Some).ok_or_else(|| HttpConfigError::PublicUrl(text.clone()))
+    }
+
+    /// The URL of the MCP endpoint as clients know it: the resource that tokens are for (RFC 8707).
+    ///
+    /// # Errors
+    /// `public_url` is not an HTTP URL.
+    pub fn resource(&self) -> Result<String, HttpConfigError> {
+        let local = || format!("http://{}{MCP_PATH}", SocketAddr::new(self.address, self.port));
+        // As configured, to the letter: tokens are compared with it.
+        Ok(self.public_uri()?.and(self.public_url.clone()).unwrap_or_else(local))
     }
 
     /// Whom this server answers.

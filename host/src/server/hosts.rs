@@ -70,6 +70,23 @@ impl Hosts {
     /// # Errors
     /// A `Host` that is missing, doubled or malformed (400), or one that is not ours; an `Origin` that is not allowed (403).
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), RpcError> {
+        self.check_host(uri, headers)?;
+        for origin in headers.get_all(ORIGIN) {
+            if !origin.to_str().ok().and_then(Origin::parse).is_some_and(|origin| self.allows_origin(&origin)) {
+                return Err(RpcError::http(
+                    StatusCode::FORBIDDEN,
+                    "pages from the `Origin` of this request may not call this server; an operator can add it to `allowed_origins`",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks where a request wants to go, whichever page sent it: for what is public anyway.
+    ///
+    /// # Errors
+    /// A `Host` that is missing, doubled or malformed (400), or one that is not ours (403).
+    pub fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), RpcError> {
         let mut values = headers.get_all(HOST).iter();
         let (Some(host), None) = (values.next(), values.next()) else {
             return Err(RpcError::http(StatusCode::BAD_REQUEST, "a request has exactly one `Host` header"));
@@ -82,14 +99,6 @@ impl Hosts {
                 StatusCode::FORBIDDEN,
                 "this server does not answer to the name in the header `Host`; an operator can add it to `allowed_hosts`",
             ));
-        }
-        for origin in headers.get_all(ORIGIN) {
-            if !origin.to_str().ok().and_then(Origin::parse).is_some_and(|origin| self.allows_origin(&origin)) {
-                return Err(RpcError::http(
-                    StatusCode::FORBIDDEN,
-                    "pages from the `Origin` of this request may not call this server; an operator can add it to `allowed_origins`",
-                ));
-            }
         }
         Ok(())
     }

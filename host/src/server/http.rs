@@ -2,9 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
@@ -17,11 +21,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::bearer;
 use super::body::{Bodies, RequestBody};
 use super::calls::{Call, Event};
 use super::challenge::Challenge;
 use super::config::{HttpConfig, HttpConfigError};
 use super::convert::Wire;
+use super::dev_token::{DEV_TOKEN_PATH, DevTokens};
 use super::era::Era;
 use super::headers;
 use super::hosts::Hosts;
@@ -30,9 +36,11 @@ use super::mcp::Mcp;
 use super::message::{self, MAX_SMALL_MESSAGE, Message};
 use super::meta::Meta;
 use super::metadata::ResourceMetadata;
+use super::offer::Offer;
 use super::rpc::{Id, ResultResponse, RpcError};
 use super::stream::CallStream;
-use crate::model::{Credentials, Principal};
+use crate::auth::{AuthError, Minter};
+use crate::model::{Credentials, Principal, Rejection};
 use crate::pipeline::Pipeline;
 
 /// Where MCP is served.
@@ -41,23 +49,21 @@ pub const MCP_PATH: &str = "/mcp";
 /// A response body: a whole answer or a stream of events.
 type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 
-/// Serves MCP on `listener` until `shutdown`, then ends what is under way gracefully.
+/// Serves MCP on `listener` until `shutdown`, then ends what is under way gracefully. With a `minter`, `dev`'s token endpoint
+/// stands beside it.
 ///
 /// # Errors
 /// The configuration cannot be served; nothing was accepted then.
 pub async fn serve(
     listener: TcpListener,
     pipeline: Arc<Pipeline>,
-    mut config: HttpConfig,
+    config: HttpConfig,
+    minter: Option<Arc<Minter>>,
     shutdown: CancellationToken,
 ) -> Result<(), HttpConfigError> {
     config.check_limits()?;
-    if let Ok(address) = listener.local_addr() {
-        // Port 0 is a wish, not an address.
-        config.port = address.port();
-    }
     let limits = config.connection_limits();
-    let front = Arc::new(Front::new(pipeline, config, shutdown.clone())?);
+    let front = Arc::new(Front::new(pipeline, config, minter, shutdown.clone())?);
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(request).await) }
@@ -72,26 +78,34 @@ struct Front {
     config: HttpConfig,
     hosts: Hosts,
     metadata: Option<ResourceMetadata>,
+    offer: Offer,
+    dev_tokens: Option<DevTokens>,
     bodies: Bodies,
     streams: Arc<Semaphore>,
     /// Answers everything but tool calls.
     mcp: StreamableHttpService<Mcp, NeverSessionManager>,
 }
 
-/// A refusal with the one header that only HTTP has.
+/// A refusal with the headers that only HTTP has.
 struct Refusal {
     error: RpcError,
     challenge: Option<HeaderValue>,
+    retry_after: Option<Duration>,
 }
 
 impl From<RpcError> for Refusal {
     fn from(error: RpcError) -> Self {
-        Self { error, challenge: None }
+        Self { error, challenge: None, retry_after: None }
     }
 }
 
 impl Front {
-    fn new(pipeline: Arc<Pipeline>, config: HttpConfig, shutdown: CancellationToken) -> Result<Self, HttpConfigError> {
+    fn new(
+        pipeline: Arc<Pipeline>,
+        config: HttpConfig,
+        minter: Option<Arc<Minter>>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, HttpConfigError> {
         let handler =
             Mcp::over_http(pipeline.clone(), config.list_ttl.duration(), shutdown).with_empty_catalogues(config.empty_catalogues);
         // Host, origin and size were checked before, with answers that clients understand.
@@ -103,7 +117,10 @@ impl Front {
             .disable_allowed_hosts()
             .disable_allowed_origins();
         let sessions = Arc::new(NeverSessionManager::default());
+        let resource = config.resource()?;
         Ok(Self {
+            offer: Offer::of(pipeline.clone()),
+            dev_tokens: minter.map(|minter| DevTokens::new(minter, pipeline.clone(), resource)),
             mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, rmcp),
             hosts: config.hosts()?,
             metadata: ResourceMetadata::of(&config)?,
@@ -117,7 +134,7 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         match self.route(request).await {
             Ok(response) => response,
-            Err(Refusal { error, challenge }) => {
+            Err(Refusal { error, challenge, retry_after }) => {
                 tracing::debug!(status = error.status.as_u16(), code = error.code, "refused a request: {}", error.message);
                 let mut response = json(error.status, error.to_bytes());
                 if error.status == StatusCode::METHOD_NOT_ALLOWED {
@@ -126,30 +143,62 @@ impl Front {
                 if let Some(challenge) = challenge {
                     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
                 }
+                if let Some(retry_after) = retry_after {
+                    // Rounded up: asking too early would be told the same again.
+                    response
+                        .headers_mut()
+                        .insert(RETRY_AFTER, retry_after.as_millis().div_ceil(1000).max(1).to_string().parse().expect("digits"));
+                }
                 response
             }
         }
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let (method, path) = (request.method(), request.uri().path());
+        if let Some(metadata) = self.metadata.as_ref().filter(|metadata| metadata.is_at(path)) {
+            // Anybody may read it, from any page: clients in browsers have to find out whom to ask for a token.
+            self.hosts.check_host(request.uri(), request.headers())?;
+            return Ok(self.metadata(metadata, method));
+        }
         self.hosts.check(request.uri(), request.headers())?;
-        match (request.uri().path(), &self.metadata) {
-            (MCP_PATH, _) if request.method() == Method::POST => self.post(request).await,
+        match (path, &self.dev_tokens) {
+            (MCP_PATH, _) if method == Method::POST => self.post(request).await,
             (MCP_PATH, _) => {
                 let problem = "MCP takes POST alone: there are no sessions to delete and no streams to get";
                 Err(RpcError::http(StatusCode::METHOD_NOT_ALLOWED, problem).into())
             }
-            (path, Some(metadata)) if metadata.is_at(path) => Ok(json(StatusCode::OK, metadata.to_bytes())),
+            (DEV_TOKEN_PATH, Some(tokens)) => {
+                DevTokens::check(method, request.headers())?;
+                let RequestBody { bytes, .. } = self.bodies.read(request.into_body()).await?;
+                let mut response = json(StatusCode::OK, tokens.answer(&bytes, self.config.json)?.to_string().into_bytes());
+                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Ok(response)
+            }
             _ => Err(RpcError::http(StatusCode::NOT_FOUND, format!("nothing is here; MCP is served at {MCP_PATH}")).into()),
         }
     }
 
+    fn metadata(&self, metadata: &ResourceMetadata, method: &Method) -> Response<Body> {
+        let mut response = match *method {
+            Method::GET | Method::HEAD => json(StatusCode::OK, metadata.to_bytes(&self.offer.current())),
+            Method::OPTIONS => json(StatusCode::NO_CONTENT, Vec::new()),
+            _ => json(StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        };
+        let headers = response.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+        response
+    }
+
     async fn post(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        if request.uri().query().is_some_and(names_a_token) {
+        if request.uri().query().is_some_and(bearer::is_in_query) {
             let problem = "a token in the URL ends up in logs; send it in the header `Authorization: Bearer …`";
             return Err(RpcError::http(StatusCode::BAD_REQUEST, problem).into());
         }
-        let (principal, had_token) = self.authenticate(request.headers())?;
+        let (principal, had_token) = self.authenticate(request.headers()).await?;
         check_media_types(request.headers())?;
         let (mut parts, incoming) = request.into_parts();
         // The share of memory is given back when the answer is ready, and with it the arguments are gone.
@@ -191,21 +240,30 @@ impl Front {
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(Arc<Principal>, bool), Refusal> {
-        let credentials = credentials(headers)?;
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<(Arc<Principal>, bool), Refusal> {
+        let credentials = bearer::credentials(headers)?;
         let had_token = credentials != Credentials::Anonymous;
-        match self.pipeline.authenticate(&credentials) {
+        match self.pipeline.authenticate(&credentials).await {
             Ok(principal) => Ok((principal, had_token)),
-            Err(rejection) => Err(match Challenge::of(&rejection, had_token) {
-                Some(challenge) => self.challenged(&challenge),
-                None => RpcError::internal("authentication failed").into(),
-            }),
+            // Not 401: a client would throw away a token that may well be good.
+            Err(refused @ AuthError::Unavailable { retry_after }) => {
+                let error = RpcError::http(StatusCode::SERVICE_UNAVAILABLE, refused.to_string());
+                Err(Refusal { error, challenge: None, retry_after: Some(retry_after) })
+            }
+            Err(refused) => {
+                let rejection = Rejection::Unauthenticated(refused.to_string());
+                let challenge = Challenge::of(&rejection, had_token).expect("a caller that is not known is challenged");
+                Err(self.challenged(&challenge))
+            }
         }
     }
 
     fn challenged(&self, challenge: &Challenge) -> Refusal {
         let metadata = self.metadata.as_ref().map(ResourceMetadata::url);
-        Refusal { error: RpcError::http(challenge.status(), challenge.message()), challenge: Some(challenge.header(metadata)) }
+        let scopes = self.offer.current();
+        let header = challenge.header(metadata, scopes.to_begin_with.as_deref());
+        let error = RpcError::http(challenge.status(), challenge.message());
+        Refusal { error, challenge: Some(header), retry_after: None }
     }
 
     /// Everything but tool calls is rmcp's to answer.
@@ -251,8 +309,8 @@ impl Front {
             Wire::Result(result) => Ok(json(StatusCode::OK, ResultResponse::new(&id, result).to_bytes())),
             Wire::Error(error) => Err(error.answering(id).into()),
             Wire::Challenge { challenge, .. } => {
-                let Refusal { error, challenge } = self.challenged(&challenge);
-                Err(Refusal { error: error.answering(id), challenge })
+                let refusal = self.challenged(&challenge);
+                Err(Refusal { error: refusal.error.answering(id), ..refusal })
             }
         }
     }
@@ -286,32 +344,6 @@ fn event_stream(body: UnsyncBoxBody<Bytes, Infallible>) -> Response<Body> {
 /// `frame`, and as long as frames come, what is held.
 fn keep<H>(_held: &H, frame: http_body::Frame<Bytes>) -> http_body::Frame<Bytes> {
     frame
-}
-
-/// The bearer token of a request (RFC 6750 §2.1).
-fn credentials(headers: &HeaderMap) -> Result<Credentials, RpcError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(Credentials::Anonymous) };
-    let refused = |problem| Err(RpcError::http(StatusCode::BAD_REQUEST, problem));
-    if values.next().is_some() {
-        return refused("the header `Authorization` stands more than once");
-    }
-    let Some((scheme, token)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
-        return refused("the header `Authorization` is malformed; write `Authorization: Bearer <token>`");
-    };
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return refused("this server takes bearer tokens alone; write `Authorization: Bearer <token>`");
-    }
-    match token.trim() {
-        "" => refused("the bearer token is empty"),
-        token => Ok(Credentials::Bearer(token.to_owned())),
-    }
-}
-
-/// Whether a query string carries a token (RFC 6750 §2.3, which MCP forbids).
-fn names_a_token(query: &str) -> bool {
-    let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    names.any(|name| matches!(name.to_ascii_lowercase().as_str(), "access_token" | "token" | "api_key"))
 }
 
 /// Clients send JSON, and must take both a JSON answer and a stream of events (MCP 2026-07-28, transports).

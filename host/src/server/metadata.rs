@@ -5,15 +5,18 @@ use serde_json::json;
 
 use super::config::{HttpConfig, HttpConfigError};
 use super::http::MCP_PATH;
+use super::offer::Scopes;
+use crate::auth::DETAILS_TYPE;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The metadata document and where it stands.
 pub struct ResourceMetadata {
+    resource: String,
     /// The path of the resource behind its host, as clients know it.
     path: String,
     url: String,
-    document: Vec<u8>,
+    authorization_servers: Vec<String>,
 }
 
 impl ResourceMetadata {
@@ -25,18 +28,14 @@ impl ResourceMetadata {
         if config.authorization_servers.is_empty() {
             return Ok(None);
         }
-        let local = || format!("http://{}{MCP_PATH}", std::net::SocketAddr::new(config.address, config.port));
-        let resource = config.public_uri()?.map_or_else(local, |public| public.to_string());
+        let resource = config.resource()?;
         let uri: Uri = resource.parse().map_err(|_| HttpConfigError::PublicUrl(resource.clone()))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(HttpConfigError::PublicUrl(resource));
+        };
         let path = uri.path().trim_end_matches('/').to_owned();
-        let origin = &resource[..resource.len() - uri.path().len()];
-        let document = json!({
-            "resource": resource,
-            "authorization_servers": config.authorization_servers,
-            "bearer_methods_supported": ["header"],
-            "resource_name": "Tidegate",
-        });
-        Ok(Some(Self { url: format!("{origin}{WELL_KNOWN}{path}"), path, document: document.to_string().into_bytes() }))
+        let url = format!("{scheme}://{authority}{WELL_KNOWN}{path}");
+        Ok(Some(Self { resource, path, url, authorization_servers: config.authorization_servers.clone() }))
     }
 
     /// Where clients find it.
@@ -49,9 +48,17 @@ impl ResourceMetadata {
         path.strip_prefix(WELL_KNOWN).is_some_and(|rest| rest.is_empty() || rest == self.path || rest == MCP_PATH)
     }
 
-    /// The JSON document.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.document.clone()
+    /// The JSON document (RFC 9728 §2), with the scopes that tools need now.
+    pub fn to_bytes(&self, scopes: &Scopes) -> Vec<u8> {
+        let document = json!({
+            "resource": self.resource,
+            "authorization_servers": self.authorization_servers,
+            "scopes_supported": scopes.supported,
+            "authorization_details_types_supported": [DETAILS_TYPE],
+            "bearer_methods_supported": ["header"],
+            "resource_name": "Tidegate",
+        });
+        document.to_string().into_bytes()
     }
 }
 
@@ -71,7 +78,21 @@ mod tests {
         assert!(metadata.is_at("/.well-known/oauth-protected-resource"));
         assert!(metadata.is_at("/.well-known/oauth-protected-resource/team/mcp"));
         assert!(!metadata.is_at("/.well-known/oauth-protected-resource/other"));
-        let document: serde_json::Value = serde_json::from_slice(&metadata.to_bytes()).expect("JSON");
+        let scopes = Scopes { supported: vec!["read:invoices".into()], to_begin_with: None };
+        let document: serde_json::Value = serde_json::from_slice(&metadata.to_bytes(&scopes)).expect("JSON");
         assert_eq!(document["resource"], "https://tools.example.com/team/mcp");
+        assert_eq!(document["scopes_supported"], json!(["read:invoices"]));
+    }
+
+    #[test]
+    fn a_public_url_without_a_path_keeps_its_letters() {
+        let config = HttpConfig {
+            public_url: Some("https://tools.example.com".into()),
+            authorization_servers: vec!["https://id.example.com".into()],
+            ..HttpConfig::default()
+        };
+        let metadata = ResourceMetadata::of(&config).expect("a URL").expect("there is an authorization server");
+        assert_eq!(metadata.url(), "https://tools.example.com/.well-known/oauth-protected-resource");
+        assert_eq!(metadata.resource, "https://tools.example.com");
     }
 }

@@ -1,11 +1,13 @@
 //! The wire: MCP over HTTP and stdio, and the operator's listener. The only place that knows `rmcp` and `axum`.
 
 pub mod admin;
+pub mod bearer;
 pub mod body;
 pub mod calls;
 pub mod challenge;
 pub mod config;
 pub mod convert;
+pub mod dev_token;
 pub mod era;
 pub mod headers;
 pub mod hosts;
@@ -17,6 +19,7 @@ pub mod mcp;
 pub mod message;
 pub mod meta;
 pub mod metadata;
+pub mod offer;
 pub mod rpc;
 pub mod stdio;
 pub mod stream;

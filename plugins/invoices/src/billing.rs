@@ -37,6 +37,15 @@ pub(crate) fn ask<T: DeserializeOwned>(request: Builder<'_>) -> Result<T, Failur
     Ok(response.json()?)
 }
 
+/// What was asked for, or nothing if billing has no such thing.
+pub(crate) fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(failure) if failure.code == code::NOT_FOUND => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
 fn patient(failure: Failure) -> Failure {
     match failure.code.as_str() {
         code::BACKEND_UNAVAILABLE | code::BACKEND_TIMEOUT => failure.retry_after(RETRY_AFTER_SECONDS),

@@ -31,7 +31,7 @@ fn a_listing_asks_only_for_what_was_asked() {
 
 #[test]
 fn an_invoice_is_read_created_and_paid_on_its_own_route() {
-    let host = Host::new().backend("billing", |request| {
+    let host = Host::new().permits(|_, row| row["user_id"] == "u1").backend("billing", |request| {
         let status = if request.path.ends_with("/pay") { "paid" } else { "open" };
         Ok(reply(200, &invoice("inv_0001", status)))
     });
@@ -44,10 +44,40 @@ fn an_invoice_is_read_created_and_paid_on_its_own_route() {
     let routes: Vec<_> = requests.iter().map(|request| (request.method, request.path.as_str())).collect();
     assert_eq!(
         routes,
-        [(Method::Get, "/invoices/inv_0001"), (Method::Post, "/invoices"), (Method::Post, "/invoices/inv_0001/pay"),]
+        [
+            (Method::Get, "/invoices/inv_0001"),
+            (Method::Post, "/invoices"),
+            (Method::Get, "/invoices/inv_0001"),
+            (Method::Post, "/invoices/inv_0001/pay"),
+        ]
     );
     assert_eq!(serde_json::from_slice::<Value>(&requests[1].body).expect("JSON"), new);
-    assert!(requests[2].headers.is_empty(), "the idempotency key is the host's business");
+    assert!(requests[3].headers.is_empty(), "the idempotency key is the host's business");
+}
+
+#[test]
+fn what_the_host_does_not_permit_is_neither_created_nor_paid_nor_told_apart_from_what_is_not_there() {
+    let host = Host::new().permits(|_, row| row["user_id"] == "u2").backend("billing", |request| {
+        let there = request.path == "/invoices/inv_0001";
+        Ok(if there { reply(200, &invoice("inv_0001", "open")) } else { reply(404, &json!({ "message": "no inv_0002" })) })
+    });
+    let new = json!({ "user_id": "u1", "amount_cents": 1250 });
+    assert_eq!(call(&host, "create_invoice", &new).expect_err("not for u1").code, code::PERMISSION_DENIED);
+    let pay = |id: &str| call(&host, "pay_invoice", &json!({ "invoice_id": id })).expect_err("it may not be paid");
+    assert_eq!(pay("inv_0001"), pay("inv_0002"));
+    assert_eq!(pay("inv_0001").code, code::NOT_FOUND);
+    assert!(host.requests().iter().all(|request| request.method == Method::Get));
+}
+
+#[test]
+fn a_listing_asks_only_for_what_the_caller_may_see() {
+    let answer = json!({ "invoices": [], "truncated": false });
+    let filter = json!({ "and": [{ "eq": ["user_id", "u1"] }, { "ne": ["status", "void"] }] });
+    let host = Host::new().row_filter(&filter).backend("billing", move |_| Ok(reply(200, &answer)));
+    assert!(call(&host, "list_invoices", &json!({})).is_ok());
+    assert!(call(&host, "list_invoices", &json!({ "user_id": "u2" })).is_ok());
+    let paths: Vec<_> = host.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/invoices?user_id=u1", "/invoices?user_id=u2"], "what was asked for goes first");
 }
 
 #[test]

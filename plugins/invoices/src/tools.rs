@@ -2,9 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tidegate_plugin_sdk::{Context, Failure, Hints, Tool};
+use serde_json::json;
+use tidegate_plugin_sdk::{Context, Failure, Hints, Tool, code};
 
-use crate::billing::{ask, billing};
+use crate::billing::{ask, billing, found};
 use crate::invoice::{Invoice, Status};
 
 /// Lists invoices.
@@ -41,7 +42,9 @@ impl Tool for ListInvoices {
 
     fn call(filter: Filter, context: &Context) -> Result<Listing, Failure> {
         let mut request = billing(context).get(&["invoices"]);
-        if let Some(user_id) = filter.user_id {
+        // The host removes what the caller may not see; asking for less saves the way.
+        let only = || context.row_filter()?.only("user_id")?.as_str().map(str::to_owned);
+        if let Some(user_id) = filter.user_id.or_else(only) {
             request = request.query("user_id", user_id);
         }
         if let Some(status) = filter.status {
@@ -103,6 +106,10 @@ impl Tool for CreateInvoice {
     type Output = Invoice;
 
     fn call(new: NewInvoice, context: &Context) -> Result<Invoice, Failure> {
+        let row = json!({ "user_id": new.user_id, "status": Status::Open, "amount_cents": new.amount_cents });
+        if !context.permits("invoices", &row) {
+            return Err(Failure::new(code::PERMISSION_DENIED, "you may not create such an invoice for this user"));
+        }
         ask(billing(context).post(&["invoices"]).json(&new))
     }
 }
@@ -120,6 +127,12 @@ impl Tool for PayInvoice {
     type Output = Invoice;
 
     fn call(which: Which, context: &Context) -> Result<Invoice, Failure> {
+        // The host lets the payment through only once it has permitted an invoice; and an invoice that is there, but not for
+        // this caller, must not look different from one that is not.
+        let invoice: Option<Invoice> = found(ask(billing(context).get(&["invoices", &which.invoice_id])))?;
+        if !invoice.is_some_and(|invoice| context.permits("invoices", &invoice)) {
+            return Err(Failure::new(code::NOT_FOUND, "there is no such invoice, or none that you may pay"));
+        }
         // The host adds the Idempotency-Key: billing pays once however often this request reaches it.
         ask(billing(context).post(&["invoices", &which.invoice_id, "pay"]))
     }

@@ -263,8 +263,7 @@ async fn a_call_with_a_handle_is_remembered_without_a_key() {
     for (call, handle_given) in [(&plain, false), (&polled, true)] {
         let intent = world.intent(call, None).await.expect("recorded");
         let (outcome, answer) = (outcome(), answer("found"));
-        let facts =
-            OutcomeFacts { outcome: &outcome, answer: &answer, error: None, disposition: Disposition::Done, handle_given };
+        let facts = OutcomeFacts { handle_given, ..ended(&outcome, &answer) };
         world.ledger.record_outcome(intent, &facts).await.expect("recorded");
     }
     world.settle().await;

@@ -8,8 +8,8 @@ mod tamper;
 mod trouble;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,9 +19,10 @@ use super::calls::CallStatus;
 use super::chain::{Head, Tip};
 use super::verify::{Broken, Verification};
 use super::*;
+use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, Bytes, CallId, Decision, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, Scope,
-    Sent, ToolName, TraceContext, Verdict,
+    Arguments, Bytes, CallId, Decision, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, RowTally,
+    Scope, Sent, ToolName, TraceContext, Verdict,
 };
 use crate::store::StoreConfig;
 
@@ -102,7 +103,7 @@ impl World {
     async fn end(&self, intent: Intent, disposition: Disposition, answer: &StoredResponse) -> Result<(), LedgerError> {
         let outcome = outcome();
         let error = (disposition != Disposition::Done).then_some(ErrorCode::BackendTimeout);
-        let facts = OutcomeFacts { outcome: &outcome, answer, error, disposition, handle_given: false };
+        let facts = OutcomeFacts { error, disposition, ..ended(&outcome, answer) };
         self.ledger.record_outcome(intent, &facts).await
     }
 
@@ -157,7 +158,7 @@ struct Call {
     redact: Vec<String>,
     principal: Principal,
     tool: ToolName,
-    scopes: Vec<Scope>,
+    delta: Delta,
     verdict: Verdict,
     trace: TraceContext,
 }
@@ -180,7 +181,7 @@ fn call(effect: Effect, key: &str) -> Call {
             claims: Default::default(),
         },
         tool: "pay_invoice".parse().expect("a tool name"),
-        scopes: vec![scope("write:invoices")],
+        delta: Delta { missing: Vec::new(), excess: vec![scope("read:reports")] },
         verdict: Verdict {
             decision: Decision::Allow,
             policies: vec!["scope:write:invoices".to_owned()],
@@ -234,11 +235,11 @@ impl Call {
                 effect: self.effect,
                 risk: Risk::High,
                 fuel_limit: 50_000_000,
-                scopes: &self.scopes,
                 redact: &self.redact,
             },
             arguments: &self.arguments,
             verdict: &self.verdict,
+            delta: &self.delta,
             generation: GENERATION,
             queued: Duration::from_micros(120),
         }
@@ -256,6 +257,21 @@ fn object(value: Value) -> Arguments {
 
 fn answer(text: &str) -> StoredResponse {
     StoredResponse { value: json!({ "content": [{ "type": "text", "text": text }] }), is_error: false }
+}
+
+/// What is known of a call that ended well and was answered so; nobody holds a handle.
+fn ended<'a>(outcome: &'a Outcome, answer: &'a StoredResponse) -> OutcomeFacts<'a> {
+    static NONE: LazyLock<RowTally> = LazyLock::new(RowTally::default);
+    OutcomeFacts {
+        outcome,
+        answer,
+        kept: answer,
+        error: None,
+        disposition: Disposition::Done,
+        asked: &NONE,
+        delivered: &NONE,
+        handle_given: false,
+    }
 }
 
 fn outcome() -> Outcome {

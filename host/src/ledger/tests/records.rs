@@ -108,13 +108,7 @@ async fn a_reads_outcome_never_needs_a_file() {
         Ended::Failed(crate::model::Failure { code: ErrorCode::Failed, message: "\u{1}".repeat(10_000), retry_after: None });
     outcome.sent = vec![Sent { path: "\u{1}".repeat(2_000), backend: "b".repeat(2_000), ..outcome.sent[0].clone() }; 100];
     let answer = answer(&"\"".repeat(900));
-    let facts = OutcomeFacts {
-        outcome: &outcome,
-        answer: &answer,
-        error: Some(ErrorCode::Failed),
-        disposition: Disposition::Done,
-        handle_given: false,
-    };
+    let facts = OutcomeFacts { error: Some(ErrorCode::Failed), ..ended(&outcome, &answer) };
     world.ledger.record_outcome(intent, &facts).await.expect("recorded");
     world.settle().await;
     let files = std::fs::read_dir(world.dir.path().join("bodies")).expect("readable").count();
@@ -144,8 +138,7 @@ async fn what_a_manifest_redacts_is_nowhere_in_the_folder() {
     outcome.ended = Ended::Trapped(crate::model::Trap::Guest(format!("panicked on {CANARY}")));
     let lease = world.lease(&call);
     let intent = world.intent(&call, Some(lease)).await.expect("recorded");
-    let facts =
-        OutcomeFacts { outcome: &outcome, answer: &answer, error: None, disposition: Disposition::Done, handle_given: false };
+    let facts = ended(&outcome, &answer);
     world.ledger.record_outcome(intent, &facts).await.expect("recorded");
     let denied = crate::model::Rejection::Denied(call.verdict.clone());
     let again = call.again();
@@ -199,6 +192,7 @@ fn rejection<'a>(call: &'a Call, why: &'a crate::model::Rejection) -> RejectionF
         principal: Some(&call.principal),
         tool: call.tool.as_str(),
         arguments: None,
+        delta: Some(call.delta.clone()),
         generation: GENERATION,
         why: WhyNot::Rejected(why),
     }
@@ -214,7 +208,7 @@ async fn repeated_rejections_of_a_caller_are_counted_not_written() {
     }
     let other = crate::model::Rejection::KeyRequired;
     world.ledger.record_rejection(&rejection(&call, &other)).await.expect("noted");
-    let replayed = RejectionFacts { why: WhyNot::Replayed { of: call.id }, ..rejection(&call, &other) };
+    let replayed = RejectionFacts { why: WhyNot::Replayed { of: call.id, rows: None }, ..rejection(&call, &other) };
     world.ledger.record_rejection(&replayed).await.expect("noted");
     let world = world.reopen().await;
     let bodies = world.bodies();
@@ -280,4 +274,24 @@ async fn records_can_be_read_from_anywhere() {
     assert!(world.ledger.records(81, 5).expect("readable").is_empty());
     let tip = world.ledger.tip().expect("readable");
     assert_eq!((world.verified().records, world.verified().tip), (80, tip));
+}
+
+#[tokio::test]
+async fn the_record_counts_the_rows_and_holds_what_was_delivered_while_a_replay_gets_the_whole() {
+    let world = World::new();
+    let call = write("key-1");
+    let intent = world.intent(&call, Some(world.lease(&call))).await.expect("the intent is recorded");
+    let (outcome, told, kept) = (outcome(), answer("mine"), answer("mine and THEIRS"));
+    let policies = std::collections::BTreeSet::from(["rows".to_owned()]);
+    let asked = RowTally { allowed: 1, ..RowTally::default() };
+    let delivered = RowTally { allowed: 1, denied: 2, policies, ..RowTally::default() };
+    let facts = OutcomeFacts { kept: &kept, asked: &asked, delivered: &delivered, ..ended(&outcome, &told) };
+    world.ledger.record_outcome(intent, &facts).await.expect("recorded");
+    let world = world.reopen().await;
+
+    let body = &world.bodies()[1].1;
+    assert_eq!(body["rows"], json!({ "allowed": 1, "denied": 2, "policies": ["rows"] }));
+    assert_eq!(body["permits"], json!({ "allowed": 1, "denied": 0 }));
+    assert!(!body.to_string().contains("THEIRS"), "the log holds what left the host");
+    assert!(matches!(world.claim(&call.again()), Ok(Claim::Replay(replay)) if replay.response == kept));
 }

@@ -62,7 +62,7 @@ fn rows_that_no_scope_speaks_of_are_refused() {
     assert!(error.contains("it returns rows of `entries` and needs no scope for them"), "{error}");
     let mut fixture = Fixture::load();
     own_entries(&mut fixture).rows =
-        crate::model::Rows::At(RowsOutput { pointer: "/entries".to_owned(), resource: "entires".to_owned() });
+        Some(crate::model::Rows::At(RowsOutput { pointer: "/entries".to_owned(), resource: "entires".to_owned() }));
     let error = fixture.compile(&[]).map(|_| "accepted").expect_err("it has rows").to_string();
     assert!(error.contains("no plugin declares its rows, `entires`"), "{error}");
 }

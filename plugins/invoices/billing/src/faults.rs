@@ -9,6 +9,7 @@ pub struct Faults {
     latency: Duration,
     /// Failures per million requests.
     failures_per_million: u64,
+    ignores_filters: bool,
     requests: AtomicU64,
 }
 
@@ -21,7 +22,18 @@ impl Faults {
     pub fn new(latency: Duration, failure_rate: f64) -> Faults {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1 first")]
         let failures_per_million = (failure_rate.clamp(0.0, 1.0) * MILLION as f64).round() as u64;
-        Faults { latency, failures_per_million, requests: AtomicU64::new(0) }
+        Faults { latency, failures_per_million, ignores_filters: false, requests: AtomicU64::new(0) }
+    }
+
+    /// Lists everybody's invoices whatever was asked for, as a backend with a broken query does.
+    #[must_use]
+    pub fn ignoring_filters(self, ignores_filters: bool) -> Faults {
+        Faults { ignores_filters, ..self }
+    }
+
+    /// Whether listings are not filtered.
+    pub fn ignores_filters(&self) -> bool {
+        self.ignores_filters
     }
 
     /// How long to wait before this request is served.

@@ -27,6 +27,9 @@ struct Arguments {
     /// Fails this share of the requests to invoices, from 0 to 1, before they do anything.
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate)]
     failure_rate: f64,
+    /// Lists everybody's invoices whatever is asked for.
+    #[arg(long)]
+    ignore_filters: bool,
     /// Exits when standard input closes, that is, when the process that started it ends.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -49,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         writeln!(stdout, "billing listening on http://{}", listener.local_addr()?)?;
         stdout.flush()?;
     }
-    let faults = Faults::new(arguments.latency, arguments.failure_rate);
+    let faults = Faults::new(arguments.latency, arguments.failure_rate).ignoring_filters(arguments.ignore_filters);
     axum::serve(listener, logged(router(book, faults)))
         .with_graceful_shutdown(async move {
             tokio::select! {

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -108,7 +108,7 @@ async fn run<T: Send + 'static>(work: impl FnOnce() -> Result<T, BookError> + Se
     }
 }
 
-async fn trouble(State(troubles): State<Arc<Troubles>>, request: Request, next: Next) -> Response {
+async fn trouble(State(troubles): State<Arc<Troubles>>, mut request: Request, next: Next) -> Response {
     let Ok(_permit) = troubles.in_flight.try_acquire() else { return Refusal::Overloaded.into_response() };
     let latency = troubles.faults.latency();
     if !latency.is_zero() {
@@ -116,6 +116,9 @@ async fn trouble(State(troubles): State<Arc<Troubles>>, request: Request, next: 
     }
     if troubles.faults.strikes() {
         return Refusal::Struck.into_response();
+    }
+    if troubles.faults.ignores_filters() {
+        *request.uri_mut() = Uri::from_static("/invoices");
     }
     next.run(request).await
 }

@@ -7,6 +7,7 @@ mod answers;
 mod compute;
 mod flood;
 mod memory;
+mod overstep;
 #[cfg_attr(target_family = "wasm", path = "raw_wasi.rs")]
 #[cfg_attr(not(target_family = "wasm"), path = "raw_native.rs")]
 mod raw;
@@ -17,6 +18,7 @@ use answers::{BadStructured, DeepOutput, GarbageOutput, Honest, HugeOutput, Stra
 use compute::{Recurse, Spin, Trap};
 use flood::{FloodHostCalls, FloodLog, FloodProgress, FloodStdout, RandomFlood};
 use memory::{Allocate, FindSecret, LeaveSecret};
+use overstep::{AnswerRows, SendUnasked};
 use waiting::{IgnoreResponse, ManyHandles, Sleep};
 
 tidegate_plugin_sdk::export!(
@@ -42,6 +44,8 @@ tidegate_plugin_sdk::export!(
     Sleep,
     DumpEnvironment,
     Fetch,
+    SendUnasked,
+    AnswerRows,
 );
 
 #[cfg(test)]
