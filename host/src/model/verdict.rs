@@ -1,7 +1,10 @@
 //! What the policies said about a call, kept whole for the audit log.
 
+use serde::Serialize;
+
 /// Allow or deny. There is no third answer: whatever is not clearly allowed is denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Decision {
     /// At least one policy permits, none forbids, none failed.
     Allow,
@@ -13,7 +16,7 @@ pub enum Decision {
 ///
 /// INVARIANT: `decision` is `Allow` only when `errors` is empty. Cedar skips a policy that errors, `forbid` included, so any
 /// evaluation error denies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// What was decided.
     pub decision: Decision,
@@ -22,6 +25,7 @@ pub struct Verdict {
     /// Evaluation errors, each of which denies.
     pub errors: Vec<String>,
     /// What would have been decided if the policies that only watch counted too, where that differs. It changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Box<Verdict>>,
 }
 

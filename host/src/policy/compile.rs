@@ -98,7 +98,8 @@ fn compile_here(
     });
     let origins = sources.policies.iter().map(|parsed| {
         let (file, line, text) = (sources.file_of(parsed), parsed.line, sources.text_of(parsed).to_owned());
-        (parsed.id.clone(), PolicySource { file, line, text })
+        let description = parsed.policy.annotation("description").map(str::to_owned);
+        (parsed.id.clone(), PolicySource { file, line, text, description, shadow: parsed.is_shadow })
     });
     Ok(Policies {
         hash: hash(std::iter::once(schema_text.as_str()).chain(sources.texts())),

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::operand::Kind;
 use super::tree;
-use crate::model::scope::{Comparison, integer};
+use crate::model::scope::Comparison;
+#[cfg(test)]
+use crate::model::scope::integer;
 
 /// Which rows are meant.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +67,10 @@ impl Filter {
             Self::All(parts) if parts.is_empty() => Self::no_row(),
             Self::Any(parts) if parts.is_empty() => Self::every_row(),
             Self::Not(inner) => *inner,
+            // Every attribute is there and of its type, or the row is denied anyway.
+            Self::Compare(attribute, comparison, value) if comparison != Comparison::In => {
+                Self::Compare(attribute, opposite(comparison), value)
+            }
             part => Self::Not(Box::new(part)),
         }
     }
@@ -219,6 +225,18 @@ fn attribute(expression: &Value) -> Option<String> {
     let access = expression.get(".")?;
     let of_row = access.get("left")?.get("Var")? == "resource";
     of_row.then(|| access.get("attr")?.as_str().map(str::to_owned)).flatten()
+}
+
+fn opposite(comparison: Comparison) -> Comparison {
+    match comparison {
+        Comparison::Equal => Comparison::NotEqual,
+        Comparison::NotEqual => Comparison::Equal,
+        Comparison::Less => Comparison::GreaterOrEqual,
+        Comparison::LessOrEqual => Comparison::Greater,
+        Comparison::Greater => Comparison::LessOrEqual,
+        Comparison::GreaterOrEqual => Comparison::Less,
+        Comparison::In => Comparison::In,
+    }
 }
 
 fn mirrored(comparison: Comparison) -> Comparison {

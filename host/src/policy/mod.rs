@@ -27,22 +27,26 @@
 //! | `rows`      | decisions about single rows                                    |
 //! | `filter`    | conditions on rows, for guests and for people                  |
 //! | `hint`      | which rows could pass at all                                   |
+//! | `explain`   | why a call is allowed or denied                                |
+//! | `basis`     | what decisions are based on                                    |
 //! | `problem`   | what is wrong, where, and what to do                           |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cedar_policy::Authorizer;
+use cedar_policy::{Authorizer, Entities, Request};
 use serde_json::Value;
 
 use crate::model::{Arguments, Decision, Digest, Principal, ResourceManifest, Scope, ToolManifest, ToolName, Verdict};
 
 mod admin;
 mod arguments;
+mod basis;
 mod caller;
 mod compile;
 mod decision;
 mod directory;
+mod explain;
 mod filter;
 mod generate;
 mod hint;
@@ -64,6 +68,7 @@ mod tree;
 mod tests;
 
 pub use admin::PolicyFile;
+pub use explain::{ExplainedPolicy, ExplainedRows, Explanation, PolicyOutcome};
 pub use problem::PolicyError;
 pub use rows::RowAccess;
 
@@ -125,6 +130,10 @@ pub struct PolicySource {
     pub line: usize,
     /// The policy as written, without comments above it.
     pub text: String,
+    /// Its `@description`.
+    pub description: Option<String>,
+    /// It only watches: `@mode("shadow")`.
+    pub shadow: bool,
 }
 
 /// Proof that a call of one tool was allowed, by which policies, and under which policy set. Only [`Policies::authorize`] makes one.
@@ -267,7 +276,21 @@ impl Policies {
 
     /// Decides about one tool; with `suppose`, as if the caller held all scopes that the tool needs.
     fn decide_for(&self, caller: &Caller<'_>, policies: &ToolPolicies, action: PolicyAction<'_>, suppose: bool) -> Verdict {
-        let ToolPolicies { list, call, input, scopes: needed, .. } = policies;
+        match self.prepare(caller, policies, action, suppose) {
+            Ok((slice, request, entities)) => slice.decide(&self.authorizer, &request, &entities),
+            Err(error) => failed(error),
+        }
+    }
+
+    /// All that a decision about one tool is made of.
+    fn prepare<'a>(
+        &self,
+        caller: &Caller<'_>,
+        policies: &'a ToolPolicies,
+        action: PolicyAction<'_>,
+        suppose: bool,
+    ) -> Result<(&'a Slice, Request, Entities), String> {
+        let ToolPolicies { list, call, input, scopes: needed } = policies;
         let (slice, context) = match action {
             PolicyAction::List => (list, caller.listing(list.watched(), Holding { needed, arguments: None, suppose })),
             PolicyAction::Call(arguments) => {
@@ -275,10 +298,6 @@ impl Policies {
                 (call, caller.calling(call.watched(), holding, input, arguments, call.reads.context(&["input"])))
             }
         };
-        let request = context.and_then(|context| slice.request(caller, context));
-        match request.and_then(|request| Ok((request, slice.entities(caller)?))) {
-            Ok((request, entities)) => slice.decide(&self.authorizer, &request, &entities),
-            Err(error) => failed(error),
-        }
+        Ok((slice, slice.request(caller, context?)?, slice.entities(caller)?))
     }
 }

@@ -1,6 +1,6 @@
 //! Decisions about single rows: prepared once for a call or a delivery, then asked row by row.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{Entities, Entity, EntityTypeName, Request};
@@ -115,6 +115,11 @@ impl RowAccess {
     pub fn hint(&self, resource: &str) -> Option<String> {
         let text = self.filter(resource)?.to_json().to_string();
         (text.len() <= hint::LENGTH).then_some(text)
+    }
+
+    /// The resources whose rows the tool may return.
+    pub(super) fn resources(&self) -> BTreeSet<&str> {
+        self.asked.iter().map(|asked| self.policies.rows[&asked.action].resource.as_str()).collect()
     }
 
     /// The same as a filter.

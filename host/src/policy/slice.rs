@@ -172,6 +172,11 @@ impl Slice {
         &self.policies
     }
 
+    /// The same and those that only watch.
+    pub(super) fn all_policies(&self) -> &PolicySet {
+        self.watching.as_ref().unwrap_or(&self.policies)
+    }
+
     /// The action that is decided about.
     pub(super) fn action(&self) -> &EntityUid {
         &self.action

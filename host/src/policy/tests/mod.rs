@@ -8,6 +8,7 @@ use super::*;
 use crate::model::Manifest;
 
 mod decisions;
+mod explanations;
 mod golden;
 mod properties;
 mod refusals;
