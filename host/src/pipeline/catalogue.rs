@@ -1,4 +1,4 @@
-//! What can be asked of the pipeline besides calling: which tools there are, and whether calls are served.
+//! What can be asked of the pipeline besides calling: which tools there are, whether calls are served, which policies are in force.
 
 use std::sync::Arc;
 
@@ -60,5 +60,10 @@ impl Pipeline {
                 "queued": self.parts.admission.waiting(),
             }),
         }
+    }
+
+    /// What there is to tell an admin about the policies: those in force, and those refused last.
+    pub fn policy_report(&self) -> Value {
+        self.parts.registry.policy_report()
     }
 }

@@ -1,93 +1,20 @@
-//! Policy files: reading a folder of them, and parsing each into policies with stable ids and known places.
+//! Policy files: parsing each into policies with stable ids and known places.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
 use cedar_policy::{Policy, PolicyId, PolicySet};
 use miette::Diagnostic;
 
+use super::folder::PolicyFile;
 use super::generate::ID_PREFIX;
 use super::nesting;
-use super::problem::{Place, PolicyError, Problem};
+use super::problem::{Place, Problem};
 use crate::model::document::nearest;
 
-/// The most policy files of one folder.
-const FILES: usize = 1000;
-/// The largest policy file, in bytes.
-const FILE_BYTES: u64 = 1 << 20;
 /// The most policies altogether.
 const POLICIES: usize = 10_000;
 /// The longest policy id, in characters: ids go into every audit record.
 pub(super) const ID_LENGTH: usize = 128;
-
-/// One text of policies, as an admin wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyFile {
-    /// Where it is from; errors name it as written here.
-    pub path: PathBuf,
-    /// The text in Cedar's syntax.
-    pub text: String,
-}
-
-impl PolicyFile {
-    /// Every `*.cedar` of `folder`, sorted by name. Subfolders are not entered; names with a leading dot (an editor's) are skipped.
-    ///
-    /// # Errors
-    /// One problem for each file that cannot be read whole: then none is used.
-    pub fn read_folder(folder: &Path) -> Result<Vec<Self>, PolicyError> {
-        let mut problems = Vec::new();
-        let mut files = Vec::new();
-        for path in policy_paths(folder)? {
-            match read(&path) {
-                Ok(text) => files.push(Self { path, text }),
-                Err(reason) => problems.push(Problem::new(format!("`{}` {reason}", path.display()))),
-            }
-        }
-        PolicyError::of(problems).map_or(Ok(files), Err)
-    }
-
-    fn name(&self) -> String {
-        self.path.display().to_string()
-    }
-}
-
-fn policy_paths(folder: &Path) -> Result<Vec<PathBuf>, PolicyError> {
-    let unreadable = |error: std::io::Error| -> PolicyError {
-        let problem = Problem::new(format!("the policy folder `{}` cannot be read: {error}", folder.display()));
-        problem.help("create it, or name another; an empty folder is fine").into()
-    };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if path.extension().is_some_and(|extension| extension == "cedar") && !hidden {
-            paths.push(path);
-        }
-        if paths.len() > FILES {
-            let problem = format!("the policy folder `{}` holds more than {FILES} policy files", folder.display());
-            return Err(Problem::new(problem).into());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    // Symbolic links are followed: mounted configuration is made of them. A pipe, though, would block the host.
-    let kind = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if !kind.is_file() {
-        return Err("is not a file".to_owned());
-    }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > FILE_BYTES {
-        return Err(format!("is larger than {} KiB", FILE_BYTES >> 10));
-    }
-    Ok(text)
-}
 
 /// A parsed policy and where it stands.
 pub(super) struct Parsed {
@@ -117,7 +44,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Parses the generated permits and then the admin's files, sorted by path.
     pub(super) fn parse(generated: PolicyFile, admin: &[PolicyFile], problems: &mut Vec<Problem>) -> Self {
-        let mut files = admin.to_vec();
+        let mut files: Vec<PolicyFile> = admin.iter().filter(|file| !file.is_entities()).cloned().collect();
         files.sort_by(|one, other| one.path.cmp(&other.path));
         files.insert(0, generated);
         let mut sources = Self { files, policies: Vec::new(), ids: HashMap::new() };

@@ -106,7 +106,7 @@ impl<'a> Caller<'a> {
             let values = typed.filter_map(|(name, operand)| Some((name.clone(), operand.read(claims.get(name)?)?)));
             attributes.push(("claims".to_owned(), new_record(values)?));
         }
-        attributes.extend(directory.attributes(&self.id).filter(|(name, _)| wants(name)));
+        attributes.extend(directory.attributes(&self.id, wants));
         let tags = claims.iter().filter(|(name, _)| reads.claim(name));
         let tags = tags.filter_map(|(name, value)| Some((name.clone(), tag(value)?)));
         let asserted = groups.iter().map(|group| global_id(issuer, group));

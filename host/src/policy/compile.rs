@@ -7,11 +7,13 @@ use cedar_policy::{Authorizer, PolicyId, PolicySet, RestrictedExpression, Schema
 use miette::Diagnostic;
 use sha2::{Digest as _, Sha256};
 
-use super::admin::{Parsed, PolicyFile, Sources};
+use super::admin::{Parsed, Sources};
 use super::caller::Vocabulary;
-use super::directory::Directory;
+use super::entities;
+use super::folder::PolicyFile;
 use super::generate::{CALL_GROUP, LIST_ACTION};
 use super::lint::{Known, never_asked};
+use super::literals;
 use super::names::{Names, row_type};
 use super::needs::RowAction;
 use super::problem::{PolicyError, Problem};
@@ -54,19 +56,20 @@ fn compile_here(
 ) -> Result<Policies, PolicyError> {
     let mut problems = Vec::new();
     let shapes = Shapes::of(subjects, &mut problems);
+    let directory = entities::read(admin, &mut problems);
     settle(&mut problems)?;
 
-    let schema_text = shapes.schema();
+    let schema_text = shapes.schema(&directory.attribute_types());
     let schema = parse_schema(&schema_text)?;
     let generated = PolicyFile { path: GENERATED_FILE.into(), text: shapes.permits(permits) };
     let sources = Sources::parse(generated, admin, &mut problems);
     settle(&mut problems)?;
 
-    let directory = Directory::default();
     let known = Known::of(&shapes, &directory);
     let misnamed: HashSet<&str> =
         sources.policies.iter().filter(|parsed| known.check(parsed, &sources, &mut problems)).map(|p| p.id.as_str()).collect();
     validate(schema.clone(), &sources, &misnamed, &mut problems);
+    sources.policies.iter().for_each(|parsed| literals::check(parsed, &shapes, &sources, &mut problems));
     settle(&mut problems)?;
 
     let names = Names::new();
@@ -101,8 +104,9 @@ fn compile_here(
         let description = parsed.policy.annotation("description").map(str::to_owned);
         (parsed.id.clone(), PolicySource { file, line, text, description, shadow: parsed.is_shadow })
     });
+    let entities_text = admin.iter().filter(|file| file.is_entities()).flat_map(|file| ["entities", file.text.as_str()]);
     Ok(Policies {
-        hash: hash(std::iter::once(schema_text.as_str()).chain(sources.texts())),
+        hash: hash(std::iter::once(schema_text.as_str()).chain(sources.texts()).chain(entities_text)),
         invisible: invisible.collect(),
         origins: origins.collect(),
         generated: sources.texts().next().unwrap_or_default().to_owned(),

@@ -21,10 +21,10 @@ pub(super) const LIST_ACTION: &str = "list_tool";
 /// What the ids of generated policies begin with; no admin's may.
 pub(super) const ID_PREFIX: &str = "tidegate.";
 impl Shapes<'_> {
-    /// The schema, as text.
-    pub(super) fn schema(&self) -> String {
+    /// The schema, as text; users have these attributes besides the host's own.
+    pub(super) fn schema(&self, attributes: &Operands) -> String {
         let mut text = String::from(SCHEMA_HEAD);
-        self.write_principals(&mut text);
+        self.write_principals(attributes, &mut text);
         text.push_str(SCHEMA_HOST);
         if !self.resources.is_empty() {
             text.push_str("\n  // Row types, from the manifests' [[resource]].\n");
@@ -60,7 +60,7 @@ impl Shapes<'_> {
         text
     }
 
-    fn write_principals(&self, text: &mut String) {
+    fn write_principals(&self, attributes: &Operands, text: &mut String) {
         line(text, 1, "entity User in [Group] = {");
         for attribute in ["issuer: String,", "subject: String,", "tenant?: String,", "client?: String,"] {
             line(text, 2, attribute);
@@ -70,6 +70,10 @@ impl Shapes<'_> {
             line(text, 2, "claims: {");
             write_operands(&self.needs.claims, 3, text);
             line(text, 2, "},");
+        }
+        if !attributes.is_empty() {
+            line(text, 2, "// From the entities file.");
+            write_operands(attributes, 2, text);
         }
         line(text, 1, "} tags Set<String>;");
     }

@@ -17,7 +17,7 @@
 //!
 //! INVARIANT: a value that its schema accepts fits the Cedar type, or holds an integer beyond 64 bits and is denied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -54,12 +54,17 @@ pub(super) struct Input {
     pub(super) attributes: Attributes,
     /// What is left out: a pointer into the arguments (`*` for any element) and the reason, sorted.
     pub(super) invisible: Vec<(String, &'static str)>,
+    /// The texts that are allowed where the schema lists them, by pointer; none where any text is.
+    pub(super) choices: Choices,
 }
+
+/// Texts by JSON pointer.
+pub(super) type Choices = BTreeMap<String, Option<BTreeSet<String>>>;
 
 impl Input {
     /// Reads a tool's `inputSchema`, as the plugin describes it (without properties that the host adds).
     pub(super) fn of(schema: &Value) -> Self {
-        let mut reader = Reader { root: schema, open: Vec::new(), left: VALUES, invisible: Vec::new() };
+        let mut reader = Reader { root: schema, open: Vec::new(), left: VALUES, invisible: Vec::new(), choices: Choices::new() };
         let attributes = match reader.read(schema, "", 0) {
             Ok(Found { kind: InputType::Record(attributes), .. }) => attributes,
             Ok(_) => {
@@ -73,7 +78,7 @@ impl Input {
         };
         reader.invisible.sort();
         reader.invisible.dedup();
-        Self { attributes, invisible: reader.invisible }
+        Self { attributes, invisible: reader.invisible, choices: reader.choices }
     }
 
     /// Whether a JSON pointer leads to something, or into something, that policies cannot see.
@@ -92,6 +97,7 @@ struct Reader<'a> {
     /// How many more values may be described.
     left: usize,
     invisible: Vec<(String, &'static str)>,
+    choices: Choices,
 }
 
 struct Found {
@@ -112,6 +118,20 @@ impl<'a> Reader<'a> {
         self.invisible.push((path.to_owned(), reason));
     }
 
+    /// Adds to the texts that are allowed at `path`; several branches of a schema may allow some each.
+    fn allow(&mut self, path: &str, texts: Option<BTreeSet<String>>) {
+        let known = self.choices.entry(path.to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+        *known = known.take().zip(texts).map(|(known, texts)| known.into_iter().chain(texts).collect());
+    }
+
+    fn listed(&mut self, values: &[Value], path: &str) -> Reading {
+        let found = literals(values)?;
+        if found.kind == InputType::String {
+            self.allow(path, Some(values.iter().filter_map(Value::as_str).map(str::to_owned).collect()));
+        }
+        Ok(found)
+    }
+
     fn read(&mut self, schema: &'a Value, path: &str, depth: usize) -> Reading {
         let object = match schema {
             Value::Object(object) => object,
@@ -129,10 +149,10 @@ impl<'a> Reader<'a> {
             return self.follow(target, path, depth);
         }
         if let Some(value) = object.get("const") {
-            return literals(std::slice::from_ref(value));
+            return self.listed(std::slice::from_ref(value), path);
         }
         if let Some(Value::Array(values)) = object.get("enum") {
-            return literals(values);
+            return self.listed(values, path);
         }
         match object.get("type") {
             Some(Value::String(name)) => self.typed(name, object, path, depth),
@@ -160,7 +180,10 @@ impl<'a> Reader<'a> {
         match name {
             "boolean" => Ok(Found::one(InputType::Bool)),
             "integer" => Ok(Found::one(InputType::Long)),
-            "string" => Ok(Found::one(InputType::String)),
+            "string" => {
+                self.allow(path, None);
+                Ok(Found::one(InputType::String))
+            }
             "array" => self.set(object, path, depth),
             "object" => self.record(object, path, depth),
             "number" => Err("it is a fraction; policies count in integers of the smallest unit"),

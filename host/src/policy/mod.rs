@@ -14,10 +14,13 @@
 //! | `input`     | which part of a tool's JSON Schema policies can see            |
 //! | `mangle`    | names as Cedar identifiers                                     |
 //! | `names`     | types and ids of entities                                      |
-//! | `admin`     | policy files: reading and parsing                              |
+//! | `folder`    | which files of the policy folder count, and reading them       |
+//! | `admin`     | policy files: parsing                                          |
+//! | `entities`  | the entities file                                              |
 //! | `directory` | what admins say about users and groups                         |
 //! | `nesting`   | texts that would exhaust a parser's stack                      |
 //! | `lint`      | well-typed policies that never match                           |
+//! | `literals`  | texts in policies that nothing ever equals                     |
 //! | `tree`      | policies taken apart                                           |
 //! | `reads`     | what of a request policies look at                             |
 //! | `caller`    | a principal as Cedar sees it, and the context of its requests  |
@@ -46,12 +49,15 @@ mod caller;
 mod compile;
 mod decision;
 mod directory;
+mod entities;
 mod explain;
 mod filter;
+mod folder;
 mod generate;
 mod hint;
 mod input;
 mod lint;
+mod literals;
 mod mangle;
 mod names;
 mod needs;
@@ -67,8 +73,8 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use admin::PolicyFile;
 pub use explain::{ExplainedPolicy, ExplainedRows, Explanation, PolicyOutcome};
+pub use folder::PolicyFile;
 pub use problem::PolicyError;
 pub use rows::RowAccess;
 

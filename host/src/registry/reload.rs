@@ -164,7 +164,9 @@ fn beware_of_accidents(folder: &Path, files: &[PolicyFile], in_force: &[PolicyFi
         help: Some(help.to_owned()),
         ..PolicyProblem::new(message)
     };
-    if files.is_empty() && !in_force.is_empty() {
+    let is_policies = |name: &Path| name.extension().is_some_and(|extension| extension == "cedar");
+    let had_policies = in_force.iter().any(|file| is_policies(Path::new(&file.file)));
+    if had_policies && !files.iter().any(|file| is_policies(&file.path)) {
         let message = format!("the policy folder `{}` is empty; what was in force stays in force", folder.display());
         let help = "to drop all policies on purpose, leave one file, such as `none.cedar`, that holds only a comment";
         return Err(vec![problem(None, message, help)]);

@@ -8,7 +8,9 @@ use super::*;
 use crate::model::Manifest;
 
 mod decisions;
+mod entities;
 mod explanations;
+mod folder;
 mod golden;
 mod properties;
 mod refusals;

@@ -238,23 +238,67 @@ fn manifests_that_policies_cannot_express_are_refused() {
 }
 
 #[test]
-fn a_folder_is_read_whole_or_not_at_all() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).expect("it can be written");
-    write("b.cedar", b"// b");
-    write("a.cedar", b"// a");
-    write(".draft.cedar", b"// an editor's");
-    write("notes.md", b"# no policy");
-    let files = PolicyFile::read_folder(folder.path()).expect("both can be read");
-    assert_eq!(files.iter().map(|file| file.text.as_str()).collect::<Vec<_>>(), ["// a", "// b"]);
-
-    write("c.cedar", b"\xff\xfe");
-    std::fs::create_dir(folder.path().join("d.cedar")).expect("it can be made");
-    write("e.cedar", &vec![b' '; (1 << 20) + 1]);
-    let error = PolicyFile::read_folder(folder.path()).expect_err("three cannot be read").to_string();
-    for wanted in ["c.cedar` cannot be read", "d.cedar` is not a file", "e.cedar` is larger than 1024 KiB"] {
-        assert!(error.contains(wanted), "{error}");
+fn a_text_that_an_argument_never_equals_is_refused() {
+    let on = |action: &str, condition: &str| {
+        format!("@id(\"x\")\nforbid (principal, action {action}, resource)\nwhen {{ {condition} }};")
+    };
+    let list = "== Tidegate::Action::\"list_invoices\"";
+    let status = "context.input has status && context.input.status";
+    for condition in [
+        format!("{status} == \"opne\""),
+        format!("{status} != \"opne\""),
+        "context.input has status && \"opne\" == context.input.status".to_owned(),
+        "context.input has status && [\"paid\", \"opne\"].contains(context.input.status)".to_owned(),
+    ] {
+        let (line, _, message, help) = only_problem(&on(list, &condition));
+        assert_eq!((line, message.as_str()), (3, "for policy `x`, the argument `/status` is never \"opne\""), "{condition}");
+        assert_eq!(help, "did you mean \"open\"?");
     }
-    let missing = PolicyFile::read_folder(&folder.path().join("none")).expect_err("it is not there").to_string();
-    assert!(missing.contains("none` cannot be read"), "{missing}");
+    let (.., help) = only_problem(&on(list, &format!("{status} == \"x\"")));
+    assert_eq!(help, "it is one of \"open\", \"paid\", \"void\"");
+    let find = "== Tidegate::Action::\"find_entries\"";
+    for condition in ["contains(\"rd\")", "containsAny([\"red\", \"rd\"])", "containsAll([\"rd\"])"] {
+        let (.., message, help) =
+            only_problem(&on(find, &format!("context.input has filter.teams && context.input.filter.teams.{condition}")));
+        assert_eq!(message, "for policy `x`, the argument `/filter/teams/*` is never \"rd\"");
+        assert_eq!(help, "did you mean \"red\"?");
+    }
+    for fitting in [
+        on(list, &format!("{status} == \"open\"")),
+        on(list, "context.input has user_id && context.input.user_id == \"opne\""),
+        on(find, "context.input has filter.teams && context.input.filter.teams.contains(\"blue\")"),
+    ] {
+        with_policies(&fitting).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn a_text_that_is_one_tools_choice_may_be_compared_for_all_of_them() {
+    let compile = |second: Value| {
+        let mut fixture = Fixture::load();
+        let schema = |status: Value| json!({ "type": "object", "properties": { "status": status }, "required": ["status"] });
+        fixture.schemas.insert("echo".to_owned(), schema(json!({ "enum": ["open", "paid"] })));
+        fixture.schemas.insert("own_entries".to_owned(), schema(second));
+        let wall = "@id(\"x\") forbid (principal, action in [Tidegate::Action::\"echo\", Tidegate::Action::\"own_entries\"], resource) when { context.input.status == \"late\" };";
+        fixture.compile(&[file("walls.cedar", wall)]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(compile(json!({ "enum": ["late"] })), Ok(()));
+    assert_eq!(compile(json!({ "type": "string" })), Ok(()));
+    assert_eq!(compile(json!({ "anyOf": [{ "const": "due" }, { "type": "string" }] })), Ok(()));
+    assert!(compile(json!({ "enum": ["due", null] })).is_err());
+}
+
+#[test]
+fn a_scope_that_is_written_as_no_scope_is_refused() {
+    let asking = |question: &str| {
+        only_problem(&format!(
+            "@id(\"x\")\nforbid (principal, action, resource)\nunless {{ context.session.scopes.{question} }};"
+        ))
+    };
+    let (line, _, message, _) = asking("contains(\"read invoices\")");
+    assert_eq!(line, 3);
+    assert!(message.starts_with("for policy `x`, `read invoices` is not a scope: at column 5, expected `:`"), "{message}");
+    let (.., message, help) = asking("containsAll([\"use:echo\", \"read:entries.where(owner='%61')\"])");
+    assert_eq!(message, "for policy `x`, no scope is written as `read:entries.where(owner='%61')`");
+    assert_eq!(help, "write it as policies see it: `read:entries.where(owner='a')`");
 }
