@@ -158,15 +158,9 @@ impl Host {
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let registry = Arc::new(Registry::new(generation, config.policies.path.clone()));
-        reload::record_start(&ledger, &registry.current()).await?;
-        if let Some(folder) = registry.policy_folder() {
-            let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
-            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), options.reload_on_hangup)?;
-            tasks.spawn(reload.run(shutdown.clone()));
-        }
         let pipeline = Pipeline::new(crate::pipeline::Parts {
             authenticator: authenticator.clone(),
-            registry,
+            registry: registry.clone(),
             ledger: ledger.clone(),
             admission: Admission::new(config.admission.clone()),
             sandbox,
@@ -175,6 +169,12 @@ impl Host {
             shutdown: shutdown.clone(),
             stop: stop.clone(),
         });
+        reload::record_start(&ledger, &registry.current()).await?;
+        if let Some(folder) = registry.policy_folder() {
+            let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
+            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), options.reload_on_hangup)?;
+            tasks.spawn(reload.run(shutdown.clone()));
+        }
         let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
         Ok(Self { pipeline, authenticator, minter, ledger, data, tasks, shutdown, stop })
     }

@@ -251,7 +251,8 @@ impl Pipeline {
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
-        let facts = facts::intent(&call, &tool, &arguments, &authorized, &permit);
+        let claims = facts::claims(&call, &tool);
+        let facts = facts::intent(&call, &tool, &arguments, &authorized, &claims, &permit);
         let intent = match self.parts.ledger.record_intent(&facts, lease).await {
             Ok(intent) => intent,
             Err(error) => {

@@ -141,8 +141,7 @@ async fn hung_up(hangup: &mut Option<Signal>) {
 }
 
 fn unplaced(source: ChangeSource, message: String) -> PolicyRefusal {
-    let problem = PolicyProblem { file: None, line: None, column: None, message, help: None };
-    PolicyRefusal::new(Timestamp::now(), source, vec![problem])
+    PolicyRefusal::new(Timestamp::now(), source, vec![PolicyProblem::new(message)])
 }
 
 fn names(files: &[crate::model::PolicyFileDigest]) -> Vec<&str> {

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::basis::Basis;
 use super::body::{Body, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
 use super::redact::{Redacted, Secrets};
@@ -22,7 +23,7 @@ const ANSWER_MAX: usize = 2048;
 /// The same for a call that claimed an idempotency key.
 const KEYED_ANSWER_MAX: usize = 1 << 20;
 /// The most scopes, policies, errors or requests listed in one record.
-const LIST_MAX: usize = 16;
+pub(super) const LIST_MAX: usize = 16;
 /// The longest single text, in bytes.
 pub(super) const TEXT_MAX: usize = 256;
 /// How much of the guest's log is kept, in bytes.
@@ -33,8 +34,9 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
     let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
-    let body = IntentBody {
+    let mut content = IntentBody {
         arguments: &arguments,
+        basis: Basis::of(principal, facts.claims, facts.delta),
         claim: claim.map(|(claim, _)| Hex(claim)),
         client: principal.client.as_deref(),
         component: Hex(&tool.component),
@@ -55,7 +57,16 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         tool: tool.name.as_str(),
         trace_id: facts.trace.trace_id(),
     };
-    (Body::new(&salt, &body), arguments.secrets)
+    let mut body = Body::new(&salt, &content);
+    if !body.is_inline() {
+        // To decide again later is worth a few bytes of the log, not a file per call.
+        content.basis = Basis::forgotten();
+        let shorter = Body::new(&salt, &content);
+        if shorter.is_inline() {
+            body = shorter;
+        }
+    }
+    (body, arguments.secrets)
 }
 
 /// The body of an outcome. An unkeyed call's is shortened until it fits into a row: answering reads must not wait for files.
@@ -107,6 +118,7 @@ pub(super) fn of_lost(disposition: &'static str, ended: &'static str, intent: u6
 #[derive(Serialize)]
 struct IntentBody<'a> {
     arguments: &'a Redacted<'a>,
+    basis: Basis<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<Hex<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! What the pipeline tells the ledger about a call, at each of the moments that are written down.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct IntentFacts<'a> {
     pub verdict: &'a Verdict,
     /// How the scopes held differ from those needed.
     pub delta: &'a Delta,
+    /// The claims that the decision may depend on.
+    pub claims: &'a BTreeMap<&'a str, &'a Value>,
     /// The generation it runs on.
     pub generation: Generation,
     /// How long it waited for its turn.
@@ -130,6 +133,8 @@ pub struct RejectionFacts<'a> {
     pub arguments: Option<(&'a Arguments, &'a [String])>,
     /// How the scopes held differ from those needed, if a tool was found that needs any.
     pub delta: Option<Delta>,
+    /// The claims that the decision may depend on.
+    pub claims: BTreeMap<&'a str, &'a Value>,
     /// The generation that decided.
     pub generation: Generation,
     /// Why it did not run.

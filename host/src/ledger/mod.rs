@@ -10,11 +10,13 @@
 
 mod admin;
 mod audit;
+mod basis;
 mod body;
 mod calls;
 mod cbor;
 mod chain;
 mod content;
+mod decisions;
 mod error;
 mod facts;
 mod idempotency;
@@ -47,6 +49,7 @@ use secret::Secret;
 
 pub use audit::Record;
 pub use chain::Kind;
+pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};

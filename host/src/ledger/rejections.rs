@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::basis::Basis;
 use super::body::{Body, fresh_salt};
 use super::content::{ScopeDelta, ShadowBody, TEXT_MAX, TallyBody, clip, first};
 use super::facts::{Generation, RejectionFacts, WhyNot};
@@ -162,6 +163,10 @@ pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> 
     let salt = fresh_salt();
     let arguments = facts.arguments.map(|(arguments, pointers)| Redacted::new(secret, &salt, arguments, pointers));
     content.arguments = arguments.as_ref();
+    let is_decision = matches!(why, WhyNot::Rejected(Rejection::Denied(_) | Rejection::InsufficientScope { .. }));
+    if let (true, Some(principal), Some(delta)) = (is_decision, facts.principal, &facts.delta) {
+        content.basis = Some(Basis::of(principal, &facts.claims, delta));
+    }
     Some(content.into_body(Some(&salt)))
 }
 
@@ -203,6 +208,8 @@ struct Content<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a Redacted<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<Basis<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
     code: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -239,6 +246,7 @@ impl<'a> Content<'a> {
     fn new(principal: &'a Principal, code: &'static str, replay_of: Option<CallId>, tool: &'a str, trace_id: String) -> Self {
         Self {
             arguments: None,
+            basis: None,
             client: principal.client.as_deref(),
             code,
             errors: Vec::new(),
@@ -264,7 +272,7 @@ impl<'a> Content<'a> {
         if body.is_inline() {
             return body;
         }
-        self.arguments = None;
+        (self.arguments, self.basis) = (None, None);
         let body = Body::new(salt, &self);
         if body.is_inline() {
             return body;

@@ -96,7 +96,7 @@ impl PolicyChange {
 }
 
 /// One thing that is wrong with policies: where, what, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyProblem {
     /// The file as it was named; none if the fault is in no file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +107,9 @@ pub struct PolicyProblem {
     /// One-based column, in characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
+    /// The line, as far as it is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
     /// What is wrong.
     pub message: String,
     /// What to do about it, when known.
@@ -148,12 +151,20 @@ impl PolicyRefusal {
     }
 }
 
+impl PolicyProblem {
+    /// A problem without a place.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { file: None, line: None, column: None, excerpt: None, message: message.into(), help: None }
+    }
+}
+
 impl fmt::Display for PolicyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, self.line, self.column) {
             (Some(file), Some(line), Some(column)) => write!(f, "{file}:{line}:{column}: {}", self.message)?,
             _ => f.write_str(&self.message)?,
         }
+        self.excerpt.iter().try_for_each(|line| write!(f, "\n  | {line}"))?;
         self.help.iter().try_for_each(|help| write!(f, "\n  help: {help}"))
     }
 }
@@ -180,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_only_so_much() {
-        let problem = PolicyProblem { file: None, line: None, column: None, message: "ü".repeat(2000), help: None };
+        let problem = PolicyProblem::new("ü".repeat(2000));
         let refusal = PolicyRefusal::new(Timestamp(0), ChangeSource::Signal, vec![problem; 50]);
         assert_eq!((refusal.problems.len(), refusal.more), (20, 30));
         assert!(refusal.problems.iter().all(|problem| problem.message.len() <= 1024));

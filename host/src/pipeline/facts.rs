@@ -1,8 +1,10 @@
 //! What the pipeline tells the ledger and the sandbox about one call: plain translations, no decisions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::checks::Authorized;
@@ -22,6 +24,7 @@ pub fn intent<'a>(
     tool: &'a Tool,
     arguments: &'a Arguments,
     authorized: &'a Authorized,
+    claims: &'a BTreeMap<&'a str, &'a Value>,
     permit: &Permit,
 ) -> IntentFacts<'a> {
     let Authorized { grant, delta } = authorized;
@@ -42,9 +45,15 @@ pub fn intent<'a>(
         arguments,
         verdict: grant.verdict(),
         delta,
+        claims,
         generation: ledger::Generation { number: call.generation.number, policies: grant.policy() },
         queued: permit.queued(),
     }
+}
+
+/// The claims that decisions about the call may depend on.
+pub fn claims<'a>(call: &'a Call, tool: &Tool) -> BTreeMap<&'a str, &'a Value> {
+    call.generation.policies.claims_read(&call.principal, &tool.manifest.name)
 }
 
 /// What is written down of a call that does not run.
@@ -65,6 +74,7 @@ pub fn rejection<'a>(
         tool: tool_name,
         arguments: tool.and_then(|tool| Some((arguments?, &tool.manifest.redact[..]))),
         delta: tool.map(|tool| Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings)),
+        claims: tool.map_or_else(BTreeMap::new, |tool| claims(call, tool)),
         generation: generation(call),
         why,
     }

@@ -135,7 +135,15 @@ impl Candidate {
 
 /// What `error` tells, one by one.
 pub fn problems(error: &PolicyError) -> Vec<PolicyProblem> {
-    vec![PolicyProblem { file: None, line: None, column: None, message: error.to_string(), help: None }]
+    let problems = error.problems().iter().map(|problem| PolicyProblem {
+        file: problem.place.as_ref().map(|place| place.file.clone()),
+        line: problem.place.as_ref().map(|place| place.line),
+        column: problem.place.as_ref().map(|place| place.column),
+        excerpt: problem.place.as_ref().map(|place| place.excerpt.clone()),
+        message: problem.message.clone(),
+        help: problem.help.clone(),
+    });
+    problems.collect()
 }
 
 /// The files by their names in the folder, sorted, with the digests of their contents.
@@ -153,12 +161,12 @@ pub fn digests(files: &[PolicyFile]) -> Vec<PolicyFileDigest> {
 fn beware_of_accidents(folder: &Path, files: &[PolicyFile], in_force: &[PolicyFileDigest]) -> Result<(), Vec<PolicyProblem>> {
     let problem = |file: Option<&Path>, message: String, help: &str| PolicyProblem {
         file: file.map(|file| file.display().to_string()),
-        line: None,
-        column: None,
-        message,
         help: Some(help.to_owned()),
+        ..PolicyProblem::new(message)
     };
-    if files.is_empty() && !in_force.is_empty() {
+    let is_policies = |name: &Path| name.extension().is_some_and(|extension| extension == "cedar");
+    let had_policies = in_force.iter().any(|file| is_policies(Path::new(&file.file)));
+    if had_policies && !files.iter().any(|file| is_policies(&file.path)) {
         let message = format!("the policy folder `{}` is empty; what was in force stays in force", folder.display());
         let help = "to drop all policies on purpose, leave one file, such as `none.cedar`, that holds only a comment";
         return Err(vec![problem(None, message, help)]);

@@ -49,9 +49,8 @@ fn problems(error: &LoadError) -> Vec<PolicyProblem> {
             file: Some(error.file.display().to_string()),
             line: Some(error.line),
             column: Some(error.column),
-            message: error.problem.clone(),
-            help: None,
+            ..PolicyProblem::new(error.problem.clone())
         }],
-        error => vec![PolicyProblem { file: None, line: None, column: None, message: error.to_string(), help: None }],
+        error => vec![PolicyProblem::new(error.to_string())],
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::StatusArgs;
 use crate::app;
 use crate::cli::{HostArgs, Output, print, serve};
+use crate::model::PolicyProblem;
 use crate::server::stdio::POLICY_STATUS;
 
 /// How long the host may take to answer.
@@ -63,20 +64,12 @@ fn describe(status: &Value) -> String {
     if refused.is_object() {
         let standing = if refused["standing"] == json!(true) { "and still what the folder holds" } else { "since put right" };
         lines.push(format!("\nrefused at {} ({}), {standing}:", text(&refused["at"]), text(&refused["source"])));
-        lines.extend(refused["problems"].as_array().into_iter().flatten().map(problem));
+        let problems = refused["problems"].as_array().into_iter().flatten();
+        let read = problems.filter_map(|problem| serde_json::from_value::<PolicyProblem>(problem.clone()).ok());
+        lines.extend(read.map(|problem| problem.to_string()));
         if let Some(more) = refused["more"].as_u64().filter(|more| *more > 0) {
             lines.push(format!("and {more} more"));
         }
     }
     lines.join("\n")
-}
-
-fn problem(problem: &Value) -> String {
-    let place = problem["file"].as_str().map(|file| match (problem["line"].as_u64(), problem["column"].as_u64()) {
-        (Some(line), Some(column)) => format!("{file}:{line}:{column}: "),
-        _ => String::new(),
-    });
-    let help = problem["help"].as_str().map(|help| format!("\n  help: {help}"));
-    let message = problem["message"].as_str().unwrap_or_default();
-    format!("{}{message}{}", place.unwrap_or_default(), help.unwrap_or_default())
 }

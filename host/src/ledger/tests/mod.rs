@@ -1,12 +1,14 @@
 //! The ledger on a real store: fixtures, and one call's life in all its variations.
 
 mod answers;
+mod decisions;
 mod format;
 mod machine;
 mod records;
 mod tamper;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -240,11 +242,14 @@ impl Call {
             arguments: &self.arguments,
             verdict: &self.verdict,
             delta: &self.delta,
+            claims: NO_CLAIMS,
             generation: GENERATION,
             queued: Duration::from_micros(120),
         }
     }
 }
+
+const NO_CLAIMS: &BTreeMap<&str, &Value> = &BTreeMap::new();
 
 const GENERATION: Generation = Generation { number: 3, policies: Digest([9; 32]) };
 

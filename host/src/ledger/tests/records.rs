@@ -15,6 +15,7 @@ async fn intent_and_outcome_say_everything_about_a_call() {
         *intent,
         json!({
             "arguments": { "invoice_id": "inv-1" },
+            "basis": { "scopes": ["write:invoices"] },
             "claim": claim,
             "client": "client-1",
             "component": Digest([7; 32]).to_string(),
@@ -185,7 +186,7 @@ async fn a_redacted_value_can_be_proven_but_not_compared_across_records() {
     assert_ne!(bodies[0].1["arguments"]["card"], bodies[2].1["arguments"]["card"]);
 }
 
-fn rejection<'a>(call: &'a Call, why: &'a crate::model::Rejection) -> RejectionFacts<'a> {
+pub(super) fn rejection<'a>(call: &'a Call, why: &'a crate::model::Rejection) -> RejectionFacts<'a> {
     RejectionFacts {
         call: call.id,
         trace: &call.trace,
@@ -193,6 +194,7 @@ fn rejection<'a>(call: &'a Call, why: &'a crate::model::Rejection) -> RejectionF
         tool: call.tool.as_str(),
         arguments: None,
         delta: Some(call.delta.clone()),
+        claims: BTreeMap::new(),
         generation: GENERATION,
         why: WhyNot::Rejected(why),
     }
