@@ -47,9 +47,28 @@ fn residual(policy: &Policy) -> Option<Filter> {
 }
 
 /// The rows that scopes held for one action speak of.
-pub(super) fn held<'a>(scopes: impl Iterator<Item = &'a Scope>, principal: &Principal, arguments: &Arguments) -> Filter {
-    let of = |scope: &Scope| Filter::all(scope.conditions().iter().map(|condition| narrowed(condition, principal, arguments)));
+pub(super) fn held<'a>(
+    scopes: impl Iterator<Item = &'a Scope>,
+    rows: &RowPolicies,
+    principal: &Principal,
+    arguments: &Arguments,
+) -> Filter {
+    let narrowed = |condition: &Condition| {
+        let filter = narrowed(condition, principal, arguments);
+        if is_comparable(&filter, rows) { filter } else { Filter::no_row() }
+    };
+    let of = |scope: &Scope| Filter::all(scope.conditions().iter().map(narrowed));
     Filter::any(scopes.map(of))
+}
+
+/// Whether a row can have a value of the type it is compared with: of another type nothing even differs.
+fn is_comparable(filter: &Filter, rows: &RowPolicies) -> bool {
+    match filter {
+        Filter::Compare(attribute, Comparison::NotEqual, value) => {
+            rows.attributes.get(attribute).is_none_or(|kind| kind.fits(value))
+        }
+        _ => true,
+    }
 }
 
 /// One condition with what it names filled in; what is absent or of another shape admits no row.

@@ -130,7 +130,7 @@ impl RowAccess {
             if rows.resource != resource {
                 continue;
             }
-            parts.push(hint::held(self.held(action), &self.principal, &self.arguments));
+            parts.push(hint::held(self.held(action), rows, &self.principal, &self.arguments));
             let (request, _) = prepared.as_ref().ok()?;
             let caller = Caller::new(&self.policies.vocabulary, &self.principal, "");
             parts.push(hint::permitted(&self.policies, rows, &caller, request.context()?.clone())?);
