@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Billing, Client, Host, Provider, Started, plugins, tidegate};
+use crate::harness::{Answer, Billing, Client, Host, Provider, Started, foreign, plugins, tidegate};
 
 /// What the tools' manifests need, and what tokens may hold.
 const READ: &str = "read:invoices.where(user_id=$principal.sub)";
@@ -100,6 +100,28 @@ fn a_narrow_token_is_told_exactly_what_is_missing_and_stepping_up_suffices() {
 
     pay(&provider.user_token("u1", &[READ, scope], &host.mcp)).structured();
     assert_eq!(billing.effects_on(&invoice).len(), 1);
+}
+
+#[test]
+fn the_official_client_finds_the_provider_asks_for_little_and_steps_up_by_itself() {
+    let provider = Provider::start(&SCOPES, &[]);
+    let billing = Billing::start(&[]);
+    let plugins = plugins(&["echo", "invoices"]);
+    let backend = format!("billing={}", billing.url);
+    let host = Host::dev(plugins.path()).trusting(&[&provider.url]).with(&["--backend", &backend]).start();
+    // A program's token names the program as its subject, so its invoices are its own.
+    let arguments = json!({"user_id": "robot", "amount_cents": 700, "idempotency_key": "official-step-up-1"}).to_string();
+    let output = Command::new(&foreign().node)
+        .arg(foreign().scripts.join("typescript_oauth.mjs"))
+        .args(["--url", &host.mcp, "--call", "create_invoice", &arguments])
+        .stdin(Stdio::null())
+        .output()
+        .expect("node runs");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(told["before"], json!([READ, ECHO]), "what strangers are told to ask for, and no more: {told}");
+    assert_eq!(told["tools"], json!(["echo", "get_invoice", "list_invoices"]), "{told}");
+    assert_eq!(told["call"]["structured"]["user_id"], "robot", "{told}");
+    assert_eq!(told["after"], json!([READ, ECHO, WRITE]), "{told}");
 }
 
 #[test]
