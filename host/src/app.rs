@@ -206,7 +206,11 @@ impl Host {
         if http.authorization_servers.is_empty() {
             http.authorization_servers = config.auth.issuers.values().map(|issuer| issuer.issuer.clone()).collect();
         }
-        self.authenticator.serve_as(&http.resource()?);
+        let resource = http.resource()?;
+        if !config.auth.issuers.is_empty() {
+            tracing::info!(%resource, issuers = ?http.authorization_servers, "bearer tokens are taken");
+        }
+        self.authenticator.serve_as(&resource);
         self.authenticator.keep_keys(&self.tasks, &self.shutdown);
         let (pipeline, shutdown, minter) = (self.pipeline.clone(), self.shutdown.clone(), self.minter.clone());
         self.tasks.spawn(async move {

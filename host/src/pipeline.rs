@@ -113,6 +113,12 @@ struct Refusal {
     arguments: Option<Arguments>,
 }
 
+impl Refusal {
+    fn of(rejection: Rejection, tool: Option<Arc<Tool>>) -> Self {
+        Self { rejection, tool, arguments: None }
+    }
+}
+
 impl Pipeline {
     /// A pipeline of these parts.
     pub fn new(parts: Parts) -> Self {
@@ -148,9 +154,9 @@ impl Pipeline {
                 Ok(Claimed::Replay { tool, arguments, replay }) => (true, self.replay(&call, &tool, &arguments, replay).await),
                 Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
                     Ok(permit) => (false, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
-                    Err(rejection) => (false, self.reject(&call, Refusal { rejection, tool: Some(tool), arguments: None }).await),
+                    Err(rejection) => (false, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
                 },
-                Err(refusal) => (false, self.reject(&call, refusal).await),
+                Err(refusal) => (false, self.reject(&call, *refusal).await),
             }
         };
         let (replayed, answer) = answered.instrument(span.clone()).await;
@@ -159,20 +165,16 @@ impl Pipeline {
     }
 
     /// Everything that may still say no before the call has to wait: look up, validate, authorize, claim.
-    fn claim(&self, call: &Call, request: CallRequest) -> Result<Claimed, Refusal> {
+    fn claim(&self, call: &Call, request: CallRequest) -> Result<Claimed, Box<Refusal>> {
         if self.parts.shutdown.is_cancelled() {
-            return Err(Refusal { rejection: Rejection::ShuttingDown, tool: None, arguments: None });
+            return Err(Refusal::of(Rejection::ShuttingDown, None).into());
         }
         let CallRequest { tool: name, mut arguments, offered_keys, client_capabilities, .. } = request;
         let timer = self.stages.start(Stage::LookUp);
         let tool = call.generation.tools.get(name.as_str()).cloned();
-        let tool = tool.ok_or(Refusal { rejection: Rejection::UnknownTool(name), tool: None, arguments: None })?;
+        let tool = tool.ok_or_else(|| Refusal::of(Rejection::UnknownTool(name), None))?;
         drop(timer);
-        let refuse = |rejection| Refusal {
-            rejection: checks::concealed(call, &tool, rejection),
-            tool: Some(tool.clone()),
-            arguments: None,
-        };
+        let refuse = |rejection| Refusal::of(checks::concealed(call, &tool, rejection), Some(tool.clone()));
 
         let timer = self.stages.start(Stage::Validate);
         let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
@@ -193,9 +195,9 @@ impl Pipeline {
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, replay }),
-                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since))),
-                Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
-                Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
+                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since)).into()),
+                Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first }).into()),
+                Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first }).into()),
             },
         };
         Ok(Claimed::Run { tool, arguments, authorized, key })
@@ -257,7 +259,7 @@ impl Pipeline {
             Ok(intent) => intent,
             Err(error) => {
                 let rejection = facts::refused_intent(error);
-                return self.reject(&call, Refusal { rejection, tool: Some(tool), arguments: None }).await;
+                return self.reject(&call, Refusal::of(rejection, Some(tool))).await;
             }
         };
         drop(timer);
@@ -336,7 +338,7 @@ impl Pipeline {
         let why = WhyNot::Replayed { of: replay.first, rows };
         let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), None, why);
         let recorded = self.parts.ledger.record_rejection(&facts).await;
-        match recorded.map_err(|error| error.to_string()).and_then(|()| delivered) {
+        match recorded.map_err(|error| error.to_string()).and(delivered) {
             Ok((answer, _)) => answer,
             Err(problem) => {
                 tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");

@@ -105,7 +105,7 @@ fn check_rows(tool: &ToolManifest, manifest: &Manifest) -> Result<(), Broken> {
             ),
         )?;
     }
-    let at = match (&tool.rows, conditional) {
+    match (&tool.rows, conditional) {
         (None, Some(scope)) => broken(
             name.as_str(),
             format!(
@@ -119,10 +119,9 @@ fn check_rows(tool: &ToolManifest, manifest: &Manifest) -> Result<(), Broken> {
                 "tool `{name}`: it only reads and says that its result holds no rows, so the conditions of `{scope}` could never be enforced"
             ),
         ),
-        (Some(Rows::At(rows)), _) => return check_pointed(tool, rows, is_declared(&rows.resource)),
+        (Some(Rows::At(rows)), _) => check_pointed(tool, rows, is_declared(&rows.resource)),
         (None | Some(Rows::None), _) => Ok(()),
-    };
-    at
+    }
 }
 
 fn check_pointed(tool: &ToolManifest, rows: &RowsOutput, is_declared: bool) -> Result<(), Broken> {
