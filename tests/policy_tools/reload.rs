@@ -1,13 +1,14 @@
 //! Policies are taken into force on save, written down first; what can't be is refused while calls go on.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::{path, policy, policy_json};
 use crate::harness::{Client, Host, Started, plugins, tidegate};
 
 /// How long a change may take to show on a busy machine.
@@ -79,9 +80,9 @@ impl World {
     }
 
     fn status(&self) -> Value {
-        let output = tidegate(&["policy", "status", "--data", path(&self.host.data), "--output", "json"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let (code, status) = policy_json(&["status", "--data", path(&self.host.data)]);
+        assert_eq!(code, 0);
+        status
     }
 
     /// The admin records of the stopped host.
@@ -93,10 +94,6 @@ impl World {
         let records: Vec<Value> = serde_json::from_slice(&listed.stdout).expect("JSON");
         records.into_iter().filter(|record| record["kind"] == "admin").collect()
     }
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
 }
 
 #[test]
@@ -135,6 +132,9 @@ fn a_typo_is_refused_with_its_line_while_every_call_succeeds() {
     let status = world.status();
     assert_eq!((&status["reloads"], &status["refusals"], &status["generation"]), (&json!(1), &json!(1), &json!(2)));
     assert_eq!(status["last_refused"]["standing"], json!(false));
+    assert_eq!((&status["policies"], &status["on_trial"]), (&json!(0), &json!(0)));
+    let (code, table, _) = policy(&["status", "--data", path(&world.host.data)]);
+    assert!(code == 0 && table.contains("walls.cedar:3:") && table.contains("since put right"), "{table}");
 }
 
 #[test]
