@@ -45,7 +45,7 @@ fn await_status(client: &Client, status: u16) -> Answer {
 
 #[test]
 fn a_user_with_a_token_of_a_certified_provider_lists_and_calls_tools() {
-    let provider = Provider::start(&SCOPES, &["--claims", "{\"groups\":[\"finance\"],\"tenant\":\"acme\"}"]);
+    let provider = Provider::start(&SCOPES, &[]);
     let billing = Billing::start(&[]);
     let plugins = plugins(&["echo", "invoices"]);
     let backend = format!("billing={}", billing.url);
@@ -100,6 +100,34 @@ fn a_narrow_token_is_told_exactly_what_is_missing_and_stepping_up_suffices() {
 
     pay(&provider.user_token("u1", &[READ, scope], &host.mcp)).structured();
     assert_eq!(billing.effects_on(&invoice).len(), 1);
+}
+
+#[test]
+fn a_users_token_lists_that_users_rows_whatever_the_backend_returns() {
+    let provider = Provider::start(&SCOPES, &[]);
+    let billing = Billing::start(&["--ignore-filters"]);
+    let plugins = plugins(&["invoices"]);
+    let backend = format!("billing={}", billing.url);
+    let host = Host::dev(plugins.path()).trusting(&[&provider.url]).with(&["--backend", &backend]).start();
+    let list = |token: &str| host.client().with_token(token).call("list_invoices", json!({"user_id": "u1"}));
+    let are_all = |answer: &Answer, user: &str| {
+        let rows = answer.structured()["invoices"].as_array().expect("a list").clone();
+        assert!(!rows.is_empty() && rows.iter().all(|row| row["user_id"] == user), "{user}: {rows:?}");
+    };
+    for user in ["u1", "u2"] {
+        are_all(&list(&provider.user_token(user, &[READ], &host.mcp)), user);
+    }
+
+    // The same, said in authorization details (RFC 9396), by value.
+    let detail = |conditions: &[&str]| {
+        let detail = json!({"type": "tidegate_scope", "actions": ["read"], "datatypes": ["invoices"], "where": conditions});
+        provider.detailed_token("u2", ECHO, &host.mcp, &json!([detail]))
+    };
+    are_all(&list(&detail(&["user_id='u2'"])), "u2");
+    let narrowed = list(&detail(&["user_id='u2'", "status='open'"]));
+    assert!(narrowed.status == 403 && narrowed.challenge().contains(READ), "the tool speaks of more rows: {narrowed:?}");
+    let malformed = list(&detail(&["user_id~'u2'"]));
+    assert!(malformed.status == 401 && malformed.challenge().contains("index 0"), "{malformed:?}");
 }
 
 #[test]
@@ -273,7 +301,7 @@ fn the_token_goes_no_further_than_the_door() {
     let mut host = Host::dev(plugins.path())
         .trusting(&[&provider.url])
         .with(&["--backend", &format!("billing={between}")])
-        .with_config("[telemetry]\nlog = \"trace\"\n")
+        .with_config("[telemetry]\nlog = \"info,tidegate=trace,hyper=trace,hyper_util=trace,rmcp=trace\"\n")
         .start();
     let token = provider.user_token("u1", &[READ], &host.mcp);
     let client = host.client().with_token(&token);

@@ -1,8 +1,9 @@
 // A certified OpenID provider on loopback, for tests of a resource server: resource indicators (RFC 8707), JWT access tokens
 // (RFC 9068), any resource, the scopes it is told. Prints its issuer once it serves.
 //
-// Beside the provider stands `GET /login?subject&scope&resource`: a browser that logs in as anybody. It goes through the whole
-// authorization code flow with PKCE and answers with what the token endpoint answered.
+// Beside the provider stands `GET /login?subject&scope&resource&details`: a browser that logs in as anybody and agrees to everything,
+// authorization details (RFC 9396) included. It goes through the whole authorization code flow with PKCE and answers with what the
+// token endpoint answered.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -15,7 +16,6 @@ const { values: options } = parseArgs({
     keys: { type: 'string' }, // the file that holds its keys; made if it is not there
     alg: { type: 'string', default: 'RS256' },
     scopes: { type: 'string', default: '' },
-    claims: { type: 'string', default: '{}' }, // further claims of every access token
   },
 });
 
@@ -64,11 +64,11 @@ async function interact(request, response) {
     return await provider.interactionFinished(request, response, { login: { accountId: params.login_hint } });
   }
   const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
-  grant.addResourceScope(params.resource, params.scope);
+  grant.addResourceScope(params.resource, params.scope ?? '');
   return await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } });
 }
 
-async function login({ subject, scope = '', resource }) {
+async function login({ subject, scope, resource, details }) {
   const cookies = new Map();
   const go = async (url) => {
     const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
@@ -85,6 +85,7 @@ async function login({ subject, scope = '', resource }) {
   start.search = new URLSearchParams({
     client_id: 'desktop', response_type: 'code', redirect_uri: CALLBACK, login_hint: subject, scope, resource,
     code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256',
+    ...(details ? { authorization_details: details } : {}),
   });
   let next = start.href;
   for (let hop = 0; hop < 10 && !next.startsWith(CALLBACK); hop += 1) {
@@ -115,16 +116,21 @@ server.listen(Number(options.port), '127.0.0.1', () => {
       },
       {
         client_id: 'desktop', grant_types: ['authorization_code'], response_types: ['code'], redirect_uris: [CALLBACK],
-        token_endpoint_auth_method: 'none', application_type: 'native',
+        token_endpoint_auth_method: 'none', application_type: 'native', authorization_details_types: ['tidegate_scope'],
       },
     ],
     cookies: { keys: [randomBytes(16).toString('hex')] },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
-    extraTokenClaims: () => JSON.parse(options.claims),
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      richAuthorizationRequests: {
+        enabled: true,
+        types: { tidegate_scope: { validate() {} } },
+        authorizationDetailsForGrantSource: (ctx) => JSON.parse(ctx.oidc.params.authorization_details ?? '[]'),
+        authorizationDetailsForAccessToken: (_, token, source) => source.rar,
+      },
       resourceIndicators: {
         enabled: true,
         useGrantedResource: () => true,

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +12,8 @@ use super::foreign;
 /// A running provider.
 pub struct Provider {
     child: Child,
+    /// Open as long as it lives: writing to a pipe that nobody holds would end it.
+    _stdout: BufReader<ChildStdout>,
     /// Its issuer.
     pub url: String,
     flags: Vec<String>,
@@ -25,8 +27,8 @@ impl Provider {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut all = vec!["--scopes".to_owned(), scopes.join(" ")];
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let (child, url) = launch(&folder.path().join("keys.json"), 0, &all);
-        Self { child, url, flags: all, folder }
+        let (child, _stdout, url) = launch(&folder.path().join("keys.json"), 0, &all);
+        Self { child, _stdout, url, flags: all, folder }
     }
 
     /// Ends it as a crash does.
@@ -38,7 +40,7 @@ impl Provider {
     /// Starts it again at the same address with the same keys.
     pub fn restart(&mut self) {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the URL has a port");
-        (self.child, _) = launch(&self.keys(), port, &self.flags);
+        (self.child, self._stdout, _) = launch(&self.keys(), port, &self.flags);
     }
 
     /// Ends it and starts it again with other keys.
@@ -50,8 +52,18 @@ impl Provider {
 
     /// A token for `resource` that a user got by logging in: authorization code, PKCE, the scopes asked for.
     pub fn user_token(&self, subject: &str, scopes: &[&str], resource: &str) -> String {
-        let request = agent().get(format!("{}/login", self.url)).query("subject", subject).query("resource", resource);
-        let mut response = request.query("scope", scopes.join(" ")).call().expect("the provider answers");
+        self.log_in(&[("subject", subject), ("scope", &scopes.join(" ")), ("resource", resource)])
+    }
+
+    /// The same with one scope and these authorization details (RFC 9396).
+    pub fn detailed_token(&self, subject: &str, scope: &str, resource: &str, details: &Value) -> String {
+        let details = details.to_string();
+        self.log_in(&[("subject", subject), ("scope", scope), ("resource", resource), ("details", &details)])
+    }
+
+    fn log_in(&self, query: &[(&str, &str)]) -> String {
+        let request = agent().get(format!("{}/login", self.url)).query_pairs(query.iter().copied());
+        let mut response = request.call().expect("the provider answers");
         token(&response.body_mut().read_to_string().expect("text"))
     }
 
@@ -91,7 +103,7 @@ fn token(answer: &str) -> String {
     answer["access_token"].as_str().unwrap_or_else(|| panic!("the provider said {answer}")).to_owned()
 }
 
-fn launch(keys: &std::path::Path, port: u16, flags: &[String]) -> (Child, String) {
+fn launch(keys: &std::path::Path, port: u16, flags: &[String]) -> (Child, BufReader<ChildStdout>, String) {
     let mut child = Command::new(&foreign().node)
         .arg(foreign().scripts.join("provider.mjs"))
         .args(["--port", &port.to_string(), "--keys"])
@@ -102,7 +114,8 @@ fn launch(keys: &std::path::Path, port: u16, flags: &[String]) -> (Child, String
         .spawn()
         .expect("node starts");
     let mut url = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut url).expect("the provider says where it is");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut url).expect("the provider says where it is");
     assert!(url.starts_with("http://"), "the provider did not start; it said `{url}`, and more on stderr");
-    (child, url.trim_end().to_owned())
+    (child, stdout, url.trim_end().to_owned())
 }

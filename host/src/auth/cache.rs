@@ -65,6 +65,12 @@ impl TokenCache {
         None
     }
 
+    /// What the entries take up, in bytes.
+    #[cfg(test)]
+    pub fn memory(&self) -> u64 {
+        self.entries.weight()
+    }
+
     /// Keeps a token of `length` bytes that was just verified with the `version` of its issuer's keys and expires after
     /// `expires_in`.
     pub fn keep(

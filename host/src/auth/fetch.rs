@@ -127,7 +127,9 @@ mod tests {
     fn the_shortest_time_to_keep_a_document_counts() {
         let age = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| drop(headers.append(CACHE_CONTROL, http::HeaderValue::from_static(value))));
+            for value in values {
+                headers.append(CACHE_CONTROL, http::HeaderValue::from_static(value));
+            }
             max_age(&headers)
         };
         assert_eq!(age(&["public, max-age=600"]), Some(Duration::from_secs(600)));

@@ -33,11 +33,6 @@ impl Pipeline {
         self.parts.registry.changes()
     }
 
-    /// What there is to tell an admin about the policies: those in force, and those refused last.
-    pub fn policy_report(&self) -> Value {
-        self.parts.registry.policy_report()
-    }
-
     /// Whether calls are served. A dead backend is detail: its calls are answered with the envelope.
     pub fn readiness(&self) -> Readiness {
         let store = self.parts.ledger.store();

@@ -15,6 +15,9 @@ const MAX_REPORTS: u32 = 1_000;
 /// The longest text of a progress report, in bytes.
 const MAX_REPORT_LENGTH: usize = 1_024;
 
+/// The stack that deciding takes at most, and then some.
+const STACK: usize = 1 << 20;
+
 /// A running call, as the guest sees it.
 pub(super) struct Call {
     context: GuestContext,
@@ -57,7 +60,7 @@ impl host::Host for State {
         };
         // Making it takes about as long as deciding on a row or two.
         self.meter.charge(PERMITS);
-        let (context, row_filter) = (call.context.clone(), (call.functions.row_filter)());
+        let (context, row_filter) = (call.context.clone(), on_own_stack(|| (call.functions.row_filter)()));
         Ok(host::Context {
             subject: context.subject,
             trace_id: context.trace_id,
@@ -87,7 +90,7 @@ impl host::Host for State {
         self.meter.charge(PERMITS);
         self.meter.charge_bytes(resource.len() + row.len());
         // Without a call there is nobody to permit anything to.
-        Ok(self.call.as_ref().is_some_and(|call| (call.functions.permits)(&resource, &row)))
+        Ok(self.call.as_ref().is_some_and(|call| on_own_stack(|| (call.functions.permits)(&resource, &row))))
     }
 
     fn log(&mut self, level: u8, message: String) -> wasmtime::Result<()> {
@@ -101,4 +104,10 @@ impl host::Host for State {
         }
         Ok(())
     }
+}
+
+/// Runs `work` on a stack of its own. Host functions run on the guest's, and whoever looks how much of the thread's stack is left,
+/// as the policy engine does before each decision, finds none there.
+fn on_own_stack<T>(work: impl FnOnce() -> T) -> T {
+    stacker::grow(STACK, work)
 }

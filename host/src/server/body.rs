@@ -16,6 +16,9 @@ use super::rpc::RpcError;
 /// Bodies up to this size are not counted: connections already bound them.
 const SMALL: usize = 64 << 10;
 
+/// How long to wait for a small body that nobody will look at.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The unit in which the memory of large bodies is counted: semaphores count to 2^32 at most at once.
 const BLOCK: usize = 1 << 10;
 
@@ -65,6 +68,23 @@ impl Bodies {
                 Err(RpcError::http(StatusCode::REQUEST_TIMEOUT, problem))
             }
         }
+    }
+
+    /// Reads a body of a request that is refused already, if it is small: a connection whose client is still sending can't be
+    /// answered and kept, and one that is closed may lose the answer on its way.
+    pub async fn discard(&self, mut body: Incoming) {
+        let mut left = SMALL.min(self.max);
+        let all = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(length) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+            }
+        };
+        // Whoever takes longer is answered and let go.
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
     }
 
     async fn collect(

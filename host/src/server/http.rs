@@ -198,9 +198,15 @@ impl Front {
             let problem = "a token in the URL ends up in logs; send it in the header `Authorization: Bearer …`";
             return Err(RpcError::http(StatusCode::BAD_REQUEST, problem).into());
         }
-        let (principal, had_token) = self.authenticate(request.headers()).await?;
-        check_media_types(request.headers())?;
         let (mut parts, incoming) = request.into_parts();
+        let (principal, had_token) = match self.authenticate(&parts.headers).await {
+            Ok(authenticated) => authenticated,
+            Err(refusal) => {
+                self.bodies.discard(incoming).await;
+                return Err(refusal);
+            }
+        };
+        check_media_types(&parts.headers)?;
         // The share of memory is given back when the answer is ready, and with it the arguments are gone.
         let RequestBody { bytes: body, memory: _memory } = self.bodies.read(incoming).await?;
         match message::read(&body, self.config.json)? {
