@@ -56,4 +56,9 @@ impl Pipeline {
             }),
         }
     }
+
+    /// What there is to tell an admin about the policies: those in force, and those refused last.
+    pub fn policy_report(&self) -> Value {
+        self.parts.registry.policy_report()
+    }
 }
