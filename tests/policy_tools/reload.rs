@@ -272,3 +272,31 @@ fn a_daemon_looks_again_when_it_is_hung_up_on() {
     assert_eq!(host.client().call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
     assert_eq!(host.admin("/readyz").0, 200);
 }
+
+#[test]
+fn who_is_in_which_group_is_policy_too_and_changes_on_save() {
+    const STAFF: &str = "@id(\"staff-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
+        unless { principal in Tidegate::Group::\"staff\" };\n";
+    let group = json!({"type": "Tidegate::Group", "id": "staff"});
+    let entities = |parents: Value| {
+        json!([{"uid": group}, {"uid": {"type": "Tidegate::User", "id": "tidegate:dev|u1"}, "parents": parents}]).to_string()
+    };
+    let world = World::new(&[("walls.cedar", STAFF), ("entities.json", &entities(json!([])))]);
+    let before = world.policy();
+    assert!(world.is_walled());
+    world.save("entities.json", &entities(json!([group])));
+    let hired = world.until_other_than(&before["hash"]);
+    assert!(!world.is_walled());
+    world.save("entities.json", "[{\"uid\": 5}]");
+    assert!(world.until_refused()["problems"].to_string().contains("entities.json"));
+    assert!(!world.is_walled());
+    // Without its policies, a folder that still tells of groups is as good as empty.
+    world.save("entities.json", &entities(json!([group])));
+    assert_eq!(world.until("the file put right", |policy| policy["state"] == "current")["hash"], hired["hash"]);
+    std::fs::remove_file(world.folder.join("walls.cedar")).expect("writable");
+    assert!(world.until_refused()["problems"].to_string().contains("is empty"));
+    let records = world.admin_records();
+    let changed =
+        records.iter().find(|record| record["body"]["source"] == "file watch" && record["body"]["changed"] != json!(null));
+    assert_eq!(changed.expect("one change took effect")["body"]["changed"][0]["file"], "entities.json");
+}

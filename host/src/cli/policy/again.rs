@@ -103,6 +103,7 @@ fn redacted(arguments: &Arguments) -> Vec<String> {
     for (name, value) in arguments {
         walk(value, &mut format!("/{}", name.replace('~', "~0").replace('/', "~1")), &mut found);
     }
+    found.sort();
     found
 }
 
