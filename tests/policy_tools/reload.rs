@@ -1,13 +1,14 @@
 //! Policies are taken into force on save, written down first; what can't be is refused while calls go on.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::{path, policy, policy_json};
 use crate::harness::{Client, Host, Started, plugins, tidegate};
 
 /// How long a change may take to show on a busy machine.
@@ -79,9 +80,9 @@ impl World {
     }
 
     fn status(&self) -> Value {
-        let output = tidegate(&["policy", "status", "--data", path(&self.host.data), "--output", "json"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let (code, status) = policy_json(&["status", "--data", path(&self.host.data)]);
+        assert_eq!(code, 0);
+        status
     }
 
     /// The admin records of the stopped host.
@@ -93,10 +94,6 @@ impl World {
         let records: Vec<Value> = serde_json::from_slice(&listed.stdout).expect("JSON");
         records.into_iter().filter(|record| record["kind"] == "admin").collect()
     }
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
 }
 
 #[test]
@@ -135,6 +132,9 @@ fn a_typo_is_refused_with_its_line_while_every_call_succeeds() {
     let status = world.status();
     assert_eq!((&status["reloads"], &status["refusals"], &status["generation"]), (&json!(1), &json!(1), &json!(2)));
     assert_eq!(status["last_refused"]["standing"], json!(false));
+    assert_eq!((&status["policies"], &status["on_trial"]), (&json!(0), &json!(0)));
+    let (code, table, _) = policy(&["status", "--data", path(&world.host.data)]);
+    assert!(code == 0 && table.contains("walls.cedar:3:") && table.contains("since put right"), "{table}");
 }
 
 #[test]
@@ -271,4 +271,32 @@ fn a_daemon_looks_again_when_it_is_hung_up_on() {
     }
     assert_eq!(host.client().call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
     assert_eq!(host.admin("/readyz").0, 200);
+}
+
+#[test]
+fn who_is_in_which_group_is_policy_too_and_changes_on_save() {
+    const STAFF: &str = "@id(\"staff-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
+        unless { principal in Tidegate::Group::\"staff\" };\n";
+    let group = json!({"type": "Tidegate::Group", "id": "staff"});
+    let entities = |parents: Value| {
+        json!([{"uid": group}, {"uid": {"type": "Tidegate::User", "id": "tidegate:dev|u1"}, "parents": parents}]).to_string()
+    };
+    let world = World::new(&[("walls.cedar", STAFF), ("entities.json", &entities(json!([])))]);
+    let before = world.policy();
+    assert!(world.is_walled());
+    world.save("entities.json", &entities(json!([group])));
+    let hired = world.until_other_than(&before["hash"]);
+    assert!(!world.is_walled());
+    world.save("entities.json", "[{\"uid\": 5}]");
+    assert!(world.until_refused()["problems"].to_string().contains("entities.json"));
+    assert!(!world.is_walled());
+    // Without its policies, a folder that still tells of groups is as good as empty.
+    world.save("entities.json", &entities(json!([group])));
+    assert_eq!(world.until("the file put right", |policy| policy["state"] == "current")["hash"], hired["hash"]);
+    std::fs::remove_file(world.folder.join("walls.cedar")).expect("writable");
+    assert!(world.until_refused()["problems"].to_string().contains("is empty"));
+    let records = world.admin_records();
+    let changed =
+        records.iter().find(|record| record["body"]["source"] == "file watch" && record["body"]["changed"] != json!(null));
+    assert_eq!(changed.expect("one change took effect")["body"]["changed"][0]["file"], "entities.json");
 }

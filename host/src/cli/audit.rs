@@ -79,7 +79,11 @@ pub fn show(args: &ShowArgs) -> Result<ExitCode> {
     })
 }
 
-fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
+/// Opens the ledger of a stopped host for `read`.
+///
+/// # Errors
+/// There is none, it is in use or damaged; or what `read` answers with.
+pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
     let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
     let config = serve::configure(&host, None)?;
     let data = serve::data_dir(&config);
@@ -106,7 +110,7 @@ fn row(record: &Record) -> Value {
 }
 
 /// Names come from callers: on a terminal, no control character of theirs may act.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 

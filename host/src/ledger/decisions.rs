@@ -20,6 +20,8 @@ pub struct PastDecision {
     pub at: Timestamp,
     /// The call.
     pub call: CallId,
+    /// The trace it belongs to.
+    pub trace_id: String,
     /// The tool that was called.
     pub tool: String,
     /// What was decided.
@@ -68,6 +70,7 @@ struct Body<'a> {
     subject: String,
     tenant: Option<String>,
     tool: String,
+    trace_id: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -125,6 +128,7 @@ fn decision(record: &Record, body: &[u8]) -> Result<Option<PastDecision>, Ledger
         seq,
         at: record.head.at,
         call,
+        trace_id: body.trace_id,
         tool: body.tool,
         outcome,
         policies: body.policies,

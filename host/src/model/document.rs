@@ -53,7 +53,8 @@ fn with_suggestion(message: &str) -> String {
     }
 }
 
-fn position(text: &str, offset: usize) -> (usize, usize) {
+/// The one-based line and column, in characters, of the byte at `offset`.
+pub fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)

@@ -73,7 +73,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use explain::{ExplainedPolicy, ExplainedRows, Explanation, PolicyOutcome};
+pub use explain::{ExplainedPolicy, Explanation, PolicyOutcome};
 pub use folder::PolicyFile;
 pub use problem::PolicyError;
 pub use rows::RowAccess;
@@ -269,6 +269,11 @@ impl Policies {
     /// The arguments that policies cannot see, by tool and path.
     pub fn invisible(&self) -> &[Invisible] {
         &self.invisible
+    }
+
+    /// The ids of all policies, those on trial included.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.origins.keys().map(String::as_str)
     }
 
     /// Where the policy with this id comes from; ids are those that verdicts name.

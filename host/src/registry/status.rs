@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::Registry;
 use crate::model::{PolicyRefusal, Timestamp};
 
+/// What generated permits name as their file.
+const GENERATED: &str = "<generated>";
+
 /// How often policies were changed and refused since the start, and the last refusal.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyStatus {
@@ -38,6 +41,9 @@ impl Registry {
     /// All there is to tell about the policies, for `tidegate policy status`.
     pub fn policy_report(&self) -> Value {
         let (generation, status) = (self.current(), self.policy_status());
+        let policies = &generation.policies;
+        let sources: Vec<_> = policies.ids().filter_map(|id| policies.source(id)).collect();
+        let (generated, written): (Vec<_>, Vec<_>) = sources.into_iter().partition(|source| source.file == GENERATED);
         json!({
             "hash": generation.policies.hash(),
             "generation": generation.number,
@@ -45,6 +51,9 @@ impl Registry {
             "source": generation.policies_from,
             "folder": self.policy_folder().map(|folder| folder.display().to_string()),
             "files": generation.policy_files,
+            "policies": written.len(),
+            "on_trial": written.iter().filter(|source| source.shadow).count(),
+            "generated_permits": generated.len(),
             "state": state(&status),
             "reloads": status.reloads, "refusals": status.refusals,
             "last_refused": status.refusal.as_deref().map(|refusal| json!({

@@ -54,11 +54,22 @@ fn ask(data: &Path) -> Result<Value> {
 
 fn describe(status: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut lines: Vec<String> = ["state", "hash", "generation", "loaded_at", "source", "folder", "reloads", "refusals"]
-        .map(|key| format!("{key:<11} {}", text(&status[key])))
-        .into();
+    const KEYS: [&str; 11] = [
+        "state",
+        "hash",
+        "generation",
+        "loaded_at",
+        "source",
+        "folder",
+        "policies",
+        "on_trial",
+        "generated_permits",
+        "reloads",
+        "refusals",
+    ];
+    let mut lines: Vec<String> = KEYS.map(|key| format!("{key:<17} {}", text(&status[key]))).into();
     for file in status["files"].as_array().into_iter().flatten() {
-        lines.push(format!("file        {}  {}", text(&file["sha256"]), text(&file["file"])));
+        lines.push(format!("file              {}  {}", text(&file["sha256"]), text(&file["file"])));
     }
     let refused = &status["last_refused"];
     if refused.is_object() {

@@ -1,0 +1,99 @@
+//! `policy replay`: recorded calls decided again under other policies; exactly the flips are listed, and nothing is guessed.
+
+use serde_json::{Value, json};
+
+use super::{path, policy, policy_json};
+use crate::harness::{Client, Host, Started, plugins};
+
+const BEFORE: &str = "@id(\"no-secrets\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
+    when { context.input.text like \"*secret*\" };\n";
+
+const AFTER: &str = "@id(\"no-greetings\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
+    when { context.input.text like \"hello*\" };\n";
+
+const BY_CLAIM: &str = "@id(\"eu-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
+    when { principal.hasTag(\"region\") && principal.getTag(\"region\").contains(\"us\") };\n";
+
+/// A client that calls in somebody's name.
+fn caller(host: &Started, request: &Value) -> Client {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = host.mcp.replace("/mcp", "/dev/token");
+    let request = agent.post(url).header("content-type", "application/json").send(request.to_string());
+    let minted: Value = request.expect("it answers").body_mut().read_to_string().expect("text").parse().expect("JSON");
+    host.client().with_token(minted["access_token"].as_str().expect("a token"))
+}
+
+#[test]
+fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
+    let (plugins, dir) = (plugins(&["echo"]), tempfile::tempdir().expect("a temporary folder"));
+    let folder = |name: &str, text: &str| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).expect("writable");
+        std::fs::write(folder.join("walls.cedar"), text).expect("writable");
+        folder
+    };
+    let (before, after, by_claim) = (folder("before", BEFORE), folder("after", AFTER), folder("by-claim", BY_CLAIM));
+    let mut host = Host::dev(plugins.path()).with(&["--policies", path(&before)]).start();
+    let ann = caller(&host, &json!({"subject": "ann", "claims": {"region": "us"}}));
+    let bob = caller(&host, &json!({"subject": "bob"}));
+    let poor = caller(&host, &json!({"subject": "poor", "scopes": []}));
+    let echo = |client: &Client, text: &str| client.call("echo", json!({ "text": text }));
+    for text in ["hello", "hello again", "plain"] {
+        echo(&ann, text).structured();
+    }
+    echo(&bob, "hello").structured();
+    assert_eq!(echo(&bob, "a secret").error(), "permission_denied");
+    assert_eq!(echo(&ann, "hello, secret").error(), "permission_denied");
+    assert_eq!(echo(&poor, "hello").status, 403);
+
+    let data = host.data.clone();
+    let replay = |candidate: &std::path::Path| {
+        let flags = ["replay", "--candidate", path(candidate), "--plugins", path(plugins.path()), "--data"];
+        policy_json(&[&flags[..], &[path(&data)]].concat())
+    };
+    let flags = ["replay", "--candidate", path(&after), "--plugins", path(plugins.path()), "--data", path(&data)];
+    let (code, _, said) = policy(&flags);
+    assert!(code == 1 && said.contains("stop it first"), "{said}");
+    assert!(host.stop("-TERM").success());
+
+    let (code, same) = replay(&before);
+    assert_eq!((code, &same["flips"], &same["undecided"], &same["decided"]), (0, &json!([]), &json!([]), &json!(7)), "{same}");
+
+    let (code, report) = replay(&after);
+    assert_eq!((code, &report["decided"], &report["unchanged"], &report["undecided"]), (1, &json!(7), &json!(3), &json!([])));
+    let told: Vec<Value> = report["flips"]
+        .as_array()
+        .expect("flips")
+        .iter()
+        .map(|flip| json!([flip["change"], flip["subject"], flip["count"], flip["before"], flip["after"]]))
+        .collect();
+    let permit = &report["flips"][0]["before"];
+    let expected = [
+        json!(["allow -> deny", "ann", 2, permit, ["no-greetings"]]),
+        json!(["allow -> deny", "bob", 1, permit, ["no-greetings"]]),
+        json!(["deny -> allow", "bob", 1, ["no-secrets"], permit]),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(report["flips"][0]["calls"].as_array().map(Vec::len), Some(2));
+    let (code, table, _) = policy(&flags);
+    assert!(code == 1 && table.contains("7 decisions made again: 4 come out differently, 3 as they were"), "{table}");
+
+    // The policies in force did not look at the region, so it was not recorded: nothing is guessed.
+    let (code, report) = replay(&by_claim);
+    assert_eq!(code, 1, "what is known flips: {report}");
+    let undecided = &report["undecided"][0];
+    assert_eq!((&undecided["tool"], &undecided["count"]), (&json!("echo"), &json!(4)));
+    assert!(undecided["why"].as_str().expect("a reason").contains("claim `region`"), "{undecided}");
+    assert_eq!(report["flips"].as_array().map(Vec::len), Some(1), "bob's secret would be let through: {report}");
+
+    // Under policies that look at it, it is recorded, and the decision can be made again.
+    let mut host = Host::dev(plugins.path()).with(&["--policies", path(&by_claim)]).on(&data).start();
+    let ann = caller(&host, &json!({"subject": "ann", "claims": {"region": "us"}}));
+    assert_eq!(echo(&ann, "plain").error(), "permission_denied");
+    assert!(host.stop("-TERM").success());
+    let flags = ["replay", "--candidate", path(&by_claim), "--plugins", path(plugins.path()), "--data", path(&data)];
+    let (_, report) = policy_json(&flags);
+    assert_eq!((&report["undecided"][0]["count"], &report["decided"]), (&json!(4), &json!(4)), "{report}");
+    let (_, recent) = policy_json(&[&flags[..], &["--since", "0s"]].concat());
+    assert_eq!(recent["decided"], json!(0), "{recent}");
+}
