@@ -134,7 +134,8 @@ fn what_nests_deeply_is_denied_or_not_looked_at() {
     let policies = with_wall(
         r#"@id("tagged") forbid (principal, action == Tidegate::Action::"create_invoice", resource) when { context.input.tags.contains("x") };"#,
     );
-    let deep = (0..5000).fold(json!("x"), |inner, _| json!([inner]));
+    // As deep as the JSON parser lets anything be.
+    let deep = (0..120).fold(json!("x"), |inner, _| json!([inner]));
     let writer = principal(&["write:invoices"]);
     let mut input = json!({ "user_id": "u", "amount_cents": 1, "tags": [], "tax_rate": 0.5, "extra": deep.clone() });
     assert_eq!(call(&policies, &writer, "create_invoice", input.clone()), allowed_by(&["tidegate.call.create_invoice"]));
