@@ -20,7 +20,7 @@ use super::problem::{PolicyError, Problem};
 use super::reads::Reads;
 use super::rows::RowPolicies;
 use super::shapes::{Shapes, ToolShape};
-use super::slice::{Resource, Slice, Specialised, Target};
+use super::slice::{KnownTool, Resource, Slice, Specialised, Target};
 use super::standing::Standing;
 use super::{GeneratedPermits, Invisible, Policies, PolicySource, PolicySubject, ToolPolicies};
 use crate::model::{Digest, ToolName};
@@ -207,7 +207,7 @@ impl Slicer<'_> {
             self.slice(Target {
                 action: names.action(action),
                 group: group.map(|group| names.action(group)),
-                resource: Resource::Tool { tool: uid, plugin, attributes },
+                resource: Resource::Tool(Box::new(KnownTool { tool: uid, plugin, attributes })),
             })
         };
         let call = slice(tool.name.as_str(), Some(CALL_GROUP));

@@ -25,14 +25,16 @@ pub(super) struct Target {
 /// What an action is on.
 pub(super) enum Resource {
     /// A tool.
-    Tool {
-        tool: EntityUid,
-        plugin: EntityUid,
-        /// The tool's attributes.
-        attributes: HashMap<String, RestrictedExpression>,
-    },
+    Tool(Box<KnownTool>),
     /// Whichever row of this type.
     Row(EntityTypeName),
+}
+
+/// A tool as policies see it.
+pub(super) struct KnownTool {
+    pub(super) tool: EntityUid,
+    pub(super) plugin: EntityUid,
+    pub(super) attributes: HashMap<String, RestrictedExpression>,
 }
 
 /// The policies that can apply to one target, and everything of the request that is known before it comes.
@@ -126,14 +128,14 @@ impl Target {
 impl Resource {
     fn uid(&self) -> EntityUid {
         match self {
-            Self::Tool { tool, .. } => tool.clone(),
+            Self::Tool(known) => known.tool.clone(),
             Self::Row(kind) => names::row(kind),
         }
     }
 
     fn is(&self, wanted: &EntityTypeName) -> bool {
         match self {
-            Self::Tool { tool, .. } => tool.type_name() == wanted,
+            Self::Tool(known) => known.tool.type_name() == wanted,
             Self::Row(kind) => kind == wanted,
         }
     }
@@ -141,7 +143,7 @@ impl Resource {
     /// Rows are in nothing but themselves.
     fn is_within(&self, wanted: &EntityUid) -> bool {
         match self {
-            Self::Tool { tool, plugin, .. } => tool == wanted || plugin == wanted,
+            Self::Tool(known) => known.tool == *wanted || known.plugin == *wanted,
             Self::Row(_) => self.uid() == *wanted,
         }
     }
@@ -149,10 +151,11 @@ impl Resource {
     /// The thing itself, if it is known before a request comes.
     fn entity(self) -> Option<Entity> {
         match self {
-            Self::Tool { tool, plugin, attributes } => Some(
-                Entity::new(tool, attributes, HashSet::from([plugin]))
-                    .expect("the attributes are entity literals, which always evaluate"),
-            ),
+            Self::Tool(known) => {
+                let KnownTool { tool, plugin, attributes } = *known;
+                let entity = Entity::new(tool, attributes, HashSet::from([plugin]));
+                Some(entity.expect("the attributes are entity literals, which always evaluate"))
+            }
             Self::Row(_) => None,
         }
     }

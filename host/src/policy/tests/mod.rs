@@ -12,6 +12,7 @@ mod entities;
 mod explanations;
 mod folder;
 mod golden;
+mod input;
 mod properties;
 mod refusals;
 mod rows;
