@@ -1,4 +1,4 @@
-//! Every command in the README works as written, and every config and source it shows is real.
+//! Every command in the README works as written, and every config, source and policy that it and the guide show is real.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,8 +7,13 @@ use crate::harness::{Host, plugins, tidegate, workspace};
 
 /// The fenced blocks of the README in one language, in order.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is a README");
-    let fenced = readme.split("\n```").skip(1).step_by(2);
+    blocks_of("README.md", language)
+}
+
+/// The same of any document.
+fn blocks_of(document: &str, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
+    let fenced = text.split("\n```").skip(1).step_by(2);
     let of_language = fenced.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n').map(str::to_owned));
     of_language.collect()
 }
@@ -44,6 +49,7 @@ fn no_command_in_the_readme_goes_untested() {
         let tested = match verb.as_deref() {
             Some("dev") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("call ") || verb.starts_with("audit ") => "the_demo_in_the_readme_works_word_by_word",
+            Some("policy explain" | "policy status") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("plugin ") => "the_plugin_in_the_readme_builds_and_answers",
             // This very run.
             None if command == "cargo test --workspace" => "everything",
@@ -65,6 +71,12 @@ fn the_demo_in_the_readme_works_word_by_word() {
         calls.iter().map(|words| run(workspace(), &[words.as_slice(), &["--url".into(), host.mcp.clone()]].concat())).collect();
     assert!(answers[0].contains("hello") && answers[1].contains("open"), "{answers:?}");
     assert_eq!(answers[2], answers[3], "the second payment is answered from the ledger");
+    for words in lines.iter().filter(|words| words[0] == "policy") {
+        let built = ["--plugins".into(), plugins(&["echo", "invoices"]).keep().display().to_string()];
+        let further = if words[1] == "status" { ["--data".into(), host.data.display().to_string()] } else { built };
+        let said = run(workspace(), &[words.as_slice(), &further].concat());
+        assert!(said.contains("user_id = 'u1'") || said.contains("generation"), "`{}`: {said}", words.join(" "));
+    }
     assert!(host.stop("-INT").success());
     for words in lines.iter().filter(|words| words[0] == "audit") {
         let said = run(workspace(), &[words.as_slice(), &["--data".into(), host.data.display().to_string()]].concat());
@@ -103,15 +115,45 @@ fn the_config_in_the_readme_starts_a_host() {
     let config = blocks("toml").into_iter().find(|block| block.contains("[admission]")).expect("shown in the README");
     let plugins = plugins(&["echo"]);
     // Paths and ports are the reader's; here they are the test's.
-    let host = Host::dev(plugins.path()).config(&config).serve().start();
-    assert_eq!(host.client().tools(), ["echo"]);
+    let host = Host::dev(plugins.path()).config(&config).trusting(&[]).start();
+    let stranger = host.client().call("echo", serde_json::json!({"text": "hello"}));
+    assert_eq!(stranger.status, 401, "{stranger:?}");
+    assert!(stranger.challenge().contains("use:echo"), "{}", stranger.challenge());
+}
+
+#[test]
+fn the_policies_groups_and_cases_in_the_guide_hold() {
+    const GUIDE: &str = "docs/policies.md";
+    let (folder, plugins) = (tempfile::tempdir().expect("a temporary folder"), plugins(&["echo", "invoices"]));
+    let find = |language: &str, mark: &str| {
+        blocks_of(GUIDE, language).into_iter().find(|block| block.contains(mark)).expect("shown in the guide")
+    };
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("written");
+    // Cedar has one kind of comment, and the guide's stand behind its lines.
+    write("guide.cedar", find("cedar", "@mode"));
+    write("entities.json", find("json", "Tidegate::Group"));
+    write("guide.test.toml", find("toml", "[[case]]"));
+    let (policies, plugins) = (folder.path().display().to_string(), plugins.path().display().to_string());
+    for verb in ["check", "test"] {
+        let output = tidegate(&["policy", verb, "--policies", &policies, "--plugins", &plugins]);
+        assert!(output.status.success(), "policy {verb}: {output:?}");
+    }
+    let scopes = std::fs::read_to_string(workspace().join(GUIDE)).expect("there is a guide");
+    for scope in scopes.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(scope, _)| scope) {
+        if scope.contains(':') && !scope.starts_with("tidegate") {
+            let output =
+                tidegate(&["policy", "explain", "--as", "u1", "--scope", scope, "--tool", "echo", "--plugins", &plugins]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains("is not a scope"), "{scope}: {said}");
+        }
+    }
 }
 
 #[test]
 fn every_verb_explains_itself() {
     let help = tidegate(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
-    for verb in ["dev", "serve", "run", "call", "plugin", "audit"] {
+    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit"] {
         assert!(text.contains(&format!("  {verb}")), "{text}");
         assert!(tidegate(&[verb, "--help"]).status.success());
     }

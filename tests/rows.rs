@@ -1,5 +1,7 @@
 //! Least scope, row by row: what is not the caller's never leaves the host, and is never changed.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Billing, Host, Started, plugins, tidegate};
@@ -139,4 +141,62 @@ fn a_narrower_token_is_told_the_exact_scope_that_is_missing_and_a_broader_one_ge
             assert!(!users(&answer).is_empty() && users(&answer).iter().all(|user| user == "u1"), "{scopes}");
         }
     }
+}
+
+#[test]
+fn a_limit_in_the_token_bounds_what_a_write_may_touch() {
+    const SCOPE: &str = "write:invoices.where(user_id=$principal.sub,amount_cents<=$principal.pay_limit)";
+    let billing = Billing::start(&[]);
+    let plugins = plugins(&["invoices"]);
+    let manifest = plugins.path().join("invoices/plugin.toml");
+    let text =
+        std::fs::read_to_string(&manifest).expect("readable").replace("write:invoices.where(user_id=$principal.sub)", SCOPE);
+    std::fs::remove_file(&manifest).and_then(|()| std::fs::write(&manifest, text)).expect("writable");
+    let pay = |claims: &str, invoice: &str, key: &str| {
+        let config = format!("[auth.anonymous]\nsubject = \"u1\"\nscopes = [\"{SCOPE}\"]\nclaims = {claims}\n");
+        let backend = format!("billing={}", billing.url);
+        let host = Host::dev(plugins.path()).config(&config).with(&["--backend", &backend]).serve().start();
+        host.client().call_keyed("pay_invoice", json!({"invoice_id": invoice}), key)
+    };
+    // The seed's first invoices of u1 are of 1250 and 4900 cents.
+    let invoices = billing.open_invoices("u1");
+    assert_eq!(pay("{ pay_limit = 2000 }", &invoices[1], "above-the-limit-1").error(), "not_found");
+    assert_eq!(pay("{}", &invoices[1], "without-a-limit-1").error(), "not_found", "no limit is no permission");
+    assert_eq!(pay("{ pay_limit = \"9999\" }", &invoices[1], "limit-in-words-01").error(), "not_found", "nor is a text a limit");
+    assert!(billing.effects_on(&invoices[1]).is_empty());
+    assert_eq!(pay("{ pay_limit = 2000 }", &invoices[0], "below-the-limit-1").structured()["status"], "paid");
+}
+
+#[test]
+fn a_replay_is_decided_by_the_policies_of_its_own_moment() {
+    let billing = Billing::start(&[]);
+    let (plugins, policies) = (plugins(&["invoices"]), tempfile::tempdir().expect("a temporary folder"));
+    let flags = ["--backend", &format!("billing={}", billing.url), "--policies", &policies.path().display().to_string()];
+    let mut host = Host::dev(plugins.path()).with(&flags).start();
+    let invoice = billing.invoice_of("u1");
+    let pay = |host: &Started| host.client().call_keyed("pay_invoice", json!({"invoice_id": invoice}), "pay-then-wall-001");
+    assert_eq!(pay(&host).structured()["status"], "paid");
+    assert_eq!(pay(&host).structured()["status"], "paid");
+
+    let wall = "@id(\"paid-is-past\")\nforbid (principal, action == Tidegate::Action::\"write:invoices\", resource)\n\
+                when { resource.status == \"paid\" };\n";
+    std::fs::write(policies.path().join("wall.cedar"), wall).expect("written");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let unseen = loop {
+        let answer = pay(&host);
+        if answer.body["result"]["isError"] == json!(true) {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "the wall does not stand: {}", host.admin("/readyz").1);
+    };
+    assert_eq!((unseen.error().as_str(), &unseen.envelope()["effect"]), ("not_found", &json!("committed")));
+    assert!(unseen.is_replayed());
+    assert_eq!(billing.effects_on(&invoice).len(), 1);
+
+    host.stop("-TERM");
+    // Replays within a second are one record, with the rows of all of them.
+    let records = records(&host, "pay_invoice");
+    let told = |body: &&Value| body["code"] == "replayed" && body["rows"]["denied"].as_u64() >= Some(1);
+    let policies = records.iter().find(told).map(|body| body["rows"]["policies"].to_string());
+    assert!(policies.is_some_and(|policies| policies.contains("paid-is-past")), "{records:?}");
 }

@@ -19,6 +19,10 @@ use serde_json::{Value, json};
 use model::{Arguments, Decision, Manifest, Principal, ToolName};
 use policy::{GeneratedPermits, Policies, PolicyAction, PolicyFile, PolicySubject};
 
+/// As in the host.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TOOLS: usize = 100;
 const RESOURCES: usize = 10;
 /// One policy in this many is about rows.

@@ -13,7 +13,7 @@ use super::content::{ScopeDelta, ShadowBody, TEXT_MAX, TallyBody, clip, first};
 use super::facts::{Generation, RejectionFacts, WhyNot};
 use super::redact::Redacted;
 use super::secret::Secret;
-use crate::model::{CallId, Principal, Rejection, Timestamp};
+use crate::model::{CallId, Principal, Rejection, RowTally, Timestamp};
 
 /// The most kinds of rejection that are told apart at a time; what comes beyond is counted as one.
 const KINDS_MAX: usize = 4096;
@@ -51,6 +51,8 @@ struct Window {
     count: u64,
     first: Timestamp,
     last: Latest,
+    /// The rows of all answers that were given again.
+    rows: RowTally,
 }
 
 /// The most recent rejection of a kind, which stands for those counted with it.
@@ -101,13 +103,16 @@ impl Rejections {
             }
             window.count += 1;
             window.last = latest;
+            if let WhyNot::Replayed { rows: Some(rows), .. } = facts.why {
+                window.rows.add(rows);
+            }
             return false;
         }
         if kinds.len() >= KINDS_MAX {
             self.uncounted.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        kinds.insert(kind, Window { opened: Instant::now(), count: 0, first: now, last: latest });
+        kinds.insert(kind, Window { opened: Instant::now(), count: 0, first: now, last: latest, rows: RowTally::default() });
         true
     }
 
@@ -126,6 +131,7 @@ impl Rejections {
             due.push(window.repetition(kind));
             window.opened = Instant::now();
             window.count = 0;
+            window.rows = RowTally::default();
             true
         });
         due
@@ -142,6 +148,7 @@ impl Window {
         let latest = &self.last;
         let mut content = Content::new(&latest.principal, kind.code, kind.replay_of, &kind.tool, latest.trace_id.clone());
         content.repeated = Some(Repeated { count: self.count, first_ms: self.first.as_millis(), last_ms: latest.at.as_millis() });
+        content.rows = TallyBody::of(&self.rows);
         Repetition { call: latest.call, generation: latest.generation, body: content.into_body(None) }
     }
 }

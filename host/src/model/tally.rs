@@ -30,13 +30,21 @@ impl RowTally {
         allowed
     }
 
+    /// Counts what `other` counted, too.
+    pub fn add(&mut self, other: &Self) {
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        keep(&mut self.policies, &other.policies);
+        keep(&mut self.errors, &other.errors);
+    }
+
     /// Whether nothing was decided.
     pub fn is_empty(&self) -> bool {
         self.allowed == 0 && self.denied == 0
     }
 }
 
-fn keep(kept: &mut BTreeSet<String>, reasons: &[String]) {
+fn keep<'a>(kept: &mut BTreeSet<String>, reasons: impl IntoIterator<Item = &'a String>) {
     for reason in reasons {
         if kept.len() >= RowTally::REASONS {
             return;
@@ -60,5 +68,8 @@ mod tests {
             assert_eq!(tally.note(&verdict), decision == Decision::Allow);
         }
         assert_eq!((tally.allowed, tally.denied, tally.policies.len()), (25, 75, RowTally::REASONS));
+        let mut both = tally.clone();
+        both.add(&tally);
+        assert_eq!((both.allowed, both.denied, both.policies), (50, 150, tally.policies));
     }
 }

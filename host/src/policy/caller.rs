@@ -12,6 +12,7 @@ use super::input::Attributes;
 use super::names::{Names, global_id};
 use super::operand::{Operand, Operands};
 use super::reads::Reads;
+use super::standing::{Known, Standing, key};
 use crate::model::scope::{Bindings, integer};
 use crate::model::{Arguments, Principal, Scope};
 
@@ -24,6 +25,8 @@ pub(super) struct Vocabulary {
     pub(super) claims: Operands,
     /// What admins say about users and groups.
     pub(super) directory: Directory,
+    /// The policies that look at nothing but the principal.
+    pub(super) standing: Standing,
     /// The schema that the policies were checked against.
     pub(super) schema: Arc<Schema>,
 }
@@ -35,8 +38,8 @@ pub(super) struct Caller<'a> {
     id: String,
     uid: EntityUid,
     trace_id: RestrictedExpression,
-    /// Built when the first policy asks for it; most look only at the scopes.
-    entity: OnceCell<Entity>,
+    /// Looked up when the first policy asks for it; some look only at the scopes.
+    known: OnceCell<Arc<Known>>,
 }
 
 /// A scope that a policy asks for by name.
@@ -68,7 +71,7 @@ impl<'a> Caller<'a> {
     pub(super) fn new(vocabulary: &'a Vocabulary, principal: &'a Principal, trace_id: &str) -> Self {
         let id = global_id(&principal.issuer, &principal.subject);
         let uid = vocabulary.names.user_of(&id);
-        Self { principal, vocabulary, id, uid, trace_id: string(trace_id), entity: OnceCell::new() }
+        Self { principal, vocabulary, id, uid, trace_id: string(trace_id), known: OnceCell::new() }
     }
 
     /// The principal's name.
@@ -76,16 +79,19 @@ impl<'a> Caller<'a> {
         &self.uid
     }
 
-    /// The principal with its attributes, claims and groups, as far as policies look at them: tokens carry much more.
-    pub(super) fn entity(&self) -> Result<&Entity, String> {
-        if self.entity.get().is_none() {
-            let entity = self.build(|name| self.vocabulary.reads.attribute(name))?;
-            return Ok(self.entity.get_or_init(|| entity));
+    /// The principal with its attributes, claims and groups, as far as policies look at them (tokens carry much more), and what
+    /// the policies say that look at nothing else.
+    pub(super) fn known(&self) -> Result<&Known, String> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
         }
-        Ok(self.entity.get().expect("it is there"))
+        let Vocabulary { names, reads, standing, .. } = self.vocabulary;
+        let key = key(reads, self.principal, &self.id);
+        let known = standing.known(key, names, &self.uid, || self.build(|name| reads.attribute(name)))?;
+        Ok(self.known.get_or_init(|| known))
     }
 
-    /// The same with all attributes, as the schema wants it.
+    /// The principal with all its attributes, as the schema wants it.
     pub(super) fn whole_entity(&self) -> Result<Entity, String> {
         self.build(|_| true)
     }
@@ -121,21 +127,18 @@ impl<'a> Caller<'a> {
         self.context(watched, holding, [])
     }
 
-    /// What policies see of a call. Arguments that no policy looks at (`read` is false) are checked, not converted.
+    /// What policies see of a call. All arguments that are visible are checked; those are converted that policies `read`.
     pub(super) fn calling(
         &self,
         watched: Option<&[Watched]>,
         holding: Holding<'_>,
         visible: &Attributes,
+        read: &Attributes,
         arguments: &Arguments,
-        read: bool,
     ) -> Result<Context, String> {
         check_arguments(visible, arguments)?;
-        if !read {
-            return self.context(watched, holding, []);
-        }
         // Always there after the check; if not, the call is denied.
-        let input = record(visible, arguments).ok_or("the arguments cannot be read by policies")?;
+        let input = record(read, arguments).ok_or("the arguments cannot be read by policies")?;
         self.context(watched, holding, [("input".to_owned(), input)])
     }
 

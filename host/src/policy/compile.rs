@@ -21,6 +21,7 @@ use super::reads::Reads;
 use super::rows::RowPolicies;
 use super::shapes::{Shapes, ToolShape};
 use super::slice::{Resource, Slice, Specialised, Target};
+use super::standing::Standing;
 use super::{GeneratedPermits, Invisible, Policies, PolicySource, PolicySubject, ToolPolicies};
 use crate::model::{Digest, ToolName};
 
@@ -117,6 +118,9 @@ fn compile_here(
             reads: policies.iter().fold(Reads::default(), |reads, (_, specialised)| reads.and(&specialised.reads)),
             claims: shapes.needs.claims,
             directory,
+            standing: Standing::new(
+                policies.iter().filter(|(_, policy)| policy.is_standing()).map(|(_, policy)| policy.policy()),
+            ),
             schema: Arc::new(schema),
         },
         tools,
@@ -206,10 +210,14 @@ impl Slicer<'_> {
                 resource: Resource::Tool { tool: uid, plugin, attributes },
             })
         };
+        let call = slice(tool.name.as_str(), Some(CALL_GROUP));
+        let input = &shape.input.attributes;
+        let read = input.iter().filter(|(name, _)| call.reads.context(&["input", name.as_str()]));
         ToolPolicies {
             list: slice(LIST_ACTION, None),
-            call: slice(tool.name.as_str(), Some(CALL_GROUP)),
-            input: shape.input.attributes.clone(),
+            read: read.map(|(name, attribute)| (name.clone(), attribute.clone())).collect(),
+            input: input.clone(),
+            call,
             scopes: shape.scopes.clone(),
         }
     }

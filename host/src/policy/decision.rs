@@ -9,28 +9,54 @@ pub(super) fn failed(error: String) -> Verdict {
     Verdict { errors: vec![error], ..Verdict::denied() }
 }
 
-/// Reads Cedar's answer, and denies on any error: Cedar itself skips a policy that fails, a `forbid` included.
-pub(super) fn verdict(response: &cedar_policy::Response) -> Verdict {
-    let mut errors: Vec<(String, String)> = response
-        .diagnostics()
-        .errors()
-        .map(|AuthorizationError::PolicyEvaluationError(error)| {
+/// What some policies come to, by id; what several sets of policies come to can be put together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// The policies that permit; not told where some of the same set forbid.
+    permits: Vec<String>,
+    forbids: Vec<String>,
+    /// The policies that failed, and how.
+    errors: Vec<(String, String)>,
+}
+
+impl Tally {
+    /// Reads Cedar's answer. Cedar itself skips a policy that fails, a `forbid` included.
+    pub(super) fn of(response: &cedar_policy::Response) -> Self {
+        let errors = response.diagnostics().errors().map(|AuthorizationError::PolicyEvaluationError(error)| {
             let id = id_text(error.policy_id());
             let text = format!("policy `{id}` failed: {}", cause(error.inner()));
             (id, text)
-        })
-        .collect();
-    errors.sort();
-    let decision = match response.decision() {
-        cedar_policy::Decision::Allow if errors.is_empty() => Decision::Allow,
-        _ => Decision::Deny,
-    };
-    // A permit does not determine a denial; the policies that failed do.
-    let reasons =
-        response.diagnostics().reason().filter(|_| response.decision() == cedar_policy::Decision::Deny || errors.is_empty());
-    let mut policies: Vec<String> = reasons.map(id_text).chain(errors.iter().map(|(id, _)| id.clone())).collect();
-    policies.sort();
-    Verdict { decision, policies, errors: errors.into_iter().map(|(_, text)| text).collect(), shadow: None }
+        });
+        let reasons = response.diagnostics().reason().map(id_text).collect();
+        let (permits, forbids) = match response.decision() {
+            cedar_policy::Decision::Allow => (reasons, Vec::new()),
+            cedar_policy::Decision::Deny => (Vec::new(), reasons),
+        };
+        Self { permits, forbids, errors: errors.collect() }
+    }
+
+    /// Adds what of `other` comes from policies whose id `counts`.
+    pub(super) fn add(&mut self, other: &Self, counts: impl Fn(&str) -> bool) {
+        self.permits.extend(other.permits.iter().filter(|id| counts(id)).cloned());
+        self.forbids.extend(other.forbids.iter().filter(|id| counts(id)).cloned());
+        self.errors.extend(other.errors.iter().filter(|(id, _)| counts(id)).cloned());
+    }
+
+    /// The verdict of all policies together: any that forbids or fails denies.
+    pub(super) fn verdict(mut self) -> Verdict {
+        self.errors.sort();
+        let allows = self.forbids.is_empty() && self.errors.is_empty() && !self.permits.is_empty();
+        // A permit does not determine a denial; the policies that failed do.
+        let mut policies = if allows { self.permits } else { self.forbids };
+        policies.extend(self.errors.iter().map(|(id, _)| id.clone()));
+        policies.sort();
+        Verdict {
+            decision: if allows { Decision::Allow } else { Decision::Deny },
+            policies,
+            errors: self.errors.into_iter().map(|(_, text)| text).collect(),
+            shadow: None,
+        }
+    }
 }
 
 /// The id as it was written; Cedar's own display escapes it.

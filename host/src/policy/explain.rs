@@ -6,7 +6,7 @@ use cedar_policy::{Authorizer, Effect, Entities, Policy, PolicyId, PolicySet, Re
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::decision::verdict;
+use super::decision::Tally;
 use super::filter::Filter;
 use super::{Policies, PolicyAction};
 use crate::model::document::nearest;
@@ -187,7 +187,7 @@ fn because(missing: &[Scope], verdict: &Verdict, policies: &[ExplainedPolicy]) -
 fn outcome(authorizer: &Authorizer, policy: &Policy, request: &Request, entities: &Entities) -> PolicyOutcome {
     let decide = |policy: Policy| {
         let set = PolicySet::from_policies([policy]).expect("one policy has no double");
-        verdict(&authorizer.is_authorized(request, &set, entities))
+        Tally::of(&authorizer.is_authorized(request, &set, entities)).verdict()
     };
     let whole = decide(policy.clone());
     if let Some(error) = whole.errors.into_iter().next() {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Policies;
 use super::caller::{Caller, argument};
 use super::filter::{Filter, is_scalar};
+use super::operand::Kind;
 use super::rows::RowPolicies;
 use crate::model::scope::{Comparison, Condition, Term, integer};
 use crate::model::{Arguments, Principal, Scope};
@@ -54,25 +55,15 @@ pub(super) fn held<'a>(
     arguments: &Arguments,
 ) -> Filter {
     let narrowed = |condition: &Condition| {
-        let filter = narrowed(condition, principal, arguments);
-        if is_comparable(&filter, rows) { filter } else { Filter::no_row() }
+        let kind = rows.attributes.get(&condition.attribute).copied();
+        narrowed(condition, kind, principal, arguments)
     };
-    let of = |scope: &Scope| Filter::all(scope.conditions().iter().map(narrowed));
-    Filter::any(scopes.map(of))
+    Filter::any(scopes.map(|scope| Filter::all(scope.conditions().iter().map(narrowed))))
 }
 
-/// Whether a row can have a value of the type it is compared with: of another type nothing even differs.
-fn is_comparable(filter: &Filter, rows: &RowPolicies) -> bool {
-    match filter {
-        Filter::Compare(attribute, Comparison::NotEqual, value) => {
-            rows.attributes.get(attribute).is_none_or(|kind| kind.fits(value))
-        }
-        _ => true,
-    }
-}
-
-/// One condition with what it names filled in; what is absent or of another shape admits no row.
-fn narrowed(condition: &Condition, principal: &Principal, arguments: &Arguments) -> Filter {
+/// One condition with what it names filled in; what is absent, or of another type than the attribute, admits no row.
+fn narrowed(condition: &Condition, kind: Option<Kind>, principal: &Principal, arguments: &Arguments) -> Filter {
+    let fits = |value: &Value| kind.map_or_else(|| is_scalar(value), |kind| kind.fits(value));
     let value = match &condition.term {
         Term::Integer(number) => Some(Value::from(*number)),
         Term::Text(text) => Some(Value::from(text.clone())),
@@ -86,7 +77,7 @@ fn narrowed(condition: &Condition, principal: &Principal, arguments: &Arguments)
         (order, Some(Value::Number(number))) if order.is_order() => {
             integer(&number).map_or_else(Filter::no_row, |number| compare(number.into()))
         }
-        (Comparison::Equal | Comparison::NotEqual, Some(value)) if is_scalar(&value) => compare(value),
+        (Comparison::Equal | Comparison::NotEqual, Some(value)) if fits(&value) => compare(value),
         _ => Filter::no_row(),
     }
 }

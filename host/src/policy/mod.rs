@@ -26,6 +26,7 @@
 //! | `caller`    | a principal as Cedar sees it, and the context of its requests  |
 //! | `arguments` | a call's arguments as Cedar values                             |
 //! | `slice`     | the policies that can apply to one action                      |
+//! | `standing`  | what depends on the principal alone                            |
 //! | `decision`  | from Cedar's answers to verdicts                               |
 //! | `rows`      | decisions about single rows                                    |
 //! | `filter`    | conditions on rows, for guests and for people                  |
@@ -68,6 +69,7 @@ mod reads;
 mod rows;
 mod shapes;
 mod slice;
+mod standing;
 mod tree;
 
 #[cfg(test)]
@@ -185,7 +187,10 @@ pub struct Policies {
 struct ToolPolicies {
     list: Slice,
     call: Slice,
+    /// What policies can see of the arguments.
     input: Attributes,
+    /// What of that they look at.
+    read: Attributes,
     scopes: Vec<Scope>,
 }
 
@@ -287,10 +292,9 @@ impl Policies {
 
     /// Decides about one tool; with `suppose`, as if the caller held all scopes that the tool needs.
     fn decide_for(&self, caller: &Caller<'_>, policies: &ToolPolicies, action: PolicyAction<'_>, suppose: bool) -> Verdict {
-        match self.prepare(caller, policies, action, suppose) {
-            Ok((slice, request, entities)) => slice.decide(&self.authorizer, &request, &entities),
-            Err(error) => failed(error),
-        }
+        self.prepare(caller, policies, action, suppose)
+            .and_then(|(slice, request, entities)| slice.decide(&self.authorizer, caller, &request, &entities))
+            .unwrap_or_else(failed)
     }
 
     /// All that a decision about one tool is made of.
@@ -301,12 +305,12 @@ impl Policies {
         action: PolicyAction<'_>,
         suppose: bool,
     ) -> Result<(&'a Slice, Request, Entities), String> {
-        let ToolPolicies { list, call, input, scopes: needed } = policies;
+        let ToolPolicies { list, call, input, read, scopes: needed } = policies;
         let (slice, context) = match action {
             PolicyAction::List => (list, caller.listing(list.watched(), Holding { needed, arguments: None, suppose })),
             PolicyAction::Call(arguments) => {
                 let holding = Holding { needed, arguments: Some(arguments), suppose };
-                (call, caller.calling(call.watched(), holding, input, arguments, call.reads.context(&["input"])))
+                (call, caller.calling(call.watched(), holding, input, read, arguments))
             }
         };
         Ok((slice, slice.request(caller, context?)?, slice.entities(caller)?))

@@ -76,6 +76,11 @@ impl Reads {
         self.context.iter().any(|way| way.iter().zip(names).all(|(one, other)| one == other))
     }
 
+    /// Whether nothing but the principal is looked at.
+    pub(super) fn only_principal(&self) -> bool {
+        self.context.is_empty() && self.scopes.is_empty() && !self.action && !self.resource
+    }
+
     /// The scopes that are asked for by name; none if all that are held are looked at.
     pub(super) fn scopes(&self) -> Option<&BTreeSet<String>> {
         (!self.context(&["session", "scopes"])).then_some(&self.scopes)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Policies;
 use super::caller::{Caller, Holding, first_segment};
-use super::decision::failed;
+use super::decision::{Tally, failed};
 use super::filter::Filter;
 use super::hint;
 use super::names;
@@ -45,8 +45,16 @@ pub struct RowAccess {
 /// One action on the rows of one resource, ready to be asked about rows.
 struct Asked {
     action: String,
-    /// The request, the same for every row, and what it is decided on, but for the row.
-    prepared: Result<(Request, Entities), String>,
+    prepared: Result<Prepared, String>,
+}
+
+/// All about one action that is the same for every row.
+struct Prepared {
+    request: Request,
+    /// What the request is decided on, but for the row.
+    entities: Entities,
+    /// What the policies come to that do not look at the row.
+    settled: Tally,
 }
 
 impl RowAccess {
@@ -69,7 +77,11 @@ impl RowAccess {
             let RowPolicies { slice, arguments: named, .. } = &policies.rows[&action];
             let context = caller.row(slice.watched(), holding, tool.as_str(), named);
             let request = context.and_then(|context| slice.request(&caller, context));
-            let prepared = request.and_then(|request| Ok((request, slice.entities(&caller)?)));
+            let prepared = request.and_then(|request| {
+                let entities = slice.entities(&caller)?;
+                let settled = slice.settle(&policies.authorizer, &caller, &request, &entities)?;
+                Ok(Prepared { request, entities, settled })
+            });
             Asked { action, prepared }
         };
         Self {
@@ -131,7 +143,7 @@ impl RowAccess {
                 continue;
             }
             parts.push(hint::held(self.held(action), rows, &self.principal, &self.arguments));
-            let (request, _) = prepared.as_ref().ok()?;
+            let Prepared { request, .. } = prepared.as_ref().ok()?;
             let caller = Caller::new(&self.policies.vocabulary, &self.principal, "");
             parts.push(hint::permitted(&self.policies, rows, &caller, request.context()?.clone())?);
         }
@@ -143,18 +155,19 @@ impl RowAccess {
         &self,
         action: &str,
         rows: &RowPolicies,
-        prepared: &Result<(Request, Entities), String>,
+        prepared: &Result<Prepared, String>,
         row: &Value,
     ) -> Result<Verdict, String> {
         let row = row.as_object().ok_or("the row is not an object")?;
         check(rows, row)?;
-        let (request, entities) = prepared.as_ref().map_err(String::clone)?;
+        let Prepared { request, entities, settled } = prepared.as_ref().map_err(String::clone)?;
         if !self.admits(action, row) {
             return Ok(Verdict::denied());
         }
-        let decide = |entities: &Entities| rows.slice.decide(&self.policies.authorizer, request, entities);
+        let decide =
+            |entities: &Entities| rows.slice.decide_settled(&self.policies.authorizer, settled.clone(), request, entities);
         match rows.slice.reads.resource {
-            true => Ok(decide(&add(entities.clone(), rows.entity(row)?)?)),
+            true => Ok(decide(&add(entities.clone(), [rows.entity(row)?])?)),
             false => Ok(decide(entities)),
         }
     }

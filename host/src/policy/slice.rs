@@ -1,6 +1,6 @@
 //! The policies that can apply to one action on one kind of thing, specialised to it, and the entities they are decided on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
     ActionConstraint, Authorizer, Context, Entities, Entity, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
@@ -9,7 +9,7 @@ use cedar_policy::{
 use serde_json::json;
 
 use super::caller::{Caller, Watched};
-use super::decision::verdict;
+use super::decision::Tally;
 use super::names::{self, Names};
 use super::reads::Reads;
 use crate::model::Verdict;
@@ -37,11 +37,18 @@ pub(super) enum Resource {
 
 /// The policies that can apply to one target, and everything of the request that is known before it comes.
 ///
-/// INVARIANT: deciding on `policies` gives what deciding on the whole set gives. Left out are only policies whose head cannot
+/// INVARIANT: deciding on a slice gives what deciding on the whole set gives. Left out are only policies whose head cannot
 /// match, and Cedar ends those without effect and without error, before their conditions. Of the others the parts of the head
-/// that always match here are dropped.
+/// that always match here are dropped. What policies come to does not depend on each other, so they may be decided in parts.
 pub(super) struct Slice {
+    /// All policies in force here.
     policies: PolicySet,
+    /// Those of them that look at nothing but the principal, by id: they are decided once for each principal.
+    standing: BTreeSet<String>,
+    /// For rows, those of the others that do not look at the row.
+    settled: PolicySet,
+    /// The rest.
+    varying: PolicySet,
     /// `policies` and those that only watch, if there are any.
     watching: Option<PolicySet>,
     /// The action and the tool, where a policy looks at more than their names. What they are in need not be present.
@@ -79,6 +86,15 @@ impl Specialised {
         head.remove("annotations");
         let policy = Policy::from_json(Some(policy.id().clone()), parts).ok()?;
         Some(Self { policy, reads, is_shadow })
+    }
+
+    /// Whether it looks at nothing but the principal, and counts.
+    pub(super) fn is_standing(&self) -> bool {
+        self.reads.only_principal() && !self.is_shadow
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 }
 
@@ -147,18 +163,24 @@ impl Slice {
     pub(super) fn new<'a>(target: Target, policies: impl Iterator<Item = &'a Specialised> + Clone) -> Self {
         let reads = policies.clone().fold(Reads::default(), |reads, policy| reads.and(&policy.reads));
         let Target { action, group, resource } = target;
+        let is_row = matches!(resource, Resource::Row(_));
         let uid = resource.uid();
         let action_entity = reads.action.then(|| Entity::new_no_attrs(action.clone(), group.into_iter().collect()));
         let resource = if reads.resource { resource.entity() } else { None };
         let entities = action_entity.into_iter().chain(resource);
-        let set = |policies: &mut dyn Iterator<Item = &'a Specialised>| {
-            PolicySet::from_policies(policies.map(|policy| policy.policy.clone()))
+        let set = |wanted: &dyn Fn(&Specialised) -> bool| {
+            PolicySet::from_policies(policies.clone().filter(|policy| wanted(policy)).map(|policy| policy.policy.clone()))
                 .expect("ids are unique, and no policy is a template's")
         };
-        let is_watching = policies.clone().any(|policy| policy.is_shadow);
+        let standing = policies.clone().filter(|policy| policy.is_standing());
+        let is_settled = |policy: &Specialised| is_row && !policy.reads.resource;
+        let counts = |policy: &Specialised| !policy.is_shadow && !policy.is_standing();
         Self {
-            policies: set(&mut policies.clone().filter(|policy| !policy.is_shadow)),
-            watching: is_watching.then(|| set(&mut policies.clone())),
+            policies: set(&|policy| !policy.is_shadow),
+            standing: standing.map(|policy| AsRef::<str>::as_ref(policy.policy.id()).to_owned()).collect(),
+            settled: set(&|policy| counts(policy) && is_settled(policy)),
+            varying: set(&|policy| counts(policy) && !is_settled(policy)),
+            watching: policies.clone().any(|policy| policy.is_shadow).then(|| set(&|_| true)),
             entities: Entities::from_entities(entities, None).expect("two different entities without a cycle"),
             action,
             resource: uid,
@@ -189,10 +211,13 @@ impl Slice {
 
     /// The entities to decide requests of `caller` on, but for a row.
     pub(super) fn entities(&self, caller: &Caller<'_>) -> Result<Entities, String> {
-        let entities = self.entities.clone();
-        match self.reads.principal {
-            true => add(entities, caller.entity()?.clone()),
-            false => Ok(entities),
+        if !self.reads.principal {
+            return Ok(self.entities.clone());
+        }
+        let principal = caller.known()?.entities.clone();
+        match self.entities.is_empty() {
+            true => Ok(principal),
+            false => add(principal, self.entities.iter().cloned()),
         }
     }
 
@@ -203,17 +228,57 @@ impl Slice {
             .map_err(|_| "the request cannot be read by policies".to_owned())
     }
 
-    /// What the policies say, and what they would if those that watch counted, where that differs.
-    pub(super) fn decide(&self, authorizer: &Authorizer, request: &Request, entities: &Entities) -> Verdict {
-        let decided = verdict(&authorizer.is_authorized(request, &self.policies, entities));
+    /// What the policies say about a tool, and what they would if those that watch counted, where that differs.
+    pub(super) fn decide(
+        &self,
+        authorizer: &Authorizer,
+        caller: &Caller<'_>,
+        request: &Request,
+        entities: &Entities,
+    ) -> Result<Verdict, String> {
+        let settled = self.settle(authorizer, caller, request, entities)?;
+        Ok(self.decide_settled(authorizer, settled, request, entities))
+    }
+
+    /// What those policies come to that do not look at the row.
+    pub(super) fn settle(
+        &self,
+        authorizer: &Authorizer,
+        caller: &Caller<'_>,
+        request: &Request,
+        entities: &Entities,
+    ) -> Result<Tally, String> {
+        let mut tally = match self.settled.is_empty() {
+            true => Tally::default(),
+            false => Tally::of(&authorizer.is_authorized(request, &self.settled, entities)),
+        };
+        if !self.standing.is_empty() {
+            tally.add(&caller.known()?.tally, |id| self.standing.contains(id));
+        }
+        Ok(tally)
+    }
+
+    /// The verdict, when those policies are settled that do not look at the row.
+    pub(super) fn decide_settled(
+        &self,
+        authorizer: &Authorizer,
+        settled: Tally,
+        request: &Request,
+        entities: &Entities,
+    ) -> Verdict {
+        let mut tally = settled;
+        if !self.varying.is_empty() {
+            tally.add(&Tally::of(&authorizer.is_authorized(request, &self.varying, entities)), |_| true);
+        }
+        let decided = tally.verdict();
         let Some(watching) = &self.watching else { return decided };
-        let shadow = verdict(&authorizer.is_authorized(request, watching, entities));
+        let shadow = Tally::of(&authorizer.is_authorized(request, watching, entities)).verdict();
         let differs = shadow.decision != decided.decision;
         Verdict { shadow: differs.then(|| Box::new(shadow)), ..decided }
     }
 }
 
-/// `entities` and one more.
-pub(super) fn add(entities: Entities, entity: Entity) -> Result<Entities, String> {
-    entities.add_entities([entity], None).map_err(|_| "the request cannot be read by policies".to_owned())
+/// `entities` and some more.
+pub(super) fn add(entities: Entities, further: impl IntoIterator<Item = Entity>) -> Result<Entities, String> {
+    entities.add_entities(further, None).map_err(|_| "the request cannot be read by policies".to_owned())
 }

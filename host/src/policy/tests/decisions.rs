@@ -130,6 +130,36 @@ fn arguments_that_no_policy_reads_are_checked_all_the_same() {
 }
 
 #[test]
+fn what_nests_deeply_is_denied_or_not_looked_at() {
+    let policies = with_wall(
+        r#"@id("tagged") forbid (principal, action == Tidegate::Action::"create_invoice", resource) when { context.input.tags.contains("x") };"#,
+    );
+    // As deep as the JSON parser lets anything be.
+    let deep = (0..120).fold(json!("x"), |inner, _| json!([inner]));
+    let writer = principal(&["write:invoices"]);
+    let mut input = json!({ "user_id": "u", "amount_cents": 1, "tags": [], "tax_rate": 0.5, "extra": deep.clone() });
+    assert_eq!(call(&policies, &writer, "create_invoice", input.clone()), allowed_by(&["tidegate.call.create_invoice"]));
+    input["tags"] = deep.clone();
+    assert_eq!(call(&policies, &writer, "create_invoice", input).errors, ["argument `/tags/0` is not a string"]);
+}
+
+#[test]
+fn keys_that_look_like_others_do_not_dodge_a_wall() {
+    let policies = with_wall(
+        r#"@id("limit") forbid (principal, action == Tidegate::Action::"create_invoice", resource) when { context.input.amount_cents > 100 };"#,
+    );
+    let writer = principal(&["write:invoices"]);
+    let fit = json!({ "user_id": "u", "amount_cents": 101, "tags": [], "tax_rate": 0.5 });
+    for lookalike in ["amount_\u{441}ents", "amount_cents\u{200b}", "\u{ff41}mount_cents", "Amount_cents", "amount_cents "] {
+        let mut both = fit.clone();
+        both[lookalike] = json!(1);
+        assert_eq!(call(&policies, &writer, "create_invoice", both.clone()), denied_by(&["limit"]), "{lookalike:?}");
+        both.as_object_mut().expect("an object").remove("amount_cents");
+        assert_eq!(call(&policies, &writer, "create_invoice", both).errors, ["argument `/amount_cents` is missing"]);
+    }
+}
+
+#[test]
 fn names_that_are_no_identifiers_work_from_end_to_end() {
     let policies = with_wall(
         r#"@id("odd") forbid (principal, action == Tidegate::Action::"files.read-all", resource in Tidegate::Plugin::"odd-names")

@@ -116,7 +116,8 @@ fn decide_on_the_whole(
     let user = EntityUid::from_json(user).expect("a name");
     let request =
         Request::new(user, action, uid("Tidegate::Tool", name), context, Some(&schema)).expect("the request fits the schema");
-    decision::verdict(&cedar_policy::Authorizer::new().is_authorized(&request, &all.expect("ids are unique"), &entities))
+    decision::Tally::of(&cedar_policy::Authorizer::new().is_authorized(&request, &all.expect("ids are unique"), &entities))
+        .verdict()
 }
 
 /// A JSON Schema in the making, with values that fit it.
@@ -259,7 +260,7 @@ proptest! {
         let caller = principal(&["use:echo"]);
         let caller = policies.caller(&caller, TRACE);
         let holding = Holding { needed: &[], arguments: Some(&value), suppose: false };
-        let context = caller.calling(None, holding, &policies.tools["echo"].input, &value, true);
+        let context = caller.calling(None, holding, &policies.tools["echo"].input, &policies.tools["echo"].input, &value);
         let context = context.map_err(TestCaseError::fail)?;
         let checked = context.validate(&parsed, &policies.vocabulary.names.action("echo"));
         prop_assert!(checked.is_ok(), "{:?}\n{}\n{}", checked, policies.schema_text(), json!(value));

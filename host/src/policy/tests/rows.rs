@@ -235,7 +235,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 /// Policies on rows; any subset of them is valid on the fixture.
-const ROW_WALLS: [&str; 9] = [
+const ROW_WALLS: [&str; 11] = [
     r#"@id("a") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { resource.amount_cents > 3 };"#,
     r#"@id("b") forbid (principal, action == Tidegate::Action::"read:entries", resource) unless { resource.team == "red" || resource["is-final"] };"#,
     r#"@id("c") permit (principal, action == Tidegate::Action::"read:entries", resource) when { 2 >= resource.amount_cents && !(resource.owner == "x") };"#,
@@ -244,6 +244,8 @@ const ROW_WALLS: [&str; 9] = [
     r#"@id("f") permit (principal, action == Tidegate::Action::"write:entries", resource) when { principal has tenant && [principal.tenant, "red"].contains(resource.tenant) };"#,
     r#"@id("g") permit (principal, action == Tidegate::Action::"read:entries", resource) when { principal.hasTag("auditor") && principal.getTag("auditor").contains(resource.owner) };"#,
     r#"@id("h") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { resource.amount_cents + 9223372036854775805 > 0 };"#,
+    r#"@id("j") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { context.tool == "find_entries" && principal has tenant };"#,
+    r#"@id("k") permit (principal, action == Tidegate::Action::"read:entries", resource) when { principal.hasTag("auditor") };"#,
     r#"@id("i") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { context.tool == "all_entries" && resource.amount_cents == -5 };"#,
 ];
 
