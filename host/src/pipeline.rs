@@ -361,8 +361,7 @@ impl Pipeline {
             tracing::info!(call = %call.id, subject = call.principal.subject, tool = name, ?decided_by, errors = ?verdict.errors, "denied");
         }
         metrics::counter!("tidegate_rejections_total", "reason" => rejection.as_str()).increment(1);
-        let known = tool.as_deref().filter(|_| !matches!(rejection, Rejection::UnknownTool(_)));
-        let facts = facts::rejection(call, &name, known, arguments.as_ref(), WhyNot::Rejected(&rejection));
+        let facts = facts::rejection(call, &name, tool.as_deref(), arguments.as_ref(), WhyNot::Rejected(&rejection));
         if let Err(error) = self.parts.ledger.record_rejection(&facts).await {
             tracing::error!(call = %call.id, %error, "a rejection could not be written down");
         }

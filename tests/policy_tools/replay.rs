@@ -97,3 +97,23 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     let (_, recent) = policy_json(&[&flags[..], &["--since", "0s"]].concat());
     assert_eq!(recent["decided"], json!(0), "{recent}");
 }
+
+#[test]
+fn a_call_of_a_hidden_tool_is_decided_again_like_any_other() {
+    const HIDDEN: &str = "@id(\"no-echo\")\nforbid (principal, action, resource == Tidegate::Tool::\"echo\");\n";
+    let (plugins, dir) = (plugins(&["echo"]), tempfile::tempdir().expect("a temporary folder"));
+    let (hidden, shown) = (dir.path().join("hidden"), dir.path().join("shown"));
+    for (folder, text) in [(&hidden, HIDDEN), (&shown, BEFORE)] {
+        std::fs::create_dir(folder).expect("writable");
+        std::fs::write(folder.join("walls.cedar"), text).expect("writable");
+    }
+    let mut host = Host::dev(plugins.path()).with(&["--policies", path(&hidden)]).start();
+    let answer = host.client().call("echo", json!({"text": "hello"}));
+    assert_eq!(answer.body["error"]["code"], json!(-32602), "there is no such tool, as far as the caller knows: {answer:?}");
+    assert_eq!(host.client().call("ecko", json!({})).body["error"]["code"], json!(-32602));
+    assert!(host.stop("-TERM").success());
+    let flags = ["replay", "--candidate", path(&shown), "--plugins", path(plugins.path()), "--data", path(&host.data)];
+    let (code, report) = policy_json(&flags);
+    assert_eq!((code, &report["decided"], &report["undecided"]), (1, &json!(1), &json!([])), "{report}");
+    assert_eq!((&report["flips"][0]["change"], &report["flips"][0]["tool"]), (&json!("deny -> allow"), &json!("echo")));
+}

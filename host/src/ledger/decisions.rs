@@ -50,7 +50,8 @@ pub enum PastOutcome {
     Denied,
     /// Scopes were missing.
     InsufficientScope,
-    /// The caller was told that there is no such tool: because there was none, or because it was hidden.
+    /// The caller was told that there is no such tool: because there was none, or because it was hidden. Only in the second case
+    /// can the arguments be known.
     UnknownTool,
 }
 

@@ -170,7 +170,12 @@ pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> 
     let salt = fresh_salt();
     let arguments = facts.arguments.map(|(arguments, pointers)| Redacted::new(secret, &salt, arguments, pointers));
     content.arguments = arguments.as_ref();
-    let is_decision = matches!(why, WhyNot::Rejected(Rejection::Denied(_) | Rejection::InsufficientScope { .. }));
+    // Arguments are known only where policies decided on them; whoever may not see the tool is told that there is none.
+    let is_decision = match why {
+        WhyNot::Rejected(Rejection::Denied(_) | Rejection::InsufficientScope { .. }) => true,
+        WhyNot::Rejected(Rejection::UnknownTool(_)) => facts.arguments.is_some(),
+        _ => false,
+    };
     if let (true, Some(principal), Some(delta)) = (is_decision, facts.principal, &facts.delta) {
         content.basis = Some(Basis::of(principal, &facts.claims, delta));
     }

@@ -27,7 +27,7 @@ pub enum Again {
 /// Decides `past` under the policies of `generation`; `None` if policies had and have no say in it.
 pub fn decide_again(generation: &Generation, past: &PastDecision) -> Option<Again> {
     let tool = generation.tools.get(past.tool.as_str());
-    if past.outcome == PastOutcome::UnknownTool {
+    if past.outcome == PastOutcome::UnknownTool && past.arguments.is_none() {
         let why = "its caller was told that there is no such tool; what the call looked like was not recorded";
         return tool.is_some().then(|| Again::Unknown(why.to_owned()));
     }

@@ -35,9 +35,8 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
 }
 
 fn describe(explanation: &Explanation) -> String {
-    let mut text = String::new();
+    let mut text = format!("{}\n\n", explanation.because);
     let mut line = |key: &str, value: String| writeln!(text, "{key:<9} {value}").expect("writing to a string");
-    line(if explanation.allowed { "allowed" } else { "denied" }, explanation.because.clone());
     let listing = match (explanation.listed, explanation.hidden) {
         (true, _) => "shown in this caller's list of tools",
         (false, true) => "hidden from this caller, who is told that there is no such tool",
@@ -49,7 +48,7 @@ fn describe(explanation: &Explanation) -> String {
         line("grant", format!("put this into the token's `scope`: {}", scopes(&explanation.missing)));
     }
     if !explanation.excess.is_empty() {
-        line("excess", format!("{} (held, not needed)", scopes(&explanation.excess)));
+        line("excess", format!("{} (held, and more than is needed)", scopes(&explanation.excess)));
     }
     for rows in &explanation.rows {
         let words = rows.rows.clone().unwrap_or_else(|| "what each row comes to is decided row by row".to_owned());
