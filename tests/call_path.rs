@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Billing, Host, Started, plugins};
+use crate::harness::{Billing, Host, Started, plugins, tidegate};
 
 /// A host that serves echo and invoices, and its backend.
 fn demo(flags: &[&str]) -> (Started, Billing, tempfile::TempDir) {
@@ -144,6 +144,26 @@ fn an_admins_wall_stops_what_the_manifest_permits() {
     let host = Host::dev(plugins.path()).with(&["--policies", &policies.path().display().to_string()]).start();
     let answer = host.client().call("echo", json!({"text": "hello"}));
     assert_eq!(answer.error(), "permission_denied");
+}
+
+#[test]
+fn what_an_admin_hides_can_not_be_called_either_and_the_log_says_why() {
+    let policies = tempfile::tempdir().expect("a temporary folder");
+    let wall =
+        "@id(\"veil\")\nforbid (principal, action == Tidegate::Action::\"list_tool\", resource == Tidegate::Tool::\"echo\");\n";
+    std::fs::write(policies.path().join("veil.cedar"), wall).expect("it can be written");
+    let plugins = plugins(&["echo", "invoices"]);
+    let flags = ["--policies", &policies.path().display().to_string(), "--backend", "billing=http://127.0.0.1:9"];
+    let mut host = Host::dev(plugins.path()).with(&flags).start();
+    let (hidden, unknown) = (host.client().call("echo", json!({"text": "hello"})), host.client().call("ohce", json!({})));
+    let told = |answer: &crate::harness::Answer| answer.body["error"]["message"].to_string().replace("ohce", "echo");
+    assert_eq!((&hidden.body["error"]["code"], told(&hidden)), (&json!(-32602), told(&unknown)));
+    host.stop("-TERM");
+    let listed = tidegate(&["audit", "list", "--output", "json", "--data", &host.data.display().to_string()]);
+    let records: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let of_echo: Vec<_> = records.iter().map(|record| &record["body"]).filter(|body| body["tool"] == "echo").collect();
+    assert_eq!(of_echo.len(), 1, "it did not run: {records:?}");
+    assert_eq!((&of_echo[0]["hidden"], &of_echo[0]["policies"]), (&json!(true), &json!(["veil"])));
 }
 
 #[test]

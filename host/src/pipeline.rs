@@ -8,6 +8,7 @@ mod checks;
 mod facts;
 mod finish;
 mod keys;
+mod refusal;
 mod reply;
 mod rows;
 mod span;
@@ -33,6 +34,7 @@ use crate::registry::{Generation, Registry, Tool};
 use crate::sandbox::Sandbox;
 
 use checks::Authorized;
+use refusal::Refusal;
 pub use reply::{Answer, Progress, Readiness, Reply};
 use rows::Rows;
 use stages::{Stage, Stages};
@@ -87,7 +89,7 @@ struct Call {
 /// What the stages before admission found.
 enum Claimed {
     Run { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, key: Option<Keyed> },
-    Replay { tool: Arc<Tool>, arguments: Arguments, replay: Replay },
+    Replay { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, replay: Replay },
 }
 
 /// Everything that has said yes, handed to the task that owns the call from here on.
@@ -104,19 +106,6 @@ struct Job {
 struct Keyed {
     key: IdempotencyKey,
     lease: Lease,
-}
-
-/// A refusal, the tool it is about, if one was found, and the arguments, if they are what was decided on.
-struct Refusal {
-    rejection: Rejection,
-    tool: Option<Arc<Tool>>,
-    arguments: Option<Arguments>,
-}
-
-impl Refusal {
-    fn of(rejection: Rejection, tool: Option<Arc<Tool>>) -> Self {
-        Self { rejection, tool, arguments: None }
-    }
 }
 
 impl Pipeline {
@@ -141,7 +130,7 @@ impl Pipeline {
     pub async fn call(self: &Arc<Self>, principal: Arc<Principal>, request: CallRequest, caller: Caller) -> Reply {
         let id = CallId::random();
         let (span, trace) = span::open(&request.trace, id, &request.tool);
-        let call = Call {
+        let mut call = Call {
             id,
             principal,
             trace: trace.clone(),
@@ -151,9 +140,14 @@ impl Pipeline {
         };
         let answered = async {
             match self.claim(&call, request) {
-                Ok(Claimed::Replay { tool, arguments, replay }) => (true, self.replay(&call, &tool, &arguments, replay).await),
+                Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
+                    (true, self.replay(&call, &tool, &arguments, &authorized, replay).await)
+                }
                 Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
-                    Ok(permit) => (false, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
+                    Ok(permit) => match self.recheck(&mut call, &tool, &arguments, authorized) {
+                        Ok(authorized) => (false, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
+                        Err(refusal) => (false, self.reject(&call, *refusal).await),
+                    },
                     Err(rejection) => (false, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
                 },
                 Err(refusal) => (false, self.reject(&call, *refusal).await),
@@ -174,7 +168,7 @@ impl Pipeline {
         let tool = call.generation.tools.get(name.as_str()).cloned();
         let tool = tool.ok_or_else(|| Refusal::of(Rejection::UnknownTool(name), None))?;
         drop(timer);
-        let refuse = |rejection| Refusal::of(checks::concealed(call, &tool, rejection), Some(tool.clone()));
+        let refuse = |rejection| checks::concealed(call, &tool, rejection);
 
         let timer = self.stages.start(Stage::Validate);
         let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
@@ -182,9 +176,7 @@ impl Pipeline {
         drop(timer);
 
         let timer = self.stages.start(Stage::Authorize);
-        let authorized = checks::authorize(call, &tool, &arguments);
-        // Whoever asks later whether the decision was right needs what it was made on.
-        let authorized = authorized.map_err(|no| Refusal { arguments: Some(arguments.clone()), ..refuse(no) })?;
+        let authorized = checks::authorize(call, &tool, &arguments)?;
         drop(timer);
 
         let _timer = self.stages.start(Stage::Claim);
@@ -194,13 +186,32 @@ impl Pipeline {
             None => None,
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
-                Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, replay }),
-                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since)).into()),
-                Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first }).into()),
-                Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first }).into()),
+                Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
+                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since))),
+                Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
+                Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },
         };
         Ok(Claimed::Run { tool, arguments, authorized, key })
+    }
+
+    /// A call that had to wait starts under the policies of the moment it starts, and no others.
+    fn recheck(
+        &self,
+        call: &mut Call,
+        tool: &Arc<Tool>,
+        arguments: &Arguments,
+        authorized: Authorized,
+    ) -> Result<Authorized, Box<Refusal>> {
+        let current = self.parts.registry.current();
+        if current.number == call.generation.number {
+            return Ok(authorized);
+        }
+        call.generation = current;
+        match call.generation.tools.get(&tool.manifest.name) {
+            Some(same) if Arc::ptr_eq(same, tool) => checks::authorize(call, tool, arguments),
+            _ => Err(Refusal::of(Rejection::UnknownTool(tool.manifest.name.to_string()), None).into()),
+        }
     }
 
     fn claim_key(&self, call: &Call, tool: &Tool, key: &IdempotencyKey, arguments: &Arguments) -> Result<Claim, Rejection> {
@@ -307,7 +318,8 @@ impl Pipeline {
             (None, _) => Answer::Error { envelope: unknown(), structured },
         };
         // INVARIANT: kept is the whole answer, delivered what the policies allow: a replay is decided afresh.
-        let kept = rows.are_delivered().then(|| whole.to_stored().expect("neither results nor errors are refusals"));
+        let differs = is_write && rows.are_delivered();
+        let kept = differs.then(|| whole.to_stored().expect("neither results nor errors are refusals"));
         let (answer, delivered) = rows.deliver(call, tool, whole);
         let told = answer.to_stored().expect("neither results nor errors are refusals");
         let facts = OutcomeFacts {
@@ -331,12 +343,21 @@ impl Pipeline {
     }
 
     /// Hands out the answer of an earlier call with the same key, and writes down that it did.
-    async fn replay(&self, call: &Call, tool: &Arc<Tool>, arguments: &Arguments, replay: Replay) -> Answer {
+    async fn replay(&self, call: &Call, tool: &Tool, arguments: &Arguments, authorized: &Authorized, replay: Replay) -> Answer {
+        let rows = Rows::of(call, tool, arguments);
+        // Deciding on rows is work, and work waits its turn.
+        let _permit = match rows.are_delivered() {
+            true => match self.admit(call, tool).await {
+                Ok(permit) => Some(permit),
+                Err(rejection) => return self.refusal(call, rejection, tool.output.is_none()),
+            },
+            false => None,
+        };
         let stored = Answer::from_stored(replay.response, tool.output.is_none()).map_err(|error| error.to_string());
-        let delivered = stored.map(|whole| Rows::of(call, tool, arguments).deliver(call, tool, whole));
+        let delivered = stored.map(|whole| rows.deliver(call, tool, whole));
         let rows = delivered.as_ref().ok().map(|(_, rows)| rows);
-        let why = WhyNot::Replayed { of: replay.first, rows };
-        let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), None, why);
+        let why = WhyNot::Replayed { of: replay.first, verdict: authorized.grant.verdict(), rows };
+        let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), Some(arguments), why);
         let recorded = self.parts.ledger.record_rejection(&facts).await;
         match recorded.map_err(|error| error.to_string()).and(delivered) {
             Ok((answer, _)) => answer,
@@ -345,37 +366,6 @@ impl Pipeline {
                 let envelope = Envelope::replay_unavailable(call.id, call.trace.trace_id());
                 Answer::Error { envelope, structured: tool.output.is_none() }
             }
-        }
-    }
-
-    /// Writes the rejection down, and says what the caller is told.
-    async fn reject(&self, call: &Call, Refusal { rejection, tool, arguments }: Refusal) -> Answer {
-        let name = match (&rejection, &tool) {
-            (Rejection::UnknownTool(name), _) => name.clone(),
-            (_, tool) => tool.as_ref().map_or_else(String::new, |tool| tool.manifest.name.to_string()),
-        };
-        if let Rejection::Denied(verdict) = &rejection {
-            let source =
-                |id: &String| call.generation.policies.source(id).map(|source| format!("{}:{}", source.file, source.line));
-            let decided_by: Vec<_> = verdict.policies.iter().map(|id| (id, source(id))).collect();
-            tracing::info!(call = %call.id, subject = call.principal.subject, tool = name, ?decided_by, errors = ?verdict.errors, "denied");
-        }
-        metrics::counter!("tidegate_rejections_total", "reason" => rejection.as_str()).increment(1);
-        let facts = facts::rejection(call, &name, tool.as_deref(), arguments.as_ref(), WhyNot::Rejected(&rejection));
-        if let Err(error) = self.parts.ledger.record_rejection(&facts).await {
-            tracing::error!(call = %call.id, %error, "a rejection could not be written down");
-        }
-        self.refusal(call, rejection, tool.is_none_or(|tool| tool.output.is_none()))
-    }
-
-    fn refusal(&self, call: &Call, rejection: Rejection, structured: bool) -> Answer {
-        // A missing scope is a challenge over HTTP, and an envelope elsewhere; the server decides.
-        if matches!(rejection, Rejection::InsufficientScope { .. }) {
-            return Answer::Refused(rejection);
-        }
-        match Envelope::of_rejection(&rejection, call.id, call.trace.trace_id()) {
-            Some(envelope) => Answer::Error { envelope, structured },
-            None => Answer::Refused(rejection),
         }
     }
 }

@@ -109,14 +109,30 @@ fn row(record: &Record) -> Value {
     })
 }
 
-/// Names come from callers: on a terminal, no control character of theirs may act.
+/// Names come from callers: on a terminal, no control character of theirs may act, nor one that hides or turns around others.
 pub fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    let is_unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().flat_map(|c| if c.is_control() || is_unseen(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// Why a call was let through or not, and what became of its rows, on one line.
+fn why(body: &Value) -> String {
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(printable).collect()
+    };
+    let mut parts = texts(&body["policies"]);
+    parts.extend(texts(&body["scopes"]["missing"]).into_iter().map(|scope| format!("lacks {scope}")));
+    if let (Some(allowed), Some(denied)) = (body["rows"]["allowed"].as_u64(), body["rows"]["denied"].as_u64()) {
+        parts.push(format!("{allowed} of {} rows", allowed + denied));
+    }
+    parts.join(" ")
 }
 
 fn table(rows: &[Value]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["seq", "time", "kind", "call", "subject", "tool", "result"]);
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["seq", "time", "kind", "call", "subject", "tool", "result", "why", "policies"]);
     for row in rows {
         let text = |value: &Value| value.as_str().map_or_else(String::new, printable);
         let at = UNIX_EPOCH + Duration::from_millis(row["at_ms"].as_u64().unwrap_or_default());
@@ -132,6 +148,8 @@ fn table(rows: &[Value]) -> Table {
             text(&body["subject"]),
             text(&body["tool"]),
             result,
+            why(body),
+            row["policy"].as_str().map_or_else(String::new, |hash| hash.chars().take(8).collect()),
         ]);
     }
     table

@@ -156,6 +156,11 @@ impl<'a> ScopeDelta<'a> {
     pub(super) fn of(delta: &'a Delta) -> Self {
         Self { excess: first(&delta.excess), missing: first(&delta.missing) }
     }
+
+    /// Keeps what is missing alone: a token can hold far more than fits.
+    pub(super) fn forget_excess(&mut self) {
+        self.excess = &[];
+    }
 }
 
 #[derive(Serialize)]
@@ -220,6 +225,14 @@ pub(super) struct TallyBody<'a> {
     errors: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     policies: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trials: Vec<&'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    would_differ: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl<'a> TallyBody<'a> {
@@ -227,12 +240,14 @@ impl<'a> TallyBody<'a> {
     pub(super) fn of(tally: &'a RowTally) -> Option<Self> {
         let errors = tally.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
         let policies = tally.policies.iter().map(String::as_str).collect();
-        (!tally.is_empty()).then_some(Self { allowed: tally.allowed, denied: tally.denied, errors, policies })
+        let trials = tally.trials.iter().map(String::as_str).collect();
+        let (allowed, denied, would_differ) = (tally.allowed, tally.denied, tally.would_differ);
+        (!tally.is_empty()).then_some(Self { allowed, denied, errors, policies, trials, would_differ })
     }
 
     /// Keeps the counts alone.
     pub(super) fn forget_reasons(&mut self) {
-        (self.errors, self.policies) = (Vec::new(), Vec::new());
+        (self.errors, self.policies, self.trials) = (Vec::new(), Vec::new(), Vec::new());
     }
 }
 

@@ -137,6 +137,8 @@ pub struct RejectionFacts<'a> {
     pub claims: BTreeMap<&'a str, &'a Value>,
     /// The generation that decided.
     pub generation: Generation,
+    /// Whether the caller is told that there is no such tool.
+    pub hidden: bool,
     /// Why it did not run.
     pub why: WhyNot<'a>,
 }
@@ -150,6 +152,8 @@ pub enum WhyNot<'a> {
     Replayed {
         /// That call.
         of: CallId,
+        /// What the policies said of this call.
+        verdict: &'a Verdict,
         /// The rows of the answer, if it could be read.
         rows: Option<&'a RowTally>,
     },

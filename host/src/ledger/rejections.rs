@@ -13,7 +13,8 @@ use super::content::{ScopeDelta, ShadowBody, TEXT_MAX, TallyBody, clip, first};
 use super::facts::{Generation, RejectionFacts, WhyNot};
 use super::redact::Redacted;
 use super::secret::Secret;
-use crate::model::{CallId, Principal, Rejection, RowTally, Timestamp};
+use crate::model::scope::Delta;
+use crate::model::{CallId, Principal, Rejection, RowTally, Scope, Timestamp, Verdict};
 
 /// The most kinds of rejection that are told apart at a time; what comes beyond is counted as one.
 const KINDS_MAX: usize = 4096;
@@ -43,6 +44,10 @@ struct Kind {
     tool: String,
     code: &'static str,
     replay_of: Option<CallId>,
+    /// The policies that decided, the scopes that are missing, and the generation both are of: other reasons are other rejections.
+    policies: Vec<String>,
+    missing: Vec<Scope>,
+    generation: u64,
 }
 
 /// The count of one kind since the last record of it.
@@ -87,6 +92,9 @@ impl Rejections {
             tool: if exists { facts.tool.to_owned() } else { String::new() },
             code,
             replay_of: facts.why.replay_of(),
+            policies: facts.why.verdict().map_or_else(Vec::new, |verdict| first(&verdict.policies).to_vec()),
+            missing: facts.delta.as_ref().map_or_else(Vec::new, |delta| first(&delta.missing).to_vec()),
+            generation: facts.generation.number,
         };
         let latest = Latest {
             at: now,
@@ -149,6 +157,9 @@ impl Window {
         let mut content = Content::new(&latest.principal, kind.code, kind.replay_of, &kind.tool, latest.trace_id.clone());
         content.repeated = Some(Repeated { count: self.count, first_ms: self.first.as_millis(), last_ms: latest.at.as_millis() });
         content.rows = TallyBody::of(&self.rows);
+        content.policies = &kind.policies;
+        let delta = Delta { missing: kind.missing.clone(), excess: Vec::new() };
+        content.scopes = (!delta.missing.is_empty()).then(|| ScopeDelta::of(&delta));
         Repetition { call: latest.call, generation: latest.generation, body: content.into_body(None) }
     }
 }
@@ -157,15 +168,15 @@ impl Window {
 pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> {
     let why = &facts.why;
     let mut content = Content::new(facts.principal?, why.code(), why.replay_of(), facts.tool, facts.trace.trace_id());
-    match why {
-        WhyNot::Rejected(Rejection::Denied(verdict)) => {
-            content.errors = verdict.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
-            content.policies = first(&verdict.policies);
-            content.shadow = verdict.shadow.as_deref().map(ShadowBody::of);
-        }
-        WhyNot::Replayed { rows, .. } => content.rows = rows.and_then(TallyBody::of),
-        WhyNot::Rejected(_) => {}
+    if let Some(verdict) = why.verdict() {
+        content.errors = verdict.errors.iter().take(4).map(|error| clip(error, TEXT_MAX)).collect();
+        content.policies = first(&verdict.policies);
+        content.shadow = verdict.shadow.as_deref().map(ShadowBody::of);
     }
+    if let WhyNot::Replayed { rows, .. } = why {
+        content.rows = rows.and_then(TallyBody::of);
+    }
+    content.hidden = facts.hidden;
     content.scopes = facts.delta.as_ref().map(ScopeDelta::of);
     let salt = fresh_salt();
     let arguments = facts.arguments.map(|(arguments, pointers)| Redacted::new(secret, &salt, arguments, pointers));
@@ -206,6 +217,14 @@ impl WhyNot<'_> {
         }
     }
 
+    fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Rejected(Rejection::Denied(verdict)) => Some(verdict),
+            Self::Replayed { verdict, .. } => Some(verdict),
+            Self::Rejected(_) => None,
+        }
+    }
+
     fn replay_of(&self) -> Option<CallId> {
         match self {
             Self::Replayed { of, .. } => Some(*of),
@@ -226,6 +245,9 @@ struct Content<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<&'a str>,
+    /// The caller was told that there is no such tool.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hidden: bool,
     issuer: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     policies: &'a [String],
@@ -262,6 +284,7 @@ impl<'a> Content<'a> {
             client: principal.client.as_deref(),
             code,
             errors: Vec::new(),
+            hidden: false,
             issuer: &principal.issuer,
             policies: &[],
             repeated: None,
@@ -285,6 +308,11 @@ impl<'a> Content<'a> {
             return body;
         }
         (self.arguments, self.basis) = (None, None);
+        let body = Body::new(salt, &self);
+        if body.is_inline() {
+            return body;
+        }
+        self.scopes.iter_mut().for_each(ScopeDelta::forget_excess);
         let body = Body::new(salt, &self);
         if body.is_inline() {
             return body;

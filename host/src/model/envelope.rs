@@ -165,6 +165,23 @@ impl Envelope {
         Words::new(ErrorCode::NotFound, message).envelope(EffectState::Committed, call_id, trace_id)
     }
 
+    /// The same error without a tool's own words, for tools whose words could tell what their caller may not know.
+    #[must_use]
+    pub fn in_hosts_words(self) -> Self {
+        let message = match self.error {
+            ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout => "the tool's backend does not answer; try again later",
+            ErrorCode::RateLimited => "the tool's backend is asked too often; try again later",
+            ErrorCode::InvalidArguments => "the tool cannot do anything with these arguments",
+            ErrorCode::PermissionDenied => "you may not do this",
+            ErrorCode::NotFound => "there is nothing of this kind, or none that you may see",
+            ErrorCode::Conflict => "the state of what was to be changed does not allow it",
+            ErrorCode::Failed => "the tool failed; the audit log says why",
+            // These are never a tool's to say.
+            _ => return self,
+        };
+        Self { message: message.to_owned(), ..self }
+    }
+
     /// The envelope of a read that the host lost track of.
     pub fn interrupted(call_id: CallId, trace_id: String) -> Self {
         Words::new(ErrorCode::Interrupted, "the host lost track of the call; nothing was changed, try again").envelope(

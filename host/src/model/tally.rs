@@ -15,6 +15,10 @@ pub struct RowTally {
     pub policies: BTreeSet<String>,
     /// The errors that denied, up to [`RowTally::REASONS`].
     pub errors: BTreeSet<String>,
+    /// Rows that policies on trial would have decided otherwise.
+    pub would_differ: u64,
+    /// Those policies, up to [`RowTally::REASONS`].
+    pub trials: BTreeSet<String>,
 }
 
 impl RowTally {
@@ -27,6 +31,10 @@ impl RowTally {
         *(if allowed { &mut self.allowed } else { &mut self.denied }) += 1;
         keep(&mut self.policies, &verdict.policies);
         keep(&mut self.errors, &verdict.errors);
+        if let Some(shadow) = &verdict.shadow {
+            self.would_differ += 1;
+            keep(&mut self.trials, &shadow.policies);
+        }
         allowed
     }
 
@@ -36,6 +44,8 @@ impl RowTally {
         self.denied += other.denied;
         keep(&mut self.policies, &other.policies);
         keep(&mut self.errors, &other.errors);
+        self.would_differ += other.would_differ;
+        keep(&mut self.trials, &other.trials);
     }
 
     /// Whether nothing was decided.

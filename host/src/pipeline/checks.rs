@@ -1,11 +1,13 @@
 //! What may say no by looking at the call alone: the arguments, the scopes, the policies.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::Call;
+use super::{Call, Refusal};
 use crate::model::scope::{Bindings, Delta};
 use crate::model::{Arguments, Rejection};
-use crate::policy::Grant;
+use crate::policy::{Grant, PolicyAction};
 use crate::registry::Tool;
 
 /// The proof that a call may run, and how the scopes its caller holds differ from those its tool needs.
@@ -16,19 +18,34 @@ pub struct Authorized {
     pub delta: Delta,
 }
 
-/// The rejection as its caller may know it: whoever may not even see a tool must not learn from a refusal that it exists.
+/// The refusal as its caller may know it: whoever may not even see a tool must not learn from a refusal that it exists.
 ///
-/// INVARIANT: every refusal of a tool that was found passes through here.
-pub fn concealed(call: &Call, tool: &Tool, rejection: Rejection) -> Rejection {
-    let name = &tool.manifest.name;
-    match call.generation.policies.hides(&call.principal, name, &call.trace.trace_id()) {
-        true => Rejection::UnknownTool(name.to_string()),
-        false => rejection,
-    }
+/// INVARIANT: every refusal of a tool that was found, before its call was allowed, passes through here.
+pub fn concealed(call: &Call, tool: &Arc<Tool>, rejection: Rejection) -> Box<Refusal> {
+    let hidden = is_hidden(call, tool);
+    Box::new(Refusal { hidden, ..Refusal::of(rejection, Some(tool.clone())) })
 }
 
-/// Scopes first, because a missing one can be cured by the caller; then the policies.
-pub fn authorize(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Authorized, Rejection> {
+/// Scopes first, because a missing one can be cured by the caller; then the policies. What is hidden can't be called either.
+pub fn authorize(call: &Call, tool: &Arc<Tool>, arguments: &Arguments) -> Result<Authorized, Box<Refusal>> {
+    // Whoever asks later whether the decision was right needs what it was made on.
+    let refuse = |rejection, hidden| {
+        Box::new(Refusal { hidden, arguments: Some(arguments.clone()), ..Refusal::of(rejection, Some(tool.clone())) })
+    };
+    let authorized = decide(call, tool, arguments).map_err(|rejection| refuse(rejection, is_hidden(call, tool)))?;
+    if is_hidden(call, tool) {
+        let (policies, name) = (&call.generation.policies, &tool.manifest.name);
+        let verdict = policies.decide(&call.principal, name, PolicyAction::List, &call.trace.trace_id());
+        return Err(refuse(Rejection::Denied(verdict), true));
+    }
+    Ok(authorized)
+}
+
+fn is_hidden(call: &Call, tool: &Tool) -> bool {
+    call.generation.policies.hides(&call.principal, &tool.manifest.name, &call.trace.trace_id())
+}
+
+fn decide(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Authorized, Rejection> {
     let (policies, name, trace_id) = (&call.generation.policies, &tool.manifest.name, call.trace.trace_id());
     let bindings = Bindings { principal: &call.principal, arguments: Some(arguments) };
     let delta = Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings);

@@ -72,7 +72,10 @@ pub fn rejection<'a>(
         trace: &call.trace,
         principal: Some(&call.principal),
         tool: tool_name,
-        arguments: tool.and_then(|tool| Some((arguments?, &tool.manifest.redact[..]))),
+        arguments: tool
+            .filter(|_| !matches!(why, WhyNot::Replayed { .. }))
+            .and_then(|tool| Some((arguments?, &tool.manifest.redact[..]))),
+        hidden: false,
         delta: tool.map(|tool| Delta::of(&call.principal.scopes, &tool.manifest.scopes, &bindings)),
         claims: tool.map_or_else(BTreeMap::new, |tool| claims(call, tool)),
         generation: generation(call),
@@ -130,7 +133,7 @@ pub fn invocation(
 ) -> Invocation {
     let (outbound, gate) = (outbound.clone(), outbound.clone());
     let (permits, hint) = (rows.clone(), rows.clone());
-    let progress = call.progress.clone();
+    let (progress, is_silent) = (call.progress.clone(), rows.are_delivered());
     let (id, trace_id) = (call.id, call.trace.trace_id());
     Invocation {
         tool: tool.manifest.name.to_string(),
@@ -149,8 +152,7 @@ pub fn invocation(
         host: HostFunctions {
             permits: Box::new(move |resource, row| {
                 let allowed = permits.permits(resource, row);
-                // A row that any caller might change says nothing about the rows that only some may.
-                if allowed && permits.is_conditional(resource) {
+                if allowed && permits.opens_gate() {
                     gate.allow_unsafe();
                 }
                 allowed
@@ -159,6 +161,8 @@ pub fn invocation(
             send: Arc::new(move |request| outbound.send(request)),
             progress: Box::new(move |done, total, message| {
                 if let Some(progress) = &progress {
+                    // What a tool says of rows beside them could tell of rows that are not the caller's.
+                    let message = if is_silent { String::new() } else { message };
                     // A caller that reads slower than the guest reports misses steps, never the result.
                     let _ = progress.try_send(Progress { done, total, message });
                 }

@@ -12,6 +12,9 @@ use crate::registry::Tool;
 /// How long to wait before trying a backend again when it did not say.
 const BACKEND_RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// The most rows of one answer: each is decided by policy.
+const MAX_ROWS: usize = 10_000;
+
 /// Holds the guest's last word to what its tool promised, and says when a failed backend may be back.
 ///
 /// A tool that was kept from changing anything did not do what it may claim to have done.
@@ -56,6 +59,14 @@ fn check(tool: &Tool, output: &Output) -> Result<(), String> {
             ));
         }
         let found = output.structured.as_ref().and_then(|value| value.pointer(&rows.pointer));
+        if let Some(Value::Array(list)) = found
+            && list.len() > MAX_ROWS
+        {
+            return Err(invalid(format!(
+                "it returned {} rows at once; more than {MAX_ROWS} have to be asked for in pages",
+                list.len()
+            )));
+        }
         if !matches!(found, Some(Value::Array(_) | Value::Object(_) | Value::Null)) {
             return Err(invalid(format!("there is neither a list of rows nor a row at `{}`", rows.pointer)));
         }

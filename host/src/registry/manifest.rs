@@ -105,6 +105,8 @@ fn check_rows(tool: &ToolManifest, manifest: &Manifest) -> Result<(), Broken> {
             ),
         )?;
     }
+    let elsewhere =
+        |rows: &RowsOutput| tool.scopes.iter().find(|scope| !scope.conditions().is_empty() && scope.resource() != rows.resource);
     match (&tool.rows, conditional) {
         (None, Some(scope)) => broken(
             name.as_str(),
@@ -117,6 +119,14 @@ fn check_rows(tool: &ToolManifest, manifest: &Manifest) -> Result<(), Broken> {
             scope.to_string(),
             format!(
                 "tool `{name}`: it only reads and says that its result holds no rows, so the conditions of `{scope}` could never be enforced"
+            ),
+        ),
+        (Some(Rows::At(rows)), _) if tool.effect == Effect::Read && elsewhere(rows).is_some() => broken(
+            rows.resource.as_str(),
+            format!(
+                "tool `{name}`: it only reads, and its rows are `{}`, so the conditions of `{}` could never be enforced",
+                rows.resource,
+                elsewhere(rows).map_or_else(String::new, ToString::to_string)
             ),
         ),
         (Some(Rows::At(rows)), _) => check_pointed(tool, rows, is_declared(&rows.resource)),
@@ -197,6 +207,9 @@ mod tests {
         assert!(parse(Path::new("plugin.toml"), &whole(&format!("{writes}rows = \"none\"\n"))).is_ok(), "its requests are gated");
         assert!(problem(&format!("{GOOD}{ROWS}")).contains("no `[[resource]]`"));
         assert!(problem(&whole(&format!("{GOOD}{}", ROWS.replace("/things", "things")))).contains("not a JSON pointer"));
+        let two = conditional.replace("where(a=1)\"", "where(a=1)\", \"read:others.where(b=1)\"");
+        let others = RESOURCE.replace("things", "others").replace("Thing", "Other").replace("a =", "b =");
+        assert!(problem(&whole(&format!("{two}{ROWS}{others}"))).contains("read:others.where(b=1)` could never be enforced"));
         let other = GOOD.replace("read:things", "use:demo");
         assert!(problem(&whole(&format!("{other}{ROWS}"))).contains("none of its scopes speaks of them"));
         assert!(problem(&GOOD.replace("read:things", "read:things.were(a=1)")).contains("did you mean `.where(`?"));

@@ -196,6 +196,7 @@ pub(super) fn rejection<'a>(call: &'a Call, why: &'a crate::model::Rejection) ->
         delta: Some(call.delta.clone()),
         claims: BTreeMap::new(),
         generation: GENERATION,
+        hidden: false,
         why: WhyNot::Rejected(why),
     }
 }
@@ -210,7 +211,8 @@ async fn repeated_rejections_of_a_caller_are_counted_not_written() {
     }
     let other = crate::model::Rejection::KeyRequired;
     world.ledger.record_rejection(&rejection(&call, &other)).await.expect("noted");
-    let replayed = RejectionFacts { why: WhyNot::Replayed { of: call.id, rows: None }, ..rejection(&call, &other) };
+    let replayed =
+        RejectionFacts { why: WhyNot::Replayed { of: call.id, verdict: &call.verdict, rows: None }, ..rejection(&call, &other) };
     world.ledger.record_rejection(&replayed).await.expect("noted");
     let world = world.reopen().await;
     let bodies = world.bodies();
