@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use http::Uri;
 use tokio::net::UnixStream;
 
 use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
 use crate::app::{self, Host, Options, StopSignals, Trust};
+use crate::auth::is_loopback;
 use crate::config::Config;
 use crate::model::Credentials;
 use crate::server;
@@ -56,13 +58,13 @@ fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
              `--insecure-no-auth`"
         ),
         (false, false) => {
-            let by_default = config.auth.issuers.values().any(|issuer| issuer.audience.is_empty());
-            match &server.public_url {
-                None if !server.address.is_loopback() && by_default => bail!(
-                    "tokens must be issued for this server, but its URL is not known; set `server.public_url` to the one clients use, \
-                     or `audience` for every issuer"
+            match server.public_uri()? {
+                None if !server.address.is_loopback() => bail!(
+                    "`server.address` is {}, but bearer tokens must not travel without TLS; put a proxy with TLS in front and set \
+                     `server.public_url` to its `https` URL",
+                    server.address
                 ),
-                Some(url) if !server.address.is_loopback() && !url.starts_with("https://") => bail!(
+                Some(url) if !is_protected(&url, server.address.is_loopback()) => bail!(
                     "`server.public_url` is `{url}`, but bearer tokens must not travel without TLS; put a proxy with TLS in front and \
                      set `public_url` to its `https` URL"
                 ),
@@ -78,8 +80,30 @@ fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
         (true, true) if !server.address.is_loopback() => {
             bail!("`--insecure-no-auth` works on loopback only, but `server.address` is {}", server.address)
         }
-        (true, true) => Ok(Trust::Configured),
+        (true, true) => {
+            refuse_to_be_reached(config, "`--insecure-no-auth`")?;
+            Ok(Trust::Configured)
+        }
     }
+}
+
+/// Whether nobody on the way can read what is sent to `url`: it is encrypted, or, as we listen there alone, stays on this machine.
+fn is_protected(url: &Uri, on_loopback: bool) -> bool {
+    url.scheme_str() == Some("https") || (on_loopback && is_loopback(url))
+}
+
+/// Refuses names of this server beyond this machine: behind a proxy, whoever reaches the proxy would come from loopback, and be
+/// let in by `what`.
+pub fn refuse_to_be_reached(config: &Config, what: &str) -> Result<()> {
+    let name = match (&config.server.public_url, config.server.allowed_hosts.first()) {
+        (Some(url), _) => format!("`server.public_url` is `{url}`"),
+        (None, Some(host)) => format!("`server.allowed_hosts` lists `{host}`"),
+        (None, None) => return Ok(()),
+    };
+    bail!(
+        "{what} lets callers in without credentials, but {name}, so others could reach this server through a proxy; leave both keys \
+         out, or run `serve` with an issuer of tokens (`[auth.issuers.corp]`)"
+    )
 }
 
 /// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
