@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use http::Uri;
@@ -57,20 +58,18 @@ fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
              (`[auth.issuers.corp]` with `issuer = \"https://id.example.com\"`), or, on loopback, set `[auth.anonymous]` and pass \
              `--insecure-no-auth`"
         ),
-        (false, false) => {
-            match server.public_uri()? {
-                None if !server.address.is_loopback() => bail!(
-                    "`server.address` is {}, but bearer tokens must not travel without TLS; put a proxy with TLS in front and set \
+        (false, false) => match server.public_uri()? {
+            None if !server.address.is_loopback() => bail!(
+                "`server.address` is {}, but bearer tokens must not travel without TLS; put a proxy with TLS in front and set \
                      `server.public_url` to its `https` URL",
-                    server.address
-                ),
-                Some(url) if !is_protected(&url, server.address.is_loopback()) => bail!(
-                    "`server.public_url` is `{url}`, but bearer tokens must not travel without TLS; put a proxy with TLS in front and \
+                server.address
+            ),
+            Some(url) if !is_protected(&url, server.address.is_loopback()) => bail!(
+                "`server.public_url` is `{url}`, but bearer tokens must not travel without TLS; put a proxy with TLS in front and \
                      set `public_url` to its `https` URL"
-                ),
-                _ => Ok(Trust::Nobody),
-            }
-        }
+            ),
+            _ => Ok(Trust::Nobody),
+        },
         (false, true) => bail!(
             "`--insecure-no-auth` lets callers in without credentials, but `[auth.issuers]` says who vouches for them; drop one of the two"
         ),
@@ -117,6 +116,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         let host = match Host::open(&config, &options).await {
             Ok(host) => host,
             Err(error) if matches!(error.downcast_ref(), Some(StoreError::InUse { .. })) => {
+                if config.auth.local.is_some() {
+                    bail!(
+                        "a host is live on `{}` and decides who the local user is, but `[auth.local]` (or `TIDEGATE_AUTH__LOCAL__…`) \
+                         says it here; drop it here and set it for that host, or run on a data folder of its own (`--data DIR`)",
+                        options.data.display()
+                    );
+                }
                 return tokio::select! {
                     relayed = relay(&options.data) => relayed.map(|()| ExitCode::SUCCESS),
                     () = signals.arrive() => Ok(ExitCode::SUCCESS),
@@ -147,9 +153,11 @@ async fn relay(data: &Path) -> Result<()> {
         format!("another process owns the data folder `{}` but does not answer on `{}`", data.display(), path.display())
     })?;
     let (mut from_host, mut to_host) = stream.into_split();
+    let (was_silent, was_answered) = (AtomicBool::new(false), AtomicBool::new(false));
     let upstream = async {
         let (mut stdin, mut to_host) = (tokio::io::stdin(), &mut to_host);
-        tokio::io::copy(&mut stdin, &mut to_host).await?;
+        let said = tokio::io::copy(&mut stdin, &mut to_host).await?;
+        was_silent.store(said == 0, Ordering::Relaxed);
         tokio::io::AsyncWriteExt::shutdown(&mut to_host).await
     };
     let downstream = async {
@@ -160,16 +168,23 @@ async fn relay(data: &Path) -> Result<()> {
             if count == 0 {
                 return std::io::Result::Ok(());
             }
+            was_answered.store(true, Ordering::Relaxed);
             tokio::io::AsyncWriteExt::write_all(&mut stdout, &buffer[..count]).await?;
             // A client waits for whole lines; a buffered tail would be a hang.
             tokio::io::AsyncWriteExt::flush(&mut stdout).await?;
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         // The host closed the connection; whatever the client still has to say has no reader.
         done = downstream => done.context("the connection to the live host failed"),
         failed = async { upstream.await?; std::future::pending::<std::io::Result<()>>().await } => failed.context("stdin failed"),
+    };
+    if was_answered.into_inner() || was_silent.into_inner() {
+        return ended;
     }
+    // One connection too many is closed at once, whichever side of it notices first.
+    let cause = ended.err().map(|error| format!(" ({error:#})")).unwrap_or_default();
+    bail!("the host has no place free, try again: it closed the connection without an answer{cause}")
 }
 
 /// The configuration with the flags on top.
