@@ -1,6 +1,7 @@
 //! `tidegate run`: MCP over stdin and stdout, alone, and beside a host that is live on the same data.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -86,6 +87,55 @@ fn a_second_run_on_the_same_data_speaks_for_the_first_host() {
     let answer = beside.request("tools/call", json!({"name": "echo", "arguments": {"text": "beside"}}));
     assert_eq!(answer["result"]["structuredContent"], json!({"text": "beside"}), "{answer}");
     assert!(host.admin("/metrics").1.contains("tidegate_stage_seconds_count{stage=\"execute\"} 1"), "the live host ran it");
+}
+
+#[test]
+fn a_run_that_says_who_the_local_user_is_does_not_speak_for_a_host_that_says_otherwise() {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).start();
+    let beside = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .current_dir(workspace())
+        .args(["run", "--plugins"])
+        .arg(plugins.path())
+        .arg("--data")
+        .arg(&host.data)
+        .env("TIDEGATE_AUTH__LOCAL__SUBJECT", "u2")
+        .stdin(Stdio::null())
+        .output()
+        .expect("tidegate runs");
+    let said = String::from_utf8_lossy(&beside.stderr);
+    assert!(!beside.status.success() && said.contains("decides who the local user is"), "{said}");
+}
+
+#[test]
+fn what_operators_ask_is_not_for_clients_and_each_has_places_of_their_own() {
+    let plugins = plugins(&["echo"]);
+    let mut host = Host::dev(plugins.path()).start();
+    let mut beside = Session::start(plugins.path(), &host.data);
+    let answer = beside.request("tidegate/policy/status", json!({}));
+    assert_eq!(answer["error"]["code"], json!(-32601), "{answer}");
+    let sockets = ["control.sock", "admin.sock"].map(|name| host.data.join(name));
+    let [control, admin] = &sockets;
+    let crowd = |socket| (0..64).map(|_| UnixStream::connect(socket).expect("it listens")).collect::<Vec<_>>();
+    let clients = crowd(control);
+    // The host takes connections in their order, so the next one comes when all places are taken.
+    let mut refused = Session::start(plugins.path(), &host.data);
+    refused.send("{}");
+    assert!(!refused.child.wait().expect("it ends").success());
+    let data = host.data.display().to_string();
+    let status = || tidegate(&["policy", "status", "--data", &data]);
+    assert!(status().status.success(), "the operator has a place of their own");
+    let operators = crowd(admin);
+    let said = status();
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("no place free, try again"), "{said:?}");
+    drop((clients, operators));
+
+    use std::os::unix::fs::PermissionsExt as _;
+    for socket in &sockets {
+        assert_eq!(socket.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+    }
+    assert!(host.stop("-TERM").success());
+    assert!(sockets.iter().all(|socket| !socket.exists()), "both are gone with the host");
 }
 
 #[test]

@@ -36,14 +36,17 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// How long calls that were ended by force get to write their outcome.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Connections to the control socket at once.
+/// Connections to each of the local sockets at once.
 const MAX_LOCAL: usize = 64;
 
 /// How long to wait when no connection can be accepted, for example because files ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The control socket's name in the data folder.
+/// The name in the data folder of the socket for MCP clients.
 const SOCKET: &str = "control.sock";
+
+/// The name in the data folder of the socket for the operator.
+const ADMIN_SOCKET: &str = "admin.sock";
 
 /// The folder of secrets in the data folder.
 pub const KEYS: &str = "keys";
@@ -100,6 +103,9 @@ impl Host {
     /// # Errors
     /// Anything that keeps the host from serving honestly; nothing is half open then.
     pub async fn open(config: &Config, options: &Options) -> Result<Self> {
+        // Before anything else: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
+        let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
+        let hangup = hangup.context("can't listen for SIGHUP")?;
         let (data, store_config, ledger_config) = (options.data.clone(), config.store.clone(), config.ledger.clone());
         // Opening replays the store's log; it may take seconds after a crash.
         let (ledger, recovery) = tokio::task::spawn_blocking(move || -> Result<_> {
@@ -116,14 +122,14 @@ impl Host {
                 "closed the calls that the last stop cut off"
             );
         }
-        let host = Self::load(config, options, ledger.clone()).await;
+        let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {
             close(&ledger).await;
         }
         host
     }
 
-    async fn load(config: &Config, options: &Options, ledger: Ledger) -> Result<Self> {
+    async fn load(config: &Config, options: &Options, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
         let loader = Loader {
@@ -143,7 +149,7 @@ impl Host {
         };
         let local = match (&options.trust, &anonymous) {
             (Trust::Everyone, Some(u1)) => u1.clone(),
-            _ => principal(&config.auth.local, "tidegate:config", &generation),
+            _ => principal(&config.auth.local.clone().unwrap_or_default(), "tidegate:config", &generation),
         };
         let limits = config.auth.limits();
         limits.check().map_err(|problem| anyhow::anyhow!(problem))?;
@@ -172,8 +178,10 @@ impl Host {
         reload::record_start(&ledger, &registry.current()).await?;
         if let Some(folder) = registry.policy_folder() {
             let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
-            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), options.reload_on_hangup)?;
+            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), hangup)?;
             tasks.spawn(reload.run(shutdown.clone()));
+        } else if let Some(hangup) = hangup {
+            tasks.spawn(reload::without_folder(hangup, shutdown.clone()));
         }
         let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
         Ok(Self { pipeline, authenticator, minter, ledger, data, tasks, shutdown, stop })
@@ -226,19 +234,24 @@ impl Host {
         Ok(addresses)
     }
 
-    /// Serves the control socket in the data folder, through which `tidegate run` and other verbs reach a live host.
+    /// Serves the local sockets in the data folder: the control socket, through which `tidegate run` brings MCP clients to a live
+    /// host, and the admin socket, through which other verbs ask about the host itself.
     ///
     /// # Errors
-    /// The socket can't be made.
+    /// A socket can't be made.
     pub async fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
-        let path = socket_path(&self.data);
+        self.listen_at(socket_path(&self.data), Reach::Client, config).await?;
+        self.listen_at(admin_socket_path(&self.data), Reach::Operator, config).await
+    }
+
+    async fn listen_at(&self, path: PathBuf, reach: Reach, config: &StdioConfig) -> Result<()> {
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).with_context(|| {
-            format!("can't make the control socket `{}`; if the path is too long, choose a shorter `--data`", path.display())
+            format!("can't make the socket `{}`; if the path is too long, choose a shorter `--data`", path.display())
         })?;
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-            .with_context(|| format!("can't protect the control socket `{}`", path.display()))?;
+            .with_context(|| format!("can't protect the socket `{}`", path.display()))?;
         let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
         let config = config.clone();
         let places = Arc::new(Semaphore::new(MAX_LOCAL));
@@ -250,7 +263,7 @@ impl Host {
                     accepted = listener.accept() => match accepted {
                         Ok((stream, _)) => stream,
                         Err(error) => {
-                            tracing::warn!(%error, "a connection to the control socket failed");
+                            tracing::warn!(%error, socket = %path.display(), "a local connection failed");
                             tokio::time::sleep(ACCEPT_PAUSE).await;
                             continue;
                         }
@@ -262,7 +275,7 @@ impl Host {
                 let (pipeline, principal, shutdown, config) =
                     (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());
                 tasks.spawn(async move {
-                    server::stdio::serve(pipeline, principal, Reach::Operator, config, reader, writer, shutdown).await;
+                    server::stdio::serve(pipeline, principal, reach, config, reader, writer, shutdown).await;
                     drop(place);
                 });
             }
@@ -279,7 +292,9 @@ impl Host {
             self.stop.cancel();
             let _ = tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await;
         }
-        let _ = std::fs::remove_file(socket_path(&self.data));
+        for socket in [socket_path(&self.data), admin_socket_path(&self.data)] {
+            let _ = std::fs::remove_file(socket);
+        }
         close(&self.ledger).await;
     }
 }
@@ -294,6 +309,11 @@ async fn close(ledger: &Ledger) {
 /// The control socket of the host that owns `data`.
 pub fn socket_path(data: &Path) -> PathBuf {
     data.join(SOCKET)
+}
+
+/// The admin socket of the host that owns `data`.
+pub fn admin_socket_path(data: &Path) -> PathBuf {
+    data.join(ADMIN_SOCKET)
 }
 
 /// Every connection is a file; the soft limit is often 1,024 where the hard one is far above.

@@ -104,14 +104,14 @@ pub struct AuthConfig {
     pub cache_for: Span,
     /// Who callers without credentials are; nobody by default. Only with `--insecure-no-auth`, on loopback.
     pub anonymous: Option<PrincipalConfig>,
-    /// Who the local user is, over stdio and the control socket.
-    pub local: PrincipalConfig,
+    /// Who the local user is, over stdio and the control socket; `local` with what the loaded manifests declare by default.
+    pub local: Option<PrincipalConfig>,
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
         let TokenLimits { max_token, cache, cache_for } = TokenLimits::default();
-        Self { issuers: BTreeMap::new(), max_token, cache, cache_for, anonymous: None, local: PrincipalConfig::default() }
+        Self { issuers: BTreeMap::new(), max_token, cache, cache_for, anonymous: None, local: None }
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
             ("TIDEGATE_AUTH__LOCAL__TENANT", "acme"),
             ("TIDEGATE_AUTH__LOCAL__CLAIMS__PAY_LIMIT", "500"),
         ]);
-        let local = config.expect("all fit").auth.local;
+        let local = config.expect("all fit").auth.local.expect("the environment sets it");
         assert_eq!((local.subject.as_str(), local.tenant.as_deref(), local.groups), ("u2", Some("acme"), vec!["finance".into()]));
         assert_eq!((local.scopes.map(|scopes| scopes.len()), &local.claims["pay_limit"]), (Some(1), &serde_json::json!(500)));
     }

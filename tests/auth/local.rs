@@ -89,7 +89,11 @@ fn serve_starts_only_when_what_is_said_about_callers_makes_sense() {
         (format!("{issuer}{anonymous}"), &["--insecure-no-auth"], "drop one"),
         (format!("{anonymous}[server]\naddress = \"0.0.0.0\"\n"), &["--insecure-no-auth"], "loopback only"),
         (format!("{issuer}[server]\naddress = \"0.0.0.0\"\nallowed_hosts = [\"a.example\"]\n"), &[], "set `server.public_url`"),
+        (format!("{issuer}audience = \"a\"\n[server]\naddress = \"0.0.0.0\"\nallowed_hosts = [\"a.example\"]\n"), &[], "TLS"),
         (format!("{issuer}[server]\naddress = \"0.0.0.0\"\npublic_url = \"http://a.example/mcp\"\n"), &[], "TLS"),
+        (format!("{issuer}[server]\npublic_url = \"http://a.example/mcp\"\n"), &[], "TLS"),
+        (format!("{anonymous}[server]\npublic_url = \"https://a.example/mcp\"\n"), &["--insecure-no-auth"], "through a proxy"),
+        (format!("{anonymous}[server]\nallowed_hosts = [\"a.example\"]\n"), &["--insecure-no-auth"], "through a proxy"),
         (format!("{issuer}algorithms = [\"HS256\"]\n"), &[], "secret"),
         (issuer.replace("https", "http"), &[], "not `https`"),
         (format!("{issuer}[auth.issuers.twin]\nissuer = \"https://id.example.com\"\n"), &[], "the same"),
@@ -97,6 +101,27 @@ fn serve_starts_only_when_what_is_said_about_callers_makes_sense() {
         let said = refusal(&config, flags);
         assert!(said.contains(reason), "`{reason}` is not in: {said}\n{config}");
     }
+}
+
+#[test]
+fn dev_does_not_start_under_names_that_a_proxy_could_lend_it() {
+    let plugins = plugins(&["echo"]);
+    for config in ["public_url = \"https://a.example/mcp\"", "allowed_hosts = [\"a.example\"]"] {
+        let Err(said) = Host::dev(plugins.path()).config(&format!("[server]\n{config}\n")).try_start() else {
+            panic!("it serves: {config}")
+        };
+        assert!(said.contains("`dev` lets callers in") && said.contains("a.example"), "{said}");
+    }
+}
+
+#[test]
+fn dev_mints_nothing_for_pages_that_may_call_tools() {
+    let plugins = plugins(&["echo"]);
+    let dev = Host::dev(plugins.path()).config("[server]\nallowed_origins = [\"https://app.example\"]\n").start();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = dev.mcp.replace("/mcp", "/dev/token");
+    let request = agent.post(&url).header("origin", "https://app.example").header("content-type", "application/json");
+    assert_eq!(request.send("{\"subject\":\"u2\"}").expect("it answers").status().as_u16(), 403);
 }
 
 #[test]

@@ -274,6 +274,19 @@ fn a_daemon_looks_again_when_it_is_hung_up_on() {
 }
 
 #[test]
+fn a_daemon_without_policies_outlives_being_hung_up_on() {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).config("[auth.anonymous]\nsubject = \"a\"\n").serve().start();
+    assert!(Command::new("kill").args(["-HUP", &host.pid().to_string()]).status().expect("kill runs").success());
+    let deadline = Instant::now() + PATIENCE;
+    while !host.log().contains("there is no policy folder") {
+        assert!(Instant::now() < deadline, "the signal was not heard:\n{}", host.log());
+        std::thread::yield_now();
+    }
+    assert_eq!(host.client().call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
+}
+
+#[test]
 fn who_is_in_which_group_is_policy_too_and_changes_on_save() {
     const STAFF: &str = "@id(\"staff-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
         unless { principal in Tidegate::Group::\"staff\" };\n";

@@ -18,6 +18,13 @@ fn with_config(config: &str) -> (tempfile::TempDir, Started) {
     (plugins, host)
 }
 
+/// A host that takes tokens only, of an issuer that is never up.
+fn guarded(config: &str) -> (tempfile::TempDir, Started) {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).config(config).trusting(&["http://127.0.0.1:9"]).start();
+    (plugins, host)
+}
+
 fn list() -> String {
     legacy(1, "tools/list", json!({}))
 }
@@ -52,13 +59,14 @@ fn other_names_and_other_pages_are_turned_away() {
 
 #[test]
 fn names_the_operator_allows_are_answered() {
-    let (_plugins, host) = with_config(
+    // What lets callers in without credentials has no names; so these get as far as being asked for a token.
+    let (_plugins, host) = guarded(
         "[server]\npublic_url = \"https://tools.example.com/mcp\"\nallowed_hosts = [\"gate.internal:7300\"]\n\
          allowed_origins = [\"https://app.example.com\"]\n",
     );
     for (headers, status) in [
-        ([("host", "tools.example.com"), ("origin", "https://tools.example.com")], 200),
-        ([("host", "gate.internal:7300"), ("origin", "https://app.example.com")], 200),
+        ([("host", "tools.example.com"), ("origin", "https://tools.example.com")], 401),
+        ([("host", "gate.internal:7300"), ("origin", "https://app.example.com")], 401),
         ([("host", "gate.internal:7301"), ("origin", "https://app.example.com")], 403),
         ([("host", "localhost"), ("origin", "https://app.example.com:444")], 403),
     ] {
@@ -118,7 +126,7 @@ fn media_types_are_checked_and_refusals_are_json() {
 #[test]
 fn a_token_nobody_vouches_for_is_refused_with_the_way_to_a_better_one() {
     let config = "[server]\nauthorization_servers = [\"https://id.example.com\"]\npublic_url = \"http://localhost/mcp\"\n";
-    let (_plugins, host) = with_config(config);
+    let (_plugins, host) = guarded(config);
     let refused = exchange(&host, &[("authorization", "Bearer forged")], &list());
     assert_eq!((refused.status, refused.error_code()), (401, 401), "{refused:?}");
     let metadata = "resource_metadata=\"http://localhost/.well-known/oauth-protected-resource/mcp\"";

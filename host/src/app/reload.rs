@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
@@ -48,10 +48,9 @@ impl Reload {
     /// Watches what `reloader` reads.
     ///
     /// # Errors
-    /// The system has no room for a thread or a signal.
-    pub fn new(reloader: Reloader, registry: Arc<Registry>, ledger: Ledger, on_hangup: bool) -> Result<Self> {
+    /// The system has no room for a thread.
+    pub fn new(reloader: Reloader, registry: Arc<Registry>, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
         let changes = watch::start(reloader.folder().to_owned()).context("can't watch the policy folder")?;
-        let hangup = on_hangup.then(|| signal(SignalKind::hangup())).transpose().context("can't listen for SIGHUP")?;
         Ok(Self { reloader, registry, ledger, changes, hangup })
     }
 
@@ -128,6 +127,16 @@ impl Reload {
         let (source, more) = (refusal.source.as_str(), refusal.more);
         tracing::error!(source, more, "the policies were refused, those in force stay in force\n{}", problems.join("\n"));
         self.reloader.refuse(refusal);
+    }
+}
+
+/// Answers hangups of a host that has no policy folder, until `shutdown`.
+pub async fn without_folder(hangup: Signal, shutdown: CancellationToken) {
+    let mut hangup = Some(hangup);
+    while shutdown.run_until_cancelled(hung_up(&mut hangup)).await.is_some() {
+        tracing::info!(
+            "asked to look at the policies, but there is no policy folder; name one with `--policies DIR` at the start"
+        );
     }
 }
 

@@ -122,6 +122,7 @@ impl Keyring {
         let state = self.state.borrow();
         let since = |at: &Instant| humantime::format_duration(Duration::from_secs(at.elapsed().as_secs())).to_string();
         match (&state.keys, &state.failure) {
+            (Some((keys, _)), None) if keys.set.len() == 0 => "the issuer publishes no key that could verify a token".to_owned(),
             (Some((keys, _)), None) => format!("{} keys", keys.set.len()),
             (Some((keys, at)), Some(failure)) => format!("{} keys, fetched {} ago: {failure}", keys.set.len(), since(at)),
             (None, Some(failure)) => format!("no keys: {failure}"),
@@ -132,19 +133,14 @@ impl Keyring {
     /// Keeps the keys fresh until `shutdown`. `name` is the issuer's in logs.
     pub async fn keep(&self, name: &str, fetcher: &Fetcher, shutdown: &CancellationToken) {
         let Some((source, patience)) = &self.remote else { return };
-        let mut found = None;
         loop {
             let begun = Instant::now();
             self.state.send_modify(|state| (state.begun, state.in_flight) = (Some(begun), true));
             let fetched = tokio::select! {
-                fetched = tokio::time::timeout(patience.timeout, fetch(fetcher, source, &mut found)) => fetched,
+                fetched = tokio::time::timeout(patience.timeout, fetch(fetcher, source)) => fetched,
                 () = shutdown.cancelled() => return,
             };
             let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", patience.timeout)));
-            if fetched.is_err() {
-                // They may have moved.
-                found = None;
-            }
             let max_age = self.settle(name, fetched);
             let pause = self.pause(patience, max_age);
             let (next, earliest) = (begun + pause, begun + patience.min_refresh);
@@ -173,7 +169,10 @@ impl Keyring {
                     let keys = match &state.keys {
                         Some((keys, _)) if *keys.set == set => keys.clone(),
                         before => {
-                            tracing::info!(issuer = name, keys = set.len(), "the issuer's keys are new");
+                            match set.len() {
+                                0 => tracing::warn!(issuer = name, "the issuer has withdrawn all keys that could verify a token"),
+                                keys => tracing::info!(issuer = name, keys, "the issuer's keys are new"),
+                            }
                             let version = before.as_ref().map_or(1, |(keys, _)| keys.version + 1);
                             Keys { set: Arc::new(set), version }
                         }
@@ -204,19 +203,14 @@ impl Keyring {
     }
 }
 
-/// Fetches the keys, where `found` says or discovery does.
-async fn fetch(fetcher: &Fetcher, source: &Source, found: &mut Option<Uri>) -> Result<(KeySet, Option<Duration>), String> {
-    let at = match (&source.keys, &*found) {
-        (Some(at), _) | (None, Some(at)) => at.clone(),
-        (None, None) => {
-            let at = discovery::keys_of(fetcher, &source.issuer, &source.uri).await.map_err(|error| error.to_string())?;
-            found.insert(at).clone()
-        }
+/// Fetches the keys. Without a place in the config, discovery says each time anew where they are: they may have moved, and what is
+/// left at the old place may be keys that nobody trusts any more. A set without a key that could verify a token is an answer too:
+/// the issuer has withdrawn them.
+async fn fetch(fetcher: &Fetcher, source: &Source) -> Result<(KeySet, Option<Duration>), String> {
+    let at = match &source.keys {
+        Some(at) => at.clone(),
+        None => discovery::keys_of(fetcher, &source.issuer, &source.uri).await.map_err(|error| error.to_string())?,
     };
     let fetched = fetcher.get::<JwkSet>(&at).await.map_err(|error| error.to_string())?;
-    let set = KeySet::read(fetched.document)?;
-    if set.len() == 0 {
-        return Err(format!("`{at}` holds no key that could verify a token"));
-    }
-    Ok((set, fetched.max_age))
+    Ok((KeySet::read(fetched.document)?, fetched.max_age))
 }

@@ -35,6 +35,7 @@ pub use config::{IssuerConfig, IssuerConfigError, TokenLimits};
 pub use details::DETAILS_TYPE;
 pub use dev::{DEV_ISSUER, LIFETIME, Minter, TokenRequest};
 pub use problem::Problem;
+pub use url::is_loopback;
 
 /// Decides who is calling. Cheap to clone; clones share everything.
 ///

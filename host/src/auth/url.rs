@@ -40,7 +40,7 @@ pub(super) fn secure(text: &str) -> Result<Uri, UrlProblem> {
 }
 
 /// Whether the host is this machine.
-pub(super) fn is_loopback(uri: &Uri) -> bool {
+pub fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

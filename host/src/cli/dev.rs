@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::serve::{configure, data_dir, runtime};
+use super::serve::{configure, data_dir, refuse_to_be_reached, runtime};
 use super::{DevArgs, DevProfile, build};
 use crate::app::{Addresses, Host, Options, StopSignals, Trust};
 use crate::auth::LIFETIME;
@@ -24,6 +24,10 @@ const PROTOCOL: &str = "2026-07-28";
 /// `tidegate dev`
 pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let mut config = configure(&args.host, Some(&args.ports))?;
+    if !config.server.address.is_loopback() {
+        bail!("`dev` lets everyone in, so it serves on loopback only, but `server.address` is {}", config.server.address);
+    }
+    refuse_to_be_reached(&config, "`dev`")?;
     let data = data_dir(&config);
     let plugins = args.host.plugins.clone().map_or_else(find_plugins, Ok)?;
     let served = select(&plugins, args.profile)?;
@@ -38,9 +42,6 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let is_conformance = args.profile == DevProfile::Conformance;
     config.server.empty_catalogues = is_conformance;
     let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, reload_on_hangup: false };
-    if !config.server.address.is_loopback() {
-        bail!("`dev` lets everyone in, so it serves on loopback only, but `server.address` is {}", config.server.address);
-    }
     let telemetry = Telemetry::install(&config.telemetry)?;
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use http::Uri;
 use tokio::net::UnixStream;
 
 use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
 use crate::app::{self, Host, Options, StopSignals, Trust};
+use crate::auth::is_loopback;
 use crate::config::Config;
 use crate::model::Credentials;
 use crate::server;
@@ -55,20 +58,18 @@ fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
              (`[auth.issuers.corp]` with `issuer = \"https://id.example.com\"`), or, on loopback, set `[auth.anonymous]` and pass \
              `--insecure-no-auth`"
         ),
-        (false, false) => {
-            let by_default = config.auth.issuers.values().any(|issuer| issuer.audience.is_empty());
-            match &server.public_url {
-                None if !server.address.is_loopback() && by_default => bail!(
-                    "tokens must be issued for this server, but its URL is not known; set `server.public_url` to the one clients use, \
-                     or `audience` for every issuer"
-                ),
-                Some(url) if !server.address.is_loopback() && !url.starts_with("https://") => bail!(
-                    "`server.public_url` is `{url}`, but bearer tokens must not travel without TLS; put a proxy with TLS in front and \
+        (false, false) => match server.public_uri()? {
+            None if !server.address.is_loopback() => bail!(
+                "`server.address` is {}, but bearer tokens must not travel without TLS; put a proxy with TLS in front and set \
+                     `server.public_url` to its `https` URL",
+                server.address
+            ),
+            Some(url) if !is_protected(&url, server.address.is_loopback()) => bail!(
+                "`server.public_url` is `{url}`, but bearer tokens must not travel without TLS; put a proxy with TLS in front and \
                      set `public_url` to its `https` URL"
-                ),
-                _ => Ok(Trust::Nobody),
-            }
-        }
+            ),
+            _ => Ok(Trust::Nobody),
+        },
         (false, true) => bail!(
             "`--insecure-no-auth` lets callers in without credentials, but `[auth.issuers]` says who vouches for them; drop one of the two"
         ),
@@ -78,8 +79,30 @@ fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
         (true, true) if !server.address.is_loopback() => {
             bail!("`--insecure-no-auth` works on loopback only, but `server.address` is {}", server.address)
         }
-        (true, true) => Ok(Trust::Configured),
+        (true, true) => {
+            refuse_to_be_reached(config, "`--insecure-no-auth`")?;
+            Ok(Trust::Configured)
+        }
     }
+}
+
+/// Whether nobody on the way can read what is sent to `url`: it is encrypted, or, as we listen there alone, stays on this machine.
+fn is_protected(url: &Uri, on_loopback: bool) -> bool {
+    url.scheme_str() == Some("https") || (on_loopback && is_loopback(url))
+}
+
+/// Refuses names of this server beyond this machine: behind a proxy, whoever reaches the proxy would come from loopback, and be
+/// let in by `what`.
+pub fn refuse_to_be_reached(config: &Config, what: &str) -> Result<()> {
+    let name = match (&config.server.public_url, config.server.allowed_hosts.first()) {
+        (Some(url), _) => format!("`server.public_url` is `{url}`"),
+        (None, Some(host)) => format!("`server.allowed_hosts` lists `{host}`"),
+        (None, None) => return Ok(()),
+    };
+    bail!(
+        "{what} lets callers in without credentials, but {name}, so others could reach this server through a proxy; leave both keys \
+         out, or run `serve` with an issuer of tokens (`[auth.issuers.corp]`)"
+    )
 }
 
 /// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
@@ -93,6 +116,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         let host = match Host::open(&config, &options).await {
             Ok(host) => host,
             Err(error) if matches!(error.downcast_ref(), Some(StoreError::InUse { .. })) => {
+                if config.auth.local.is_some() {
+                    bail!(
+                        "a host is live on `{}` and decides who the local user is, but `[auth.local]` (or `TIDEGATE_AUTH__LOCAL__…`) \
+                         says it here; drop it here and set it for that host, or run on a data folder of its own (`--data DIR`)",
+                        options.data.display()
+                    );
+                }
                 return tokio::select! {
                     relayed = relay(&options.data) => relayed.map(|()| ExitCode::SUCCESS),
                     () = signals.arrive() => Ok(ExitCode::SUCCESS),
@@ -123,9 +153,11 @@ async fn relay(data: &Path) -> Result<()> {
         format!("another process owns the data folder `{}` but does not answer on `{}`", data.display(), path.display())
     })?;
     let (mut from_host, mut to_host) = stream.into_split();
+    let (was_silent, was_answered) = (AtomicBool::new(false), AtomicBool::new(false));
     let upstream = async {
         let (mut stdin, mut to_host) = (tokio::io::stdin(), &mut to_host);
-        tokio::io::copy(&mut stdin, &mut to_host).await?;
+        let said = tokio::io::copy(&mut stdin, &mut to_host).await?;
+        was_silent.store(said == 0, Ordering::Relaxed);
         tokio::io::AsyncWriteExt::shutdown(&mut to_host).await
     };
     let downstream = async {
@@ -136,16 +168,23 @@ async fn relay(data: &Path) -> Result<()> {
             if count == 0 {
                 return std::io::Result::Ok(());
             }
+            was_answered.store(true, Ordering::Relaxed);
             tokio::io::AsyncWriteExt::write_all(&mut stdout, &buffer[..count]).await?;
             // A client waits for whole lines; a buffered tail would be a hang.
             tokio::io::AsyncWriteExt::flush(&mut stdout).await?;
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         // The host closed the connection; whatever the client still has to say has no reader.
         done = downstream => done.context("the connection to the live host failed"),
         failed = async { upstream.await?; std::future::pending::<std::io::Result<()>>().await } => failed.context("stdin failed"),
+    };
+    if was_answered.into_inner() || was_silent.into_inner() {
+        return ended;
     }
+    // One connection too many is closed at once, whichever side of it notices first.
+    let cause = ended.err().map(|error| format!(" ({error:#})")).unwrap_or_default();
+    bail!("the host has no place free, try again: it closed the connection without an answer{cause}")
 }
 
 /// The configuration with the flags on top.

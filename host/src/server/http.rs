@@ -169,6 +169,8 @@ impl Front {
                 Err(RpcError::http(StatusCode::METHOD_NOT_ALLOWED, problem).into())
             }
             (DEV_TOKEN_PATH, Some(tokens)) => {
+                // Whatever other names this server has, tokens in any name are for programs on this machine alone.
+                Hosts::loopback().check(request.uri(), request.headers())?;
                 DevTokens::check(method, request.headers())?;
                 let RequestBody { bytes, .. } = self.bodies.read(request.into_body()).await?;
                 let mut response = json(StatusCode::OK, tokens.answer(&bytes, self.config.json)?.to_string().into_bytes());

@@ -52,7 +52,7 @@ impl Default for StdioConfig {
     }
 }
 
-/// The method by which verbs of `tidegate` ask a live host about its policies. Not part of MCP: only the control socket has it.
+/// The method by which verbs of `tidegate` ask a live host about its policies. Not part of MCP: only the admin socket has it.
 pub const POLICY_STATUS: &str = "tidegate/policy/status";
 
 /// Who is at the other end of a connection.
@@ -60,7 +60,7 @@ pub const POLICY_STATUS: &str = "tidegate/policy/status";
 pub enum Reach {
     /// An MCP client.
     Client,
-    /// Whoever may open the socket in the data folder: the operator, who may also ask about the host itself.
+    /// Whoever may open the admin socket in the data folder: the operator, who may also ask about the host itself.
     Operator,
 }
 

@@ -182,7 +182,6 @@ async fn what_an_issuer_may_send_is_bounded_and_checked() {
             "more than 262144 bytes",
         ),
         (ok("not json".into()), "something else than expected"),
-        (ok(json!({"keys": []}).to_string()), "no key that could verify"),
         (ok(json!({"keys": vec![signer.jwk(); 101]}).to_string()), "101 keys"),
         (format!("HTTP/1.1 302 Found\r\nlocation: {}/keys\r\ncontent-length: 0\r\n\r\n", elsewhere.url).into_bytes(), "302"),
         (b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".to_vec(), "500"),
@@ -196,6 +195,39 @@ async fn what_an_issuer_may_send_is_bounded_and_checked() {
         assert!(authenticator.health()["corp"].contains(reason), "{reason}: {:?}", authenticator.health());
     }
     assert_eq!(elsewhere.asked(), 0, "redirects are not followed");
+}
+
+#[tokio::test]
+async fn an_issuer_that_publishes_no_usable_key_has_withdrawn_them_all() {
+    let signer = Signer::ed25519("k1", 1);
+    for nothing in [json!([]), json!([{"kty": "oct", "k": "c2VjcmV0", "kid": "k1"}])] {
+        let issuer = FakeIssuer::start(&[&signer]).await;
+        let authenticator = trusting(&[("corp", impatient(&issuer.url))]);
+        let token = signer.token(&claims(&issuer.url, json!({})));
+        assert!(present(&authenticator, &token).await.is_ok());
+        *issuer.keys.lock().expect("no panic") = json!({"keys": nothing});
+        tokio::time::sleep(MOMENT).await;
+        let nobodys = Signer::ed25519("nobodys", 3).token(&claims(&issuer.url, json!({})));
+        assert_eq!(problem(&authenticator, &nobodys).await, Problem::UnknownKey, "the issuer is not down");
+        assert_eq!(problem(&authenticator, &token).await, Problem::UnknownKey, "though it was verified before");
+        assert!(authenticator.health()["corp"].contains("no key that could verify"), "{:?}", authenticator.health());
+        issuer.publish(&[&signer]);
+        tokio::time::sleep(MOMENT).await;
+        assert!(present(&authenticator, &token).await.is_ok(), "back again");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_moved_are_found_though_the_old_place_still_answers() {
+    let (old, new) = (Signer::ed25519("old", 1), Signer::ed25519("new", 2));
+    let (issuer, elsewhere) = (FakeIssuer::start(&[&old]).await, FakeIssuer::start(&[&new]).await);
+    let authenticator = trusting(&[("corp", impatient(&issuer.url))]);
+    let before = old.token(&claims(&issuer.url, json!({})));
+    assert!(present(&authenticator, &before).await.is_ok());
+    *issuer.moved.lock().expect("no panic") = Some(format!("{}/keys", elsewhere.url));
+    tokio::time::sleep(MOMENT).await;
+    assert!(present(&authenticator, &new.token(&claims(&issuer.url, json!({})))).await.is_ok());
+    assert_eq!(problem(&authenticator, &before).await, Problem::UnknownKey);
 }
 
 #[tokio::test]

@@ -107,6 +107,8 @@ fn claims(issuer: &str, changes: Value) -> Value {
 struct FakeIssuer {
     url: String,
     keys: Arc<std::sync::Mutex<Value>>,
+    /// Where its metadata says that its keys are, if not with it.
+    moved: Arc<std::sync::Mutex<Option<String>>>,
     asked: Arc<AtomicUsize>,
     server: tokio::task::JoinHandle<()>,
 }
@@ -121,15 +123,17 @@ impl FakeIssuer {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let keys = Arc::new(std::sync::Mutex::new(set(keys)));
         let asked = Arc::new(AtomicUsize::new(0));
-        let (issuer, served, counter) = (url.clone(), keys.clone(), asked.clone());
+        let moved = Arc::new(std::sync::Mutex::new(None::<String>));
+        let (issuer, served, counter, place) = (url.clone(), keys.clone(), asked.clone(), moved.clone());
         let server = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                let (issuer, served, counter) = (issuer.clone(), served.clone(), counter.clone());
+                let (issuer, served, counter, place) = (issuer.clone(), served.clone(), counter.clone(), place.clone());
                 let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                     let (status, body) = match request.uri().path() {
                         "/.well-known/oauth-authorization-server" => {
-                            (200, json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")}).to_string())
+                            let at = place.lock().expect("no panic").clone().unwrap_or_else(|| format!("{issuer}/keys"));
+                            (200, json!({"issuer": issuer, "jwks_uri": at}).to_string())
                         }
                         "/keys" => {
                             counter.fetch_add(1, Ordering::SeqCst);
@@ -145,7 +149,7 @@ impl FakeIssuer {
                 tokio::spawn(async move { drop(connection.await) });
             }
         });
-        Self { url, keys, asked, server }
+        Self { url, keys, moved, asked, server }
     }
 
     fn publish(&self, keys: &[&Signer]) {

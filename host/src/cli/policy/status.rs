@@ -1,6 +1,6 @@
-//! `tidegate policy status`: what the running host says of its policies, over the socket in its data folder.
+//! `tidegate policy status`: what the running host says of its policies, over the admin socket in its data folder.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode> {
 }
 
 fn ask(data: &Path) -> Result<Value> {
-    let path = app::socket_path(data);
+    let path = app::admin_socket_path(data);
     let mut socket = UnixStream::connect(&path).with_context(|| {
         format!(
             "no host answers on `{}`; start one, or name the data folder of the running one with `--data DIR`",
@@ -42,9 +42,15 @@ fn ask(data: &Path) -> Result<Value> {
     })?;
     socket.set_read_timeout(Some(PATIENCE)).and_then(|()| socket.set_write_timeout(Some(PATIENCE)))?;
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": POLICY_STATUS });
-    writeln!(socket, "{request}").context("the host does not listen")?;
     let mut line = String::new();
-    BufReader::new(socket.take(LONGEST)).read_line(&mut line).context("the host does not answer")?;
+    let asked = writeln!(socket, "{request}");
+    let answered = asked.and_then(|()| BufReader::new(socket.take(LONGEST)).read_line(&mut line));
+    match answered.map_err(|error| (error.kind(), error)) {
+        // One connection too many is closed at once, whichever side of it notices first.
+        Ok(0) | Err((ErrorKind::BrokenPipe | ErrorKind::ConnectionReset, _)) => bail!("the host has no place free, try again"),
+        Err((_, error)) => return Err(error).context("the host does not answer"),
+        Ok(_) => {}
+    }
     let mut answer: Value = serde_json::from_str(&line).context("the host's answer is no JSON; is it of another version?")?;
     match answer.get_mut("result") {
         Some(status) => Ok(status.take()),
