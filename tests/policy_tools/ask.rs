@@ -87,6 +87,13 @@ fn explain_tells_what_is_missing_what_decided_and_which_rows_pass() {
     let (code, explained) = policy_json(&[&["explain"], &pay[..], &[&small], &world.flags()[..]].concat());
     assert_eq!((code, &explained["allowed"]), (0, &json!(true)), "{explained}");
 
+    let staff = ["--as", "u1", "--issuer", "https://id.example.com", "--tool", "echo", "--scope", "use:echo"];
+    let echo = [&staff[..], &["--args", "{\"text\": \"hello\"}"]].concat();
+    let (code, said, said_too) = explain(&echo);
+    assert!(code == 1 && said.starts_with("denied: the tool is hidden"), "its call alone would be allowed: {said}{said_too}");
+    let (code, said, _) = explain(&[&echo[..], &["--group", "staff"]].concat());
+    assert_eq!(code, 0, "{said}");
+
     let (code, _, said) = explain(&["--as", "u1", "--tool", "list_invoice"]);
     assert!(code == 1 && said.contains("did you mean `list_invoices`?"), "{said}");
     let (code, _, said) = explain(&["--as", "u1", "--tool", "list_invoices", "--args", "{\"user\": 1}"]);
@@ -125,6 +132,7 @@ as = { subject = "u1", scopes = ["use:echo"], issuer = "https://id.example.com" 
 tool = "echo"
 args = { text = "hello" }
 expect = "hidden"
+by = ["echo-for-staff"]
 
 [[case]]
 name = "staff may echo"

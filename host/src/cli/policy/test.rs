@@ -95,7 +95,11 @@ fn hold(generation: &Generation, config: &Config, file: &CaseFile, case: &Case) 
     if got != case.expect {
         failures.push(format!("expected {}, got {}", word(case.expect), word(got)));
     }
-    let decided = &explanation.verdict.policies;
+    // Of a hidden tool, what decides is what is said about showing it.
+    let decided = match got {
+        Outcome::Hidden => policies.showing(&principal, name, "").policies,
+        _ => explanation.verdict.policies,
+    };
     let unheard = case.by.iter().map(|id| id.get_ref()).filter(|id| !decided.contains(id));
     failures.extend(unheard.map(|id| format!("`{id}` was expected to decide, but did not")));
     let access = policies.row_access(&principal, name, &case.args, "");
@@ -117,11 +121,10 @@ fn hold(generation: &Generation, config: &Config, file: &CaseFile, case: &Case) 
         expected: case.expect,
         got,
         because: match (got, invalid) {
-            (Outcome::Hidden, _) => "hidden: a listing would not show the tool, whatever scopes are held".to_owned(),
-            (_, Some(violations)) => format!("refused by the tool's schema: {}", violations.join("; ")),
+            (Outcome::InvalidArguments, Some(violations)) => format!("refused by the tool's schema: {}", violations.join("; ")),
             _ => explanation.because,
         },
-        policies: explanation.verdict.policies,
+        policies: decided,
         failures,
     })
 }
