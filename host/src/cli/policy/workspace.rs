@@ -66,8 +66,7 @@ impl Workspace {
         if plugins.is_empty() {
             bail!("`{}` holds no plugin but fixtures", root.display());
         }
-        let beside = || Some(root.with_file_name("policies")).filter(|beside| beside.is_dir());
-        let policies = config.policies.path.clone().or_else(beside);
+        let policies = config.policy_folder();
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
         let loader = Loader { sandbox, backends, test_hooks: false, permits };
