@@ -136,7 +136,9 @@ impl Host {
         let generation = loader.load(1, &config.plugins.path, policy_folder.as_deref()).await?;
         match &policy_folder {
             Some(folder) => tracing::info!(folder = %folder.display(), "the policies of this folder are in force"),
-            None => tracing::info!("no policy folder: only what the manifests permit is permitted; name one with `[policies] path`"),
+            None => {
+                tracing::info!("no policy folder: only what the manifests permit is permitted; name one with `[policies] path`")
+            }
         }
         let anonymous = match options.trust {
             Trust::Everyone => {

@@ -7,7 +7,7 @@ mod catalogue;
 mod checks;
 mod facts;
 mod finish;
-mod keys;
+pub mod keys;
 mod reply;
 mod rows;
 mod span;

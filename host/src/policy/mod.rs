@@ -283,6 +283,11 @@ impl Policies {
         &self.invisible
     }
 
+    /// The resources whose rows have a type.
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        self.rows.values().map(|rows| rows.resource.as_str())
+    }
+
     /// The ids of all policies, those on trial included.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.origins.keys().map(String::as_str)

@@ -50,7 +50,8 @@ fn the_policies_that_decided_come_first_with_their_places_and_words() {
 
 #[test]
 fn a_hidden_tool_is_not_allowed_whatever_is_said_about_its_call() {
-    let wall = r#"@id("no-echo") forbid (principal, action == Tidegate::Action::"list_tool", resource == Tidegate::Tool::"echo");"#;
+    let wall =
+        r#"@id("no-echo") forbid (principal, action == Tidegate::Action::"list_tool", resource == Tidegate::Tool::"echo");"#;
     let policies = compile(wall);
     let caller = principal(&["use:echo"]);
     let told = explain(&policies, &caller, "echo", json!({ "text": "hi" }));
