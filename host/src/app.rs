@@ -138,7 +138,14 @@ impl Host {
             test_hooks: options.test_hooks,
             permits,
         };
-        let generation = loader.load(1, &config.plugins.path, config.policies.path.as_deref()).await?;
+        let policy_folder = config.policy_folder();
+        let generation = loader.load(1, &config.plugins.path, policy_folder.as_deref()).await?;
+        match &policy_folder {
+            Some(folder) => tracing::info!(folder = %folder.display(), "the policies of this folder are in force"),
+            None => {
+                tracing::info!("no policy folder: only what the manifests permit is permitted; name one with `[policies] path`")
+            }
+        }
         let anonymous = match options.trust {
             Trust::Everyone => {
                 let u1 = PrincipalConfig { subject: "u1".into(), ..PrincipalConfig::default() };
@@ -163,7 +170,7 @@ impl Host {
         }
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let registry = Arc::new(Registry::new(generation, config.policies.path.clone()));
+        let registry = Arc::new(Registry::new(generation, policy_folder));
         let pipeline = Pipeline::new(crate::pipeline::Parts {
             authenticator: authenticator.clone(),
             registry: registry.clone(),

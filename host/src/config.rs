@@ -64,7 +64,7 @@ impl Default for PluginsConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoliciesConfig {
-    /// A folder of `*.cedar` files; none by default.
+    /// A folder of `*.cedar` files; `policies` beside the plugins by default, if there is such a folder.
     pub path: Option<PathBuf>,
     /// Whether permits are generated from the manifests. Without them, only the operator's own policies permit anything.
     pub generate: bool,
@@ -233,6 +233,16 @@ impl Config {
 }
 
 impl Config {
+    /// The folder of policies that counts: the configured one, else `policies` beside the plugins if there is such a folder.
+    pub fn policy_folder(&self) -> Option<PathBuf> {
+        self.policies.path.clone().or_else(|| {
+            // `./x/.` and `x/..` have no name of their own to stand beside.
+            let plugins = self.plugins.path.canonicalize().ok().filter(|_| self.plugins.path.file_name().is_none());
+            let beside = plugins.as_ref().unwrap_or(&self.plugins.path).with_file_name("policies");
+            beside.is_dir().then_some(beside)
+        })
+    }
+
     /// Defines the backend `name` as `url`, with whatever else the file says of it.
     pub fn set_backend(&mut self, name: &str, url: &str) {
         let backend = self.backends.entry(name.to_owned()).or_insert_with(|| BackendConfig::at(url));
@@ -309,6 +319,19 @@ mod tests {
         ]);
         let issuers = config.expect("both fit").auth.issuers;
         assert_eq!(issuers["corp"].audience, ["https://tools.example.com/mcp"]);
+    }
+
+    #[test]
+    fn policies_beside_the_plugins_count_unless_others_are_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut config = Config::default();
+        config.plugins.path = dir.path().join("plugins");
+        assert_eq!(config.policy_folder(), None);
+        let beside = dir.path().join("policies");
+        std::fs::create_dir(&beside).expect("writable");
+        assert_eq!(config.policy_folder(), Some(beside));
+        config.policies.path = Some("elsewhere".into());
+        assert_eq!(config.policy_folder(), Some("elsewhere".into()), "and its absence is an error, not a reason to look on");
     }
 
     #[test]

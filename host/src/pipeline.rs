@@ -7,7 +7,7 @@ mod catalogue;
 mod checks;
 mod facts;
 mod finish;
-mod keys;
+pub mod keys;
 mod refusal;
 mod reply;
 mod rows;

@@ -83,9 +83,16 @@ fn explain_tells_what_is_missing_what_decided_and_which_rows_pass() {
     let (code, said, said_too) = explain(&[&pay[..], &[&large]].concat());
     assert!(code == 1 && said.contains("walls.cedar:1 forbid `no-large-invoices`: matches"), "{said}{said_too}");
     assert!(said.contains("Large sums are signed by hand."), "{said}");
-    let small = large.replace("100001", "1");
+    let small = large.replace("100001", "1").replace('}', ", \"idempotency_key\": \"k-1\"}");
     let (code, explained) = policy_json(&[&["explain"], &pay[..], &[&small], &world.flags()[..]].concat());
     assert_eq!((code, &explained["allowed"]), (0, &json!(true)), "{explained}");
+
+    let staff = ["--as", "u1", "--issuer", "https://id.example.com", "--tool", "echo", "--scope", "use:echo"];
+    let echo = [&staff[..], &["--args", "{\"text\": \"hello\"}"]].concat();
+    let (code, said, said_too) = explain(&echo);
+    assert!(code == 1 && said.starts_with("denied: the tool is hidden"), "its call alone would be allowed: {said}{said_too}");
+    let (code, said, _) = explain(&[&echo[..], &["--group", "staff"]].concat());
+    assert_eq!(code, 0, "{said}");
 
     let (code, _, said) = explain(&["--as", "u1", "--tool", "list_invoice"]);
     assert!(code == 1 && said.contains("did you mean `list_invoices`?"), "{said}");
@@ -108,7 +115,7 @@ rows = [
 name = "large sums are refused"
 as = { subject = "u1", scopes = ["write:invoices"] }
 tool = "create_invoice"
-args = { user_id = "u1", amount_cents = 100001, description = "x" }
+args = { user_id = "u1", amount_cents = 100001, description = "x", idempotency_key = "k-1" }
 expect = "deny"
 by = ["no-large-invoices"]
 
@@ -125,6 +132,7 @@ as = { subject = "u1", scopes = ["use:echo"], issuer = "https://id.example.com" 
 tool = "echo"
 args = { text = "hello" }
 expect = "hidden"
+by = ["echo-for-staff"]
 
 [[case]]
 name = "staff may echo"
@@ -163,10 +171,18 @@ fn test_holds_policies_to_cases_and_says_where_they_fail() {
     for (from, to, place) in [
         ("tool = \"echo\"", "tool = \"ecko\"", "cases.test.toml:30:8: no loaded plugin has a tool `ecko`; did you mean `echo`?"),
         ("expect = \"hidden\"", "expcet = \"hidden\"", "cases.test.toml:32:1: unknown field `expcet`"),
+        (
+            "resource = \"invoices\"",
+            "resource = \"invoicse\"",
+            "cases.test.toml:8:18: no tool needs a scope for rows of `invoicse`",
+        ),
+        ("resource = \"invoices\"", "resource = \"invoicse\"", "did you mean `invoices`?"),
+        ("user_id = \"u2\", status", "user_id = 2, status", "row 2 (line 9): denied by an error rather than by a policy"),
         ("no-large-invoices", "no-large-invoice", "did you mean `no-large-invoices`?"),
     ] {
         world.write("cases.test.toml", &CASES.replacen(from, to, 1));
-        let (code, _, said) = run();
+        let (code, told, refused) = run();
+        let said = told + &refused;
         assert!(code == 1 && said.contains(place), "{place}:\n{said}");
     }
 }

@@ -287,6 +287,21 @@ fn a_daemon_without_policies_outlives_being_hung_up_on() {
 }
 
 #[test]
+fn every_verb_finds_the_policies_beside_the_plugins() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (built, root) = (plugins(&["echo"]), dir.path().join("plugins"));
+    symlink(built.path(), &root).expect("writable");
+    std::fs::create_dir(dir.path().join("policies")).expect("writable");
+    std::fs::write(dir.path().join("policies/walls.cedar"), WALL).expect("writable");
+    let (code, checked, _) = policy(&["check", "--plugins", path(&root)]);
+    assert!(code == 0 && checked.contains("1 policy files"), "{checked}");
+    let host = Host::dev(&root).config("[auth.anonymous]\nsubject = \"a\"\n").serve().start();
+    let answer = host.client().call("echo", json!({"text": "a secret"}));
+    assert_eq!(answer.error(), "permission_denied");
+    assert!(host.log().contains(path(&dir.path().join("policies"))), "the operator is told:\n{}", host.log());
+}
+
+#[test]
 fn who_is_in_which_group_is_policy_too_and_changes_on_save() {
     const STAFF: &str = "@id(\"staff-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
         unless { principal in Tidegate::Group::\"staff\" };\n";

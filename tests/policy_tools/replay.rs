@@ -11,6 +11,8 @@ const BEFORE: &str = "@id(\"no-secrets\")\nforbid (principal, action == Tidegate
 const AFTER: &str = "@id(\"no-greetings\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
     when { context.input.text like \"hello*\" };\n";
 
+const UNLISTED: &str = "@id(\"no-list\")\nforbid (principal, action == Tidegate::Action::\"list_tool\", resource);\n";
+
 const BY_CLAIM: &str = "@id(\"eu-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
     when { principal.hasTag(\"region\") && principal.getTag(\"region\").contains(\"us\") };\n";
 
@@ -77,6 +79,13 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     assert_eq!(report["flips"][0]["calls"].as_array().map(Vec::len), Some(2));
     let (code, table, _) = policy(&flags);
     assert!(code == 1 && table.contains("7 decisions made again: 4 come out differently, 3 as they were"), "{table}");
+
+    // Whoever must not see a tool can't call it either, whatever is said about its calls.
+    let unlisted = folder("unlisted", UNLISTED);
+    let (code, report) = replay(&unlisted);
+    let flips = report["flips"].as_array().expect("flips");
+    assert!(code == 1 && flips.iter().all(|flip| flip["change"] == "allow -> deny"), "{report}");
+    assert_eq!(flips[0]["after"], json!(["hidden", "no-list"]));
 
     // The policies in force did not look at the region, so it was not recorded: nothing is guessed.
     let (code, report) = replay(&by_claim);

@@ -31,12 +31,11 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let data = data_dir(&config);
     let plugins = args.host.plugins.clone().map_or_else(find_plugins, Ok)?;
     let served = select(&plugins, args.profile)?;
+    config.plugins.path.clone_from(&plugins);
+    // What stands beside the plugins must be found before these are served from elsewhere.
+    config.policies.path = config.policy_folder();
     let staged = StagedPlugins::new(&data)?;
     config.plugins.path = stage(&served, &staged.0)?;
-    if config.policies.path.is_none() {
-        let beside = plugins.with_file_name("policies");
-        config.policies.path = beside.is_dir().then_some(beside);
-    }
     let _backend = start_backends(&served, &mut config, &data)?;
 
     let is_conformance = args.profile == DevProfile::Conformance;

@@ -18,13 +18,13 @@ use crate::model::{Arguments, Decision, Principal, Scope, ToolName, Verdict};
 pub struct Explanation {
     /// The tool.
     pub tool: ToolName,
-    /// Whether the call would be let through: no scope is missing, and the policies allow it.
+    /// Whether the call would be let through: the tool is not hidden, no scope is missing, and the policies allow it.
     pub allowed: bool,
     /// The reason in one sentence.
     pub because: String,
     /// Whether a listing shows the tool to the principal.
     pub listed: bool,
-    /// Whether the tool must look unknown, whatever scopes the principal had.
+    /// Whether the tool must look unknown, whatever scopes the principal had. A call of it is refused as one of no tool at all.
     pub hidden: bool,
     /// The scopes that the tool needs and nothing held covers.
     pub missing: Vec<Scope>,
@@ -106,6 +106,8 @@ impl Policies {
         let Delta { missing, excess } = Delta::of(&principal.scopes, &policies.scopes, &bindings);
         let caller = self.caller(principal, "");
         let verdict = self.decide(principal, tool, PolicyAction::Call(arguments), "");
+        let showing = self.showing(principal, tool, "");
+        let hidden = showing.decision == Decision::Deny;
         let candidates = match self.prepare(&caller, policies, PolicyAction::Call(arguments), false) {
             Ok((slice, request, entities)) => {
                 let of = |policy: &Policy| self.explained(policy, &verdict, &request, &entities);
@@ -117,10 +119,10 @@ impl Policies {
         explained.sort_by(|one, other| (!one.decided, &one.file, one.line).cmp(&(!other.decided, &other.file, other.line)));
         Ok(Explanation {
             tool: tool.clone(),
-            allowed: missing.is_empty() && verdict.decision == Decision::Allow,
-            because: because(&missing, &verdict, &explained),
+            allowed: !hidden && missing.is_empty() && verdict.decision == Decision::Allow,
+            because: if hidden { hidden_by(&showing) } else { because(&missing, &verdict, &explained) },
             listed: self.decide(principal, tool, PolicyAction::List, "").decision == Decision::Allow,
-            hidden: self.hides(principal, tool, ""),
+            hidden,
             rows: self.explained_rows(principal, tool, arguments),
             policies: explained,
             verdict,
@@ -164,8 +166,21 @@ impl Policies {
     }
 }
 
+/// Why the tool looks unknown, from the verdict on showing it.
+fn hidden_by(showing: &Verdict) -> String {
+    let why = match (showing.errors.first(), showing.policies.is_empty()) {
+        (Some(error), _) => error.clone(),
+        (None, false) => format!("by {}", list(&mut showing.policies.iter().cloned())),
+        (None, true) => "no policy that permits showing it matches".to_owned(),
+    };
+    format!("denied: the tool is hidden from this caller, whatever scopes are held: {why}")
+}
+
+fn list(texts: &mut dyn Iterator<Item = String>) -> String {
+    texts.map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
+}
+
 fn because(missing: &[Scope], verdict: &Verdict, policies: &[ExplainedPolicy]) -> String {
-    let list = |texts: &mut dyn Iterator<Item = String>| texts.map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ");
     if !missing.is_empty() {
         return format!("denied: nothing that is held covers {}", list(&mut missing.iter().map(Scope::to_string)));
     }

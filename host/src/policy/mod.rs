@@ -241,8 +241,15 @@ impl Policies {
     /// Whether `tool` must look unknown to `principal`: it would not be listed even with all scopes the tool needs. A tool that
     /// only lacks scopes is not hidden, or no client could learn which scopes to ask for.
     pub fn hides(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> bool {
-        let Some(policies) = self.tools.get(tool) else { return true };
-        self.decide_for(&self.caller(principal, trace_id), policies, PolicyAction::List, true).decision == Decision::Deny
+        self.showing(principal, tool, trace_id).decision == Decision::Deny
+    }
+
+    /// What the policies say about showing `tool` to `principal` as if it held all scopes that the tool needs: why a tool is hidden.
+    pub fn showing(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> Verdict {
+        let Some(policies) = self.tools.get(tool) else {
+            return failed(format!("no policy knows the tool `{tool}`"));
+        };
+        self.decide_for(&self.caller(principal, trace_id), policies, PolicyAction::List, true)
     }
 
     /// Which rows `principal` may see of what a call of `tool` with `arguments` returns, now or delivered again.
@@ -274,6 +281,11 @@ impl Policies {
     /// The arguments that policies cannot see, by tool and path.
     pub fn invisible(&self) -> &[Invisible] {
         &self.invisible
+    }
+
+    /// The resources whose rows have a type.
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        self.rows.values().map(|rows| rows.resource.as_str())
     }
 
     /// The ids of all policies, those on trial included.

@@ -37,7 +37,6 @@ pub fn decide_again(generation: &Generation, past: &PastDecision) -> Option<Agai
 
 fn decide(generation: &Generation, tool: &Tool, past: &PastDecision) -> Result<Again, String> {
     let (policies, name) = (&generation.policies, &tool.manifest.name);
-    let Some(arguments) = &past.arguments else { return Err("its arguments were not recorded".to_owned()) };
     if let Some(omitted) = past.omitted.first() {
         let what = match omitted.as_str() {
             "scopes" => "scopes",
@@ -49,6 +48,13 @@ fn decide(generation: &Generation, tool: &Tool, past: &PastDecision) -> Result<A
     if let Some(claim) = unrecorded_claim(generation, tool, past) {
         return Err(format!("the claim `{claim}`, which can make a difference, was not recorded"));
     }
+    let showing = policies.showing(&past.principal, name, &past.trace_id);
+    if showing.decision == Decision::Deny {
+        // Whatever its arguments are: to this caller, there is no such tool.
+        let why = showing.errors.into_iter().chain(showing.policies);
+        return Ok(Again::Decided { allowed: false, reasons: std::iter::once("hidden".to_owned()).chain(why).collect() });
+    }
+    let Some(arguments) = &past.arguments else { return Err("its arguments were not recorded".to_owned()) };
     let redacted = redacted(arguments);
     if let Some(pointer) = redacted.iter().find(|pointer| policies.looks_at(name, &past.principal.scopes, pointer)) {
         return Err(format!("the argument `{pointer}`, which can make a difference, was redacted"));

@@ -17,7 +17,8 @@ pub struct Caller {
     /// The subject, such as `u1`.
     #[arg(long = "as", value_name = "SUBJECT")]
     pub subject: String,
-    /// The issuer that vouches for it; the configured one if there is just one, else that of `tidegate dev`.
+    /// The issuer that vouches for it; the configured one if there is just one, that of `tidegate dev` if there is none.
+    /// `tidegate:config` stands for `[auth.anonymous]` and `[auth.local]`.
     #[arg(long)]
     pub issuer: Option<String>,
     /// The tenant.
@@ -42,14 +43,21 @@ pub struct Caller {
 
 impl Caller {
     /// The principal this stands for on a host with this configuration.
-    pub fn principal(&self, config: &Config) -> Principal {
+    ///
+    /// # Errors
+    /// No issuer is named, and there are several it could be.
+    pub fn principal(&self, config: &Config) -> Result<Principal, String> {
         let mut configured = config.auth.issuers.values();
         let issuer = match (&self.issuer, configured.next(), configured.next()) {
             (Some(issuer), _, _) => issuer.clone(),
             (None, Some(only), None) => only.issuer.clone(),
-            (None, _, _) => DEV_ISSUER.to_owned(),
+            (None, None, _) => DEV_ISSUER.to_owned(),
+            (None, Some(_), Some(_)) => {
+                let known: Vec<_> = config.auth.issuers.values().map(|issuer| format!("`{}`", issuer.issuer)).collect();
+                return Err(format!("several issuers could vouch for `{}`: {}", self.subject, known.join(", ")));
+            }
         };
-        Principal {
+        Ok(Principal {
             issuer,
             subject: self.subject.clone(),
             client: self.client.clone(),
@@ -57,7 +65,7 @@ impl Caller {
             groups: self.groups.clone(),
             scopes: self.scopes.clone(),
             claims: self.claims.iter().cloned().collect(),
-        }
+        })
     }
 }
 
@@ -91,10 +99,16 @@ mod tests {
     #[test]
     fn without_an_issuer_the_only_configured_one_is_meant() {
         let caller: Caller = toml::from_str("subject = \"u1\"\nclaims = { pay_limit = 5 }").expect("a caller");
-        assert_eq!(caller.principal(&Config::default()).issuer, DEV_ISSUER);
+        assert_eq!(caller.principal(&Config::default()).expect("no other").issuer, DEV_ISSUER);
         let config: Config = toml::from_str("[auth.issuers.corp]\nissuer = \"https://id.example.com\"").expect("a config");
-        let principal = caller.principal(&config);
+        let principal = caller.principal(&config).expect("one issuer");
         assert_eq!(principal.issuer, "https://id.example.com");
         assert_eq!(principal.claims["pay_limit"], json!(5));
+        let config = "[auth.issuers]\na.issuer = \"https://a.example\"\nb.issuer = \"https://b.example\"";
+        let config: Config = toml::from_str(config).expect("a config");
+        let refused = caller.principal(&config).expect_err("either could be meant");
+        assert_eq!(refused, "several issuers could vouch for `u1`: `https://a.example`, `https://b.example`");
+        let named = Caller { issuer: Some("tidegate:config".to_owned()), ..caller };
+        assert_eq!(named.principal(&config).expect("it is named").issuer, "tidegate:config");
     }
 }

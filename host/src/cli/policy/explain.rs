@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::ExplainArgs;
-use super::workspace::Workspace;
+use super::workspace::{Workspace, as_called};
 use crate::cli::{Output, print};
 use crate::model::{Decision, Scope};
 use crate::policy::{ExplainedPolicy, Explanation, PolicyOutcome};
@@ -19,13 +19,12 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let workspace = Workspace::open(&args.workspace)?;
     let generation = workspace.load()??;
     let policies = Arc::clone(&generation.policies);
-    let principal = args.caller.principal(&workspace.config);
-    if let Some(tool) = generation.tools.get(&args.tool)
-        && let Err(violations) = tool.input.check(&arguments)
-    {
+    let principal = args.caller.principal(&workspace.config).map_err(|problem| anyhow!("{problem}; name one with --issuer"))?;
+    let Value::Object(arguments) = arguments else { bail!("the arguments must be a JSON object") };
+    let (arguments, invalid) = as_called(&generation, &args.tool, &arguments);
+    if let Some(violations) = invalid {
         bail!("before any policy is asked, the arguments are refused by the tool's schema: {}", violations.join("; "));
     }
-    let Value::Object(arguments) = arguments else { bail!("the arguments must be a JSON object") };
     let explanation = policies.explain(&principal, &args.tool, &arguments).map_err(anyhow::Error::msg)?;
     match args.output {
         Output::Json => print::json(&explanation)?,

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::TestArgs;
-use super::cases::{Case, CaseFile, Outcome, RowOutcome};
-use super::workspace::Workspace;
+use super::cases::{Case, CaseFile, Outcome, RowCase, RowOutcome};
+use super::workspace::{Workspace, as_called};
 use crate::cli::{Output, print};
 use crate::config::Config;
 use crate::model::{Decision, DocumentError, document};
@@ -71,18 +71,24 @@ pub fn run(args: &TestArgs) -> Result<ExitCode> {
 /// Decides one case and compares.
 fn hold(generation: &Generation, config: &Config, file: &CaseFile, case: &Case) -> Result<Ran, DocumentError> {
     let policies = &generation.policies;
-    let principal = case.caller.principal(config);
+    let principal =
+        case.caller.principal(config).map_err(|problem| file.error(&case.name, format!("{problem}; name one with `issuer`")))?;
     let name = case.tool.get_ref();
-    let explanation = policies.explain(&principal, name, &case.args).map_err(|problem| file.error(&case.tool, problem))?;
+    let (arguments, invalid) = as_called(generation, name, &case.args);
+    let explanation = policies.explain(&principal, name, &arguments).map_err(|problem| file.error(&case.tool, problem))?;
     for id in &case.by {
-        let is_known = policies.source(id.get_ref()).is_some();
-        if !is_known {
-            let near = document::nearest(id.get_ref(), policies.ids());
-            let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        if policies.source(id.get_ref()).is_none() {
+            let near = meant(id.get_ref(), policies.ids());
             return Err(file.error(id, format!("no policy has the id `{}`{near}", id.get_ref())));
         }
     }
-    let invalid = generation.tools[name].input.check(&case.args.clone().into()).err();
+    for RowCase { resource, .. } in &case.rows {
+        if !policies.resources().any(|known| known == resource.get_ref()) {
+            let near = meant(resource.get_ref(), policies.resources());
+            let problem = format!("no tool needs a scope for rows of `{}`{near}", resource.get_ref());
+            return Err(file.error(resource, problem));
+        }
+    }
     // In the order of a call: whoever may not see the tool learns nothing else of it.
     let got = match &explanation {
         explanation if explanation.hidden => Outcome::Hidden,
@@ -95,17 +101,29 @@ fn hold(generation: &Generation, config: &Config, file: &CaseFile, case: &Case) 
     if got != case.expect {
         failures.push(format!("expected {}, got {}", word(case.expect), word(got)));
     }
-    let decided = &explanation.verdict.policies;
+    // Of a hidden tool, what decides is what is said about showing it.
+    let decided = match got {
+        Outcome::Hidden => policies.showing(&principal, name, "").policies,
+        _ => explanation.verdict.policies,
+    };
     let unheard = case.by.iter().map(|id| id.get_ref()).filter(|id| !decided.contains(id));
     failures.extend(unheard.map(|id| format!("`{id}` was expected to decide, but did not")));
-    let access = policies.row_access(&principal, name, &case.args, "");
+    let access = policies.row_access(&principal, name, &arguments, "");
     for (number, row) in (1..).zip(&case.rows) {
         let verdict = access.permits(row.resource.get_ref(), &row.row);
         let got = if verdict.decision == Decision::Allow { RowOutcome::Allow } else { RowOutcome::Deny };
-        if got != row.expect {
-            let (line, expected, got) = (file.line(&row.resource), word(row.expect), word(got));
-            let why = verdict.errors.first().map_or(String::new(), |error| format!(": {error}"));
-            failures.push(format!("row {number} (line {line}): expected {expected}, got {got}{why}"));
+        let line = file.line(&row.resource);
+        match verdict.errors.first() {
+            // No policy said no to a row that could not be read; a case that took it for one would prove nothing.
+            Some(error) if got == row.expect => {
+                failures.push(format!("row {number} (line {line}): denied by an error rather than by a policy: {error}"));
+            }
+            error if got != row.expect => {
+                let why = error.map_or(String::new(), |error| format!(": {error}"));
+                let (expected, got) = (word(row.expect), word(got));
+                failures.push(format!("row {number} (line {line}): expected {expected}, got {got}{why}"));
+            }
+            _ => {}
         }
     }
     Ok(Ran {
@@ -117,13 +135,17 @@ fn hold(generation: &Generation, config: &Config, file: &CaseFile, case: &Case) 
         expected: case.expect,
         got,
         because: match (got, invalid) {
-            (Outcome::Hidden, _) => "hidden: a listing would not show the tool, whatever scopes are held".to_owned(),
-            (_, Some(violations)) => format!("refused by the tool's schema: {}", violations.join("; ")),
+            (Outcome::InvalidArguments, Some(violations)) => format!("refused by the tool's schema: {}", violations.join("; ")),
             _ => explanation.because,
         },
-        policies: explanation.verdict.policies,
+        policies: decided,
         failures,
     })
+}
+
+/// Which of the known names may have been meant, for the end of an error.
+fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    document::nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"))
 }
 
 /// An outcome as cases spell it.

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 use crate::cli::{HostArgs, plugin, serve};
 use crate::config::Config;
+use crate::model::{Arguments, Rejection, ToolName};
 use crate::outbound;
+use crate::pipeline::keys;
 use crate::policy::GeneratedPermits;
 use crate::registry::load::LoadError;
 use crate::registry::{Generation, Loader, load};
@@ -66,8 +69,7 @@ impl Workspace {
         if plugins.is_empty() {
             bail!("`{}` holds no plugin but fixtures", root.display());
         }
-        let beside = || Some(root.with_file_name("policies")).filter(|beside| beside.is_dir());
-        let policies = config.policies.path.clone().or_else(beside);
+        let policies = config.policy_folder();
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
         let loader = Loader { sandbox, backends, test_hooks: false, permits };
@@ -86,4 +88,17 @@ impl Workspace {
     pub fn load(&self) -> Result<Result<Generation, LoadError>> {
         Ok(serve::runtime()?.block_on(self.loader.load_dirs(1, &self.plugins, self.policies())))
     }
+}
+
+/// The arguments of a supposed call as policies get to see them, without the host's own, and what the tool's schema says against
+/// them. What the tool is not known to take is left for whoever knows better.
+pub fn as_called(generation: &Generation, tool: &ToolName, arguments: &Arguments) -> (Arguments, Option<Vec<String>>) {
+    let mut arguments = arguments.clone();
+    let Some(tool) = generation.tools.get(tool) else { return (arguments, None) };
+    let key = keys::take_key_argument(&tool.manifest, &mut arguments);
+    let invalid = match key {
+        Err(Rejection::InvalidArguments(violations)) => Some(violations),
+        _ => tool.input.check(&Value::Object(arguments.clone())).err(),
+    };
+    (arguments, invalid)
 }

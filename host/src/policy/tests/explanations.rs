@@ -49,6 +49,18 @@ fn the_policies_that_decided_come_first_with_their_places_and_words() {
 }
 
 #[test]
+fn a_hidden_tool_is_not_allowed_whatever_is_said_about_its_call() {
+    let wall =
+        r#"@id("no-echo") forbid (principal, action == Tidegate::Action::"list_tool", resource == Tidegate::Tool::"echo");"#;
+    let policies = compile(wall);
+    let caller = principal(&["use:echo"]);
+    let told = explain(&policies, &caller, "echo", json!({ "text": "hi" }));
+    assert_eq!((told.verdict.decision, told.hidden, told.allowed), (Decision::Allow, true, false));
+    assert_eq!(told.because, "denied: the tool is hidden from this caller, whatever scopes are held: by `no-echo`");
+    assert_eq!(policies.showing(&caller, &tool("echo"), TRACE).policies, ["no-echo"]);
+}
+
+#[test]
 fn rows_are_explained_in_words() {
     let policies = compile(
         r#"@id("no-large") forbid (principal, action == Tidegate::Action::"read:entries", resource) when { resource.amount_cents > 9 };
