@@ -208,6 +208,44 @@ fn a_folder_that_vanishes_or_is_emptied_keeps_its_walls() {
 }
 
 #[test]
+fn replacing_files_one_by_one_opens_no_window_without_walls() {
+    let world = World::new(&[("more.cedar", NOTHING), ("walls.cedar", WALL)]);
+    let before = world.policy();
+    std::fs::remove_file(world.folder.join("walls.cedar")).expect("writable");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert!(world.is_walled(), "the rest may be on its way");
+    }
+    world.save("new.cedar", &WALL.replace("no-echo", "still-no-echo"));
+    let after = world.until("the new set", |policy| {
+        assert!(world.is_walled(), "one of the two walls stands");
+        policy["hash"] != before["hash"]
+    });
+    let begun = Instant::now();
+    std::fs::remove_file(world.folder.join("new.cedar")).expect("writable");
+    world.until_other_than(&after["hash"]);
+    assert!(!world.is_walled() && begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_host_does_not_start_without_the_policies_it_was_last_used_with() {
+    let world = World::new(&[("walls.cedar", WALL)]);
+    let (data, folder) = (world.host.data.clone(), world.folder.clone());
+    let World { mut host, dir: _dir, _plugins: plugins, .. } = world;
+    assert!(host.stop("-TERM").success());
+    let refused = |host: Host| {
+        let Err(said) = host.try_start() else { panic!("it started without walls") };
+        assert!(said.contains("`walls.cedar`") && said.contains("none.cedar"), "{said}");
+    };
+    refused(Host::dev(plugins.path()).on(&data));
+    std::fs::remove_file(folder.join("walls.cedar")).expect("writable");
+    let start = || Host::dev(plugins.path()).on(&data).with(&["--policies", path(&folder)]);
+    refused(start());
+    std::fs::write(folder.join("none.cedar"), NOTHING).expect("writable");
+    assert!(start().start().stop("-TERM").success(), "on purpose");
+}
+
+#[test]
 fn half_written_oversized_and_unreadable_files_are_refused_until_they_are_whole() {
     let world = World::new(&[("walls.cedar", WALL), ("more.cedar", NOTHING)]);
     let before = world.policy();

@@ -163,7 +163,7 @@ impl Rules {
             let texts = texts(claims, claim)?;
             scopes.extend(texts.iter().flat_map(|text| text.split(' ')).filter_map(|text| text.parse::<Scope>().ok()));
         }
-        if let Some(value) = claims.get("authorization_details") {
+        if let Some(value) = claims.get("authorization_details").filter(|details| !details.is_null()) {
             scopes.extend(details::scopes(value, |location| location == resource || self.is_us(location, resource))?);
         }
         scopes.sort();
@@ -218,7 +218,7 @@ fn date(claims: &Claims, claim: &str) -> Result<Option<Duration>, Problem> {
     /// The year 10,000. Beyond, a number is no date, and sums might overflow.
     const MAX: f64 = 253_402_300_800.0;
     match claims.get(claim) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_f64() {
             Some(seconds) if (0.0..=MAX).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
             _ => Err(Problem::Claim(claim.to_owned())),

@@ -59,7 +59,7 @@ pub(super) async fn keys_of(fetcher: &Fetcher, issuer: &str, uri: &Uri) -> Resul
 /// Keys of an issuer elsewhere never come from this machine, nor unprotected.
 fn allowed(keys: &str, issuer: &Uri) -> Result<Uri, UrlProblem> {
     let uri = url::secure(keys)?;
-    if uri.scheme_str() != Some("https") && !url::is_loopback(issuer) { Err(UrlProblem::Insecure) } else { Ok(uri) }
+    if url::is_loopback(&uri) && !url::is_loopback(issuer) { Err(UrlProblem::ThisMachine) } else { Ok(uri) }
 }
 
 /// Where an issuer may publish its metadata, in the order to look: RFC 8414 §3.1 inserts the well-known name before the path,
@@ -109,7 +109,9 @@ mod tests {
     #[test]
     fn metadata_from_elsewhere_cannot_send_us_to_this_machine() {
         let issuer = "https://a.example".parse().expect("a URL");
-        assert_eq!(allowed("http://127.0.0.1/keys", &issuer), Err(UrlProblem::Insecure));
+        for here in ["http://127.0.0.1/keys", "https://127.0.0.1/keys", "https://localhost:8443/keys", "https://[::1]/keys"] {
+            assert_eq!(allowed(here, &issuer), Err(UrlProblem::ThisMachine), "{here}");
+        }
         assert_eq!(allowed("http://a.example/keys", &issuer), Err(UrlProblem::Insecure));
         assert!(allowed("https://keys.example/a", &issuer).is_ok());
     }

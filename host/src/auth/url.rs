@@ -13,6 +13,9 @@ pub(super) enum UrlProblem {
     /// Not protected on its way.
     #[error("which is not `https`; only issuers on this machine may go without")]
     Insecure,
+    /// On this machine, where only our own issuers have business.
+    #[error("which is on this machine, but the issuer is not")]
+    ThisMachine,
     /// An issuer has neither query nor fragment (RFC 8414 §2).
     #[error("but an issuer has neither query nor fragment")]
     Decorated,

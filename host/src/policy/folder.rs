@@ -15,7 +15,7 @@ const ENTITIES: &str = "entities.json";
 /// The most policy files of one folder.
 const FILES: usize = 1000;
 /// The most entries of one folder that are looked at.
-const ENTRIES: usize = 10_000;
+pub const ENTRIES: usize = 10_000;
 /// The largest policy file, in bytes.
 const POLICY_BYTES: u64 = 1 << 20;
 /// The largest entities file, in bytes.

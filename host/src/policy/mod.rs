@@ -76,7 +76,7 @@ mod tree;
 mod tests;
 
 pub use explain::{ExplainedPolicy, Explanation, PolicyOutcome};
-pub use folder::PolicyFile;
+pub use folder::{ENTRIES, PolicyFile};
 pub use problem::PolicyError;
 pub use rows::RowAccess;
 

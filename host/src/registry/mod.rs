@@ -20,7 +20,7 @@ use crate::policy::Policies;
 use crate::sandbox::Program;
 
 pub use load::Loader;
-pub use reload::{Look, Reloader};
+pub use reload::{Look, Reloader, holds_policies};
 pub use schema::Schema;
 pub use status::PolicyStatus;
 

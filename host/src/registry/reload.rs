@@ -7,6 +7,8 @@
 //! - **The last file is deleted, or the folder vanishes.** Refused: that is also what a lost volume and a half-done `rm -r` look
 //!   like, and walls must not fall by accident. To drop all policies on purpose, leave one file that holds only a comment.
 //! - **A file that held something is emptied.** Refused: it looks like one that is being written. Whoever means it deletes it.
+//! - **Files are missing, others are there.** It takes effect when the folder is still the same a moment later: whoever replaces all
+//!   files one by one opens no window in which only some of the walls stand.
 //! - **The folder is put back as it was.** What is in force is what is written; the refusal is over, nothing else happens.
 //!
 //! Calls that have started finish on the generation they started on.
@@ -131,6 +133,11 @@ impl Candidate {
     pub fn change(&self) -> &PolicyChange {
         &self.change
     }
+
+    /// The files it was made of.
+    pub fn files(&self) -> &[PolicyFileDigest] {
+        &self.generation.policy_files
+    }
 }
 
 /// What `error` tells, one by one.
@@ -157,6 +164,11 @@ pub fn digests(files: &[PolicyFile]) -> Vec<PolicyFileDigest> {
     digests
 }
 
+/// Whether any of the files is one of policies, rather than of users and groups.
+pub fn holds_policies(files: &[PolicyFileDigest]) -> bool {
+    files.iter().any(|file| Path::new(&file.file).extension().is_some_and(|extension| extension == "cedar"))
+}
+
 /// Refuses what an admin is unlikely to have meant, and what an accident looks like.
 fn beware_of_accidents(folder: &Path, files: &[PolicyFile], in_force: &[PolicyFileDigest]) -> Result<(), Vec<PolicyProblem>> {
     let problem = |file: Option<&Path>, message: String, help: &str| PolicyProblem {
@@ -164,9 +176,7 @@ fn beware_of_accidents(folder: &Path, files: &[PolicyFile], in_force: &[PolicyFi
         help: Some(help.to_owned()),
         ..PolicyProblem::new(message)
     };
-    let is_policies = |name: &Path| name.extension().is_some_and(|extension| extension == "cedar");
-    let had_policies = in_force.iter().any(|file| is_policies(Path::new(&file.file)));
-    if had_policies && !files.iter().any(|file| is_policies(&file.path)) {
+    if holds_policies(in_force) && !holds_policies(&digests(files)) {
         let message = format!("the policy folder `{}` is empty; what was in force stays in force", folder.display());
         let help = "to drop all policies on purpose, leave one file, such as `none.cedar`, that holds only a comment";
         return Err(vec![problem(None, message, help)]);

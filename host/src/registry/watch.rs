@@ -14,6 +14,8 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
+use crate::policy::ENTRIES;
+
 /// How long the folder has to be quiet: editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(150);
 
@@ -22,9 +24,6 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(1);
-
-/// The most entries of the folder that are looked at.
-const ENTRIES: usize = 4096;
 
 /// Watches `folder`, which need not exist, on a thread of its own until the receiver is dropped. Ticks once at the start, so that
 /// nothing that happened before goes unnoticed, and then whenever the folder may have changed.
@@ -156,7 +155,7 @@ type Entry = (OsString, Result<[i64; 7], ErrorKind>);
 impl Print {
     fn of(folder: &Path) -> Self {
         let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries.take(ENTRIES),
+            Ok(entries) => entries.take(ENTRIES + 1),
             Err(error) => return Self::Unreadable(error.kind()),
         };
         let mut seen = Vec::new();

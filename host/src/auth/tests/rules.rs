@@ -73,6 +73,23 @@ async fn clocks_may_differ_by_the_leeway_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_claim_that_is_null_is_absent() {
+    let signer = Signer::ed25519("k1", 1);
+    let issuer = FakeIssuer::start(&[&signer]).await;
+    let authenticator = trusting(&[("corp", IssuerConfig::at(&issuer.url))]);
+    let with_null = |claim: &str| {
+        let mut claims = claims(&issuer.url, json!({}));
+        claims[claim] = Value::Null;
+        signer.token(&claims)
+    };
+    for optional in ["nbf", "authorization_details", "scp", "groups", "tenant", "azp", "cnf"] {
+        let result = present(&authenticator, &with_null(optional)).await;
+        assert!(result.is_ok(), "{optional}: {result:?}");
+    }
+    assert_eq!(problem(&authenticator, &with_null("exp")).await, Problem::Claim("exp".into()));
+}
+
+#[tokio::test]
 async fn a_verified_token_does_not_outlive_its_expiry_in_the_cache() {
     let signer = Signer::ed25519("k1", 1);
     let issuer = FakeIssuer::start(&[&signer]).await;
