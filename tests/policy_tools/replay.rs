@@ -79,6 +79,7 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     assert_eq!(report["flips"][0]["calls"].as_array().map(Vec::len), Some(2));
     let (code, table, _) = policy(&flags);
     assert!(code == 1 && table.contains("7 decisions made again: 4 come out differently, 3 as they were"), "{table}");
+    assert!(table.contains("rows are not decided again"), "{table}");
 
     // Whoever must not see a tool can't call it either, whatever is said about its calls.
     let unlisted = folder("unlisted", UNLISTED);
@@ -94,6 +95,13 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     assert_eq!((&undecided["tool"], &undecided["count"]), (&json!("echo"), &json!(4)));
     assert!(undecided["why"].as_str().expect("a reason").contains("claim `region`"), "{undecided}");
     assert_eq!(report["flips"].as_array().map(Vec::len), Some(1), "bob's secret would be let through: {report}");
+
+    // Nothing flips of what can be told, which is not the same as nothing would.
+    let both = folder("both", &format!("{BEFORE}{BY_CLAIM}"));
+    let (code, report) = replay(&both);
+    assert_eq!((code, &report["flips"], &report["undecided"][0]["count"]), (2, &json!([]), &json!(4)), "{report}");
+    assert!(report["rows"].as_str().expect("text").contains("not decided again"), "{report}");
+    assert_eq!(report["given_again"], json!(0));
 
     // Under policies that look at it, it is recorded, and the decision can be made again.
     let mut host = Host::dev(plugins.path()).with(&["--policies", path(&by_claim)]).on(&data).start();
