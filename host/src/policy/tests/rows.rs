@@ -153,10 +153,7 @@ fn rows_of_a_resource_that_the_tool_needs_no_scope_for_are_denied() {
     let all = access(&policies, &caller, "all_entries", json!({}));
     let invoice = json!({ "user_id": "u1", "status": "open", "amount_cents": 1 });
     let verdict = all.permits("invoices", &invoice);
-    assert_eq!(
-        verdict.errors,
-        ["the tool `all_entries` needs no scope for rows of this resource, so none of its rows may be seen"]
-    );
+    assert_eq!(verdict.errors, ["the tool `all_entries` needs no scope for rows of this resource, so none of them may be seen"]);
     assert_eq!(
         all.permits("nothing", &invoice).errors,
         ["no plugin declares what a row of this resource is"],
