@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{path, policy, policy_json};
-use crate::harness::{Client, Host, Started, plugins};
+use crate::harness::{Billing, Client, Host, Started, plugins};
 
 const BEFORE: &str = "@id(\"no-secrets\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
     when { context.input.text like \"*secret*\" };\n";
@@ -133,4 +133,20 @@ fn a_call_of_a_hidden_tool_is_decided_again_like_any_other() {
     let (code, report) = policy_json(&flags);
     assert_eq!((code, &report["decided"], &report["undecided"]), (1, &json!(1), &json!([])), "{report}");
     assert_eq!((&report["flips"][0]["change"], &report["flips"][0]["tool"]), (&json!("deny -> allow"), &json!("echo")));
+}
+
+#[test]
+fn an_answer_given_again_by_key_is_counted_and_not_decided_twice() {
+    let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(dir.path().join("none.cedar"), "// nothing\n").expect("writable");
+    let mut host = Host::dev(plugins.path()).with(&["--backend", &format!("billing={}", billing.url)]).start();
+    let (client, invoice) = (host.client(), billing.open_invoices("u1").remove(0));
+    for _ in 0..3 {
+        client.call_keyed("pay_invoice", json!({ "invoice_id": invoice }), "replay-once-0001").structured();
+    }
+    assert!(host.stop("-TERM").success());
+    let flags = ["replay", "--candidate", path(dir.path()), "--plugins", path(plugins.path()), "--data", path(&host.data)];
+    let (code, report) = policy_json(&flags);
+    assert_eq!((code, &report["decided"], &report["given_again"]), (0, &json!(1), &json!(2)), "{report}");
 }
