@@ -59,6 +59,15 @@ fn check_takes_good_policies_and_names_every_fault_of_others() {
     let (code, _, said) = policy(&[&["check"], &world.flags()[..]].concat());
     assert!(code == 1 && said.contains("walls.cedar:4:") && said.contains("amuont_cents"), "{said}");
 
+    // A folder with a broken manifest is no folder that can be checked, and programs are told so in their own way.
+    let broken = world.dir.path().join("broken");
+    std::fs::create_dir(&broken).expect("writable");
+    std::fs::write(broken.join("plugin.toml"), "name = 'x'\ncontract = \n").expect("writable");
+    let (code, refused) = policy_json(&["check", "--plugins", path(&broken)]);
+    let problem = &refused["problems"][0];
+    assert_eq!((code, &refused["ok"], &problem["line"]), (1, &json!(false), &json!(2)), "{refused}");
+    assert!(problem["file"].as_str().expect("a file").ends_with("plugin.toml"), "{refused}");
+
     let nowhere = world.dir.path().join("nowhere");
     let (code, _, said) = policy(&["check", "--plugins", path(world.plugins.path()), "--policies", path(&nowhere)]);
     assert!(code == 1 && said.contains("cannot be read"), "{said}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{path, policy, policy_json};
-use crate::harness::{Client, Host, Started, plugins};
+use crate::harness::{Billing, Client, Host, Started, plugins};
 
 const BEFORE: &str = "@id(\"no-secrets\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
     when { context.input.text like \"*secret*\" };\n";
@@ -79,6 +79,7 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     assert_eq!(report["flips"][0]["calls"].as_array().map(Vec::len), Some(2));
     let (code, table, _) = policy(&flags);
     assert!(code == 1 && table.contains("7 decisions made again: 4 come out differently, 3 as they were"), "{table}");
+    assert!(table.contains("rows are not decided again"), "{table}");
 
     // Whoever must not see a tool can't call it either, whatever is said about its calls.
     let unlisted = folder("unlisted", UNLISTED);
@@ -94,6 +95,13 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     assert_eq!((&undecided["tool"], &undecided["count"]), (&json!("echo"), &json!(4)));
     assert!(undecided["why"].as_str().expect("a reason").contains("claim `region`"), "{undecided}");
     assert_eq!(report["flips"].as_array().map(Vec::len), Some(1), "bob's secret would be let through: {report}");
+
+    // Nothing flips of what can be told, which is not the same as nothing would.
+    let both = folder("both", &format!("{BEFORE}{BY_CLAIM}"));
+    let (code, report) = replay(&both);
+    assert_eq!((code, &report["flips"], &report["undecided"][0]["count"]), (2, &json!([]), &json!(4)), "{report}");
+    assert!(report["rows"].as_str().expect("text").contains("not decided again"), "{report}");
+    assert_eq!(report["given_again"], json!(0));
 
     // Under policies that look at it, it is recorded, and the decision can be made again.
     let mut host = Host::dev(plugins.path()).with(&["--policies", path(&by_claim)]).on(&data).start();
@@ -125,4 +133,20 @@ fn a_call_of_a_hidden_tool_is_decided_again_like_any_other() {
     let (code, report) = policy_json(&flags);
     assert_eq!((code, &report["decided"], &report["undecided"]), (1, &json!(1), &json!([])), "{report}");
     assert_eq!((&report["flips"][0]["change"], &report["flips"][0]["tool"]), (&json!("deny -> allow"), &json!("echo")));
+}
+
+#[test]
+fn an_answer_given_again_by_key_is_counted_and_not_decided_twice() {
+    let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(dir.path().join("none.cedar"), "// nothing\n").expect("writable");
+    let mut host = Host::dev(plugins.path()).with(&["--backend", &format!("billing={}", billing.url)]).start();
+    let (client, invoice) = (host.client(), billing.open_invoices("u1").remove(0));
+    for _ in 0..3 {
+        client.call_keyed("pay_invoice", json!({ "invoice_id": invoice }), "replay-once-0001").structured();
+    }
+    assert!(host.stop("-TERM").success());
+    let flags = ["replay", "--candidate", path(dir.path()), "--plugins", path(plugins.path()), "--data", path(&host.data)];
+    let (code, report) = policy_json(&flags);
+    assert_eq!((code, &report["decided"], &report["given_again"]), (0, &json!(1), &json!(2)), "{report}");
 }

@@ -58,6 +58,7 @@ impl Needs {
         resources: &BTreeMap<&str, &ResourceManifest>,
         problems: &mut Vec<Problem>,
     ) {
+        problems.extend(torn_apart(subject));
         for scope in &subject.tool.scopes {
             self.scopes.entry(scope.clone()).or_default().insert(subject.tool.name.as_str().to_owned());
             let action = self.actions.entry(scope.base()).or_insert_with(|| RowAction {
@@ -122,6 +123,20 @@ impl Needs {
 struct Wrong {
     what: String,
     help: String,
+}
+
+/// Conditions on one action in several scopes. A row passes if the permit of any of them speaks of it, while a list of scopes reads
+/// as if all of them did.
+fn torn_apart(subject: &PolicySubject<'_>) -> Option<Problem> {
+    let scopes = &subject.tool.scopes;
+    let alike = |at: usize, scope: &Scope| {
+        let is_narrow = |other: &&Scope| !(scope.conditions().is_empty() && other.conditions().is_empty());
+        scopes[..at].iter().filter(|other| other.base() == scope.base()).find(is_narrow)
+    };
+    let (one, other) = scopes.iter().enumerate().find_map(|(at, scope)| Some((alike(at, scope)?, scope)))?;
+    let (plugin, tool) = (subject.plugin, &subject.tool.name);
+    let what = format!("plugin `{plugin}`, tool `{tool}`: `{one}` and `{other}` are both about `{}`", one.base());
+    Some(Problem::new(what).help(format!("join the conditions in one `where`: `{}.where(…,…)`", one.base())))
 }
 
 fn undeclared<'a>(subject: &PolicySubject<'_>, scope: &Scope, known: impl Iterator<Item = &'a str> + Clone) -> Problem {

@@ -14,7 +14,7 @@ use super::hint;
 use super::names;
 use super::operand::{Kind, Operands};
 use super::slice::{Slice, add};
-use crate::model::scope::{Bindings, Term};
+use crate::model::scope::{Bindings, BoundScope, Term};
 use crate::model::{Arguments, Decision, Principal, Scope, ToolName, Verdict};
 
 /// What is needed to decide about rows under one action, such as `read:invoices`.
@@ -45,6 +45,8 @@ pub struct RowAccess {
 /// One action on the rows of one resource, ready to be asked about rows.
 struct Asked {
     action: String,
+    /// The scopes that the caller holds for this action.
+    held: Vec<BoundScope>,
     prepared: Result<Prepared, String>,
 }
 
@@ -73,6 +75,7 @@ impl RowAccess {
         actions.retain(|action| policies.rows.contains_key(action));
         let caller = Caller::new(&policies.vocabulary, principal, trace_id);
         let holding = Holding { needed, arguments: Some(arguments), suppose: false };
+        let bindings = Bindings { principal, arguments: Some(arguments) };
         let prepare = |action: String| {
             let RowPolicies { slice, arguments: named, .. } = &policies.rows[&action];
             let context = caller.row(slice.watched(), holding, tool.as_str(), named);
@@ -82,7 +85,8 @@ impl RowAccess {
                 let settled = slice.settle(&policies.authorizer, &caller, &request, &entities)?;
                 Ok(Prepared { request, entities, settled })
             });
-            Asked { action, prepared }
+            let held = held(&principal.scopes, &action).map(|scope| scope.bind(&bindings)).collect();
+            Asked { action, held, prepared }
         };
         Self {
             asked: actions.into_iter().map(prepare).collect(),
@@ -97,13 +101,13 @@ impl RowAccess {
     pub fn permits(&self, resource: &str, row: &Value) -> Verdict {
         let mut all = Verdict { decision: Decision::Allow, ..Verdict::denied() };
         let mut is_asked = false;
-        for Asked { action, prepared } in &self.asked {
-            let rows = &self.policies.rows[action];
+        for asked in &self.asked {
+            let rows = &self.policies.rows[&asked.action];
             if rows.resource != resource {
                 continue;
             }
             is_asked = true;
-            let verdict = self.decide(action, rows, prepared, row).unwrap_or_else(failed);
+            let verdict = self.decide(asked, rows, row).unwrap_or_else(failed);
             let shadow = verdict.shadow.clone().or_else(|| all.shadow.take());
             if verdict.decision == Decision::Deny {
                 return verdict;
@@ -113,8 +117,9 @@ impl RowAccess {
         }
         if !is_asked {
             return failed(match self.policies.rows.values().any(|rows| rows.resource == resource) {
-                true => format!("the tool `{}` needs no scope for `{resource}`, so none of its rows may be seen", self.tool),
-                false => format!("no plugin declares what a row of `{resource}` is"),
+                // The guest chose the resource's name, so it is not repeated: these texts are written down.
+                true => format!("the tool `{}` needs no scope for rows of this resource, so none of them may be seen", self.tool),
+                false => "no plugin declares what a row of this resource is".to_owned(),
             });
         }
         all.policies.sort();
@@ -137,12 +142,12 @@ impl RowAccess {
     /// The same as a filter.
     pub(super) fn filter(&self, resource: &str) -> Option<Filter> {
         let mut parts = Vec::new();
-        for Asked { action, prepared } in &self.asked {
+        for Asked { action, prepared, .. } in &self.asked {
             let rows = &self.policies.rows[action];
             if rows.resource != resource {
                 continue;
             }
-            parts.push(hint::held(self.held(action), rows, &self.principal, &self.arguments));
+            parts.push(hint::held(held(&self.principal.scopes, action), rows, &self.principal, &self.arguments));
             let Prepared { request, .. } = prepared.as_ref().ok()?;
             let caller = Caller::new(&self.policies.vocabulary, &self.principal, "");
             parts.push(hint::permitted(&self.policies, rows, &caller, request.context()?.clone())?);
@@ -151,17 +156,11 @@ impl RowAccess {
         Some(if parts.is_empty() { Filter::no_row() } else { Filter::all(parts) })
     }
 
-    fn decide(
-        &self,
-        action: &str,
-        rows: &RowPolicies,
-        prepared: &Result<Prepared, String>,
-        row: &Value,
-    ) -> Result<Verdict, String> {
+    fn decide(&self, asked: &Asked, rows: &RowPolicies, row: &Value) -> Result<Verdict, String> {
         let row = row.as_object().ok_or("the row is not an object")?;
         check(rows, row)?;
-        let Prepared { request, entities, settled } = prepared.as_ref().map_err(String::clone)?;
-        if !self.admits(action, row) {
+        let Prepared { request, entities, settled } = asked.prepared.as_ref().map_err(String::clone)?;
+        if !asked.held.iter().any(|scope| scope.admits(row)) {
             return Ok(Verdict::denied());
         }
         let decide =
@@ -170,19 +169,6 @@ impl RowAccess {
             true => Ok(decide(&add(entities.clone(), [rows.entity(row)?])?)),
             false => Ok(decide(entities)),
         }
-    }
-
-    /// Whether some scope that the caller holds for this action speaks of the row.
-    fn admits(&self, action: &str, row: &Map<String, Value>) -> bool {
-        let bindings = Bindings { principal: &self.principal, arguments: Some(&self.arguments) };
-        self.held(action).any(|scope| scope.admits(row, &bindings))
-    }
-
-    /// The scopes that the caller holds for this action.
-    fn held<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a Scope> {
-        self.principal.scopes.iter().filter(move |scope| {
-            action.strip_prefix(scope.action()).and_then(|rest| rest.strip_prefix(':')) == Some(scope.resource())
-        })
     }
 }
 
@@ -194,6 +180,13 @@ impl RowPolicies {
         let attributes: HashMap<_, _> = attributes.collect::<Option<_>>().ok_or_else(unreadable)?;
         Entity::new(names::row(&self.row_type), attributes, HashSet::new()).map_err(|_| unreadable())
     }
+}
+
+/// The scopes among `scopes` that are for this action.
+fn held<'a>(scopes: &'a [Scope], action: &'a str) -> impl Iterator<Item = &'a Scope> {
+    scopes.iter().filter(move |scope| {
+        action.strip_prefix(scope.action()).and_then(|rest| rest.strip_prefix(':')) == Some(scope.resource())
+    })
 }
 
 /// Whether the row has every attribute of its type, also those that no policy looks at.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Context, Effect, Entities, Entity, EntityUid, Policy, PolicySet, Request};
 use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
 
 use super::decision::Tally;
 use super::names::Names;
@@ -12,8 +13,6 @@ use crate::model::Principal;
 
 /// The most principals that are remembered.
 const PRINCIPALS: usize = 1024;
-/// The longest key, in bytes; a principal of which policies look at more is not remembered.
-const KEY: usize = 4096;
 
 /// The policies in force that look at nothing but the principal, and what they came to.
 pub(super) struct Standing {
@@ -21,7 +20,7 @@ pub(super) struct Standing {
     forbids: PolicySet,
     authorizer: Authorizer,
     /// By all that policies look at of a principal, so that two with one key cannot be told apart by any policy.
-    known: Cache<Vec<u8>, Arc<Known>>,
+    known: Cache<Key, Arc<Known>>,
 }
 
 /// A principal as policies know it.
@@ -49,7 +48,7 @@ impl Standing {
     /// What is known of the principal with this key, or else of the one that `build` makes.
     pub(super) fn known(
         &self,
-        key: Vec<u8>,
+        key: Key,
         names: &Names,
         uid: &EntityUid,
         build: impl FnOnce() -> Result<Entity, String>,
@@ -58,9 +57,7 @@ impl Standing {
             return Ok(known);
         }
         let known = Arc::new(self.decide(names, uid, build()?)?);
-        if key.len() <= KEY {
-            self.known.insert(key, Arc::clone(&known));
-        }
+        self.known.insert(key, Arc::clone(&known));
         Ok(known)
     }
 
@@ -81,13 +78,17 @@ impl Standing {
     }
 }
 
-/// All that policies look at of a principal, as bytes that stand for nothing else.
-pub(super) fn key(reads: &Reads, principal: &Principal, id: &str) -> Vec<u8> {
+/// SHA-256 over all that policies look at of a principal, written as bytes that stand for nothing else: as short for whoever is in
+/// thousands of groups as for anybody.
+pub(super) type Key = [u8; 32];
+
+/// The key of a principal.
+pub(super) fn key(reads: &Reads, principal: &Principal, id: &str) -> Key {
     let Principal { tenant, client, groups, claims, .. } = principal;
-    let mut key = Vec::with_capacity(256);
+    let mut key = Sha256::new();
     let mut add = |text: &[u8]| {
-        key.extend(text.len().to_le_bytes());
-        key.extend(text);
+        key.update(text.len().to_le_bytes());
+        key.update(text);
     };
     add(id.as_bytes());
     for (name, value) in [("tenant", tenant), ("client", client)] {
@@ -107,5 +108,33 @@ pub(super) fn key(reads: &Reads, principal: &Principal, id: &str) -> Vec<u8> {
         add(name.as_bytes());
         add(value.to_string().as_bytes());
     }
-    key
+    key.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn principals_that_policies_can_tell_apart_have_different_keys_however_much_is_known_of_them() {
+        let principal = |claims: &[(&str, String)]| Principal {
+            issuer: "i".into(),
+            subject: "s".into(),
+            client: None,
+            tenant: None,
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            claims: claims.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect::<BTreeMap<_, _>>(),
+        };
+        let text = "permit (principal, action, resource) when { principal.hasTag(\"a\") && principal.hasTag(\"b\") };";
+        let policy: Policy = text.parse().expect("a policy");
+        let reads = Reads::of(&policy, &policy.to_json().expect("it is data")["conditions"]);
+        let of = |claims: &[(&str, String)]| key(&reads, &principal(claims), "i|s");
+        let long = "x".repeat(10_000);
+        assert_ne!(of(&[("a", long.clone())]), of(&[("b", long.clone())]));
+        assert_ne!(of(&[("a", long.clone())]), of(&[("a", format!("{long}y"))]));
+        assert_eq!(of(&[("a", long.clone())]), of(&[("a", long), ("c", "unread".into())]));
+    }
 }

@@ -8,13 +8,20 @@ use serde_json::json;
 use super::CheckArgs;
 use super::workspace::Workspace;
 use crate::cli::{Output, print};
-use crate::model::PolicyProblem;
+use crate::model::{DocumentError, PolicyProblem};
 use crate::registry::load::LoadError;
 use crate::registry::{Generation, reload};
 
 /// `tidegate policy check`
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let workspace = Workspace::open(&args.workspace)?;
+    let workspace = match (Workspace::open(&args.workspace), args.output) {
+        (Ok(workspace), _) => workspace,
+        (Err(error), Output::Table) => return Err(error),
+        (Err(error), Output::Json) => {
+            print::json(&json!({ "ok": false, "problems": [unopened(&error)] }))?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     match (workspace.load()?, args.output) {
         (Ok(generation), Output::Table) => {
             let (hash, tools, files) = (generation.policies.hash(), generation.tools.len(), generation.policy_files.len());
@@ -45,12 +52,24 @@ fn good(generation: &Generation) -> serde_json::Value {
 fn problems(error: &LoadError) -> Vec<PolicyProblem> {
     match error {
         LoadError::Policy(error) => reload::problems(error),
-        LoadError::Manifest(error) => vec![PolicyProblem {
-            file: Some(error.file.display().to_string()),
-            line: Some(error.line),
-            column: Some(error.column),
-            ..PolicyProblem::new(error.problem.clone())
-        }],
+        LoadError::Manifest(error) => vec![placed(error)],
         error => vec![PolicyProblem::new(error.to_string())],
+    }
+}
+
+/// Why there is nothing to be checked: mostly a file that is broken, at a place.
+fn unopened(error: &anyhow::Error) -> PolicyProblem {
+    match error.chain().find_map(|cause| cause.downcast_ref::<DocumentError>()) {
+        Some(broken) => placed(broken),
+        None => PolicyProblem::new(format!("{error:#}")),
+    }
+}
+
+fn placed(error: &DocumentError) -> PolicyProblem {
+    PolicyProblem {
+        file: Some(error.file.display().to_string()),
+        line: Some(error.line),
+        column: Some(error.column),
+        ..PolicyProblem::new(error.problem.clone())
     }
 }

@@ -34,7 +34,8 @@ pub enum PolicyVerb {
     Explain(ExplainArgs),
     /// Hold policies to the cases in `*.test.toml` files; exits with 1 if one fails.
     Test(TestArgs),
-    /// Decide recorded calls again under other policies and list those that come out differently; exits with 1 if any does.
+    /// Decide recorded calls again under other policies and list those that come out differently; exits with 1 if any
+    /// does, with 2 if none does but not every call could be decided again. Rows are not decided again.
     Replay(ReplayArgs),
     /// Ask the running host which policies are in force, since when, and what it refused last.
     Status(StatusArgs),

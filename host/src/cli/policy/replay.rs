@@ -1,13 +1,15 @@
 //! `tidegate policy replay`: what other policies would have meant for the calls that were recorded.
 //!
-//! Rows are not decided again: what a backend returned is not in the log, or only in part.
+//! Rows are not decided again: what a backend returned is not in the log, or only in part. Neither are answers that were given again
+//! by key: the call that they are of is, and under which policies it was delivered again made no difference to what ran.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::ReplayArgs;
@@ -15,12 +17,19 @@ use super::again::{Again, decide_again};
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::cli::audit::{printable, with_ledger};
 use crate::cli::{AuditArgs, Output, print};
-use crate::ledger::{PastDecision, PastOutcome};
+use crate::ledger::{Kind, Ledger, PastDecision, PastOutcome};
 use crate::model::{CallId, Timestamp};
 use crate::registry::Generation;
 
 /// The most call ids that are listed of each group.
 const CALLS: usize = 100;
+/// Records read at a time.
+const PAGE: usize = 512;
+/// What is said about rows, whatever came of the calls.
+const ROWS: &str =
+    "not decided again: what backends returned is not in the log, so rows may come out differently where calls do not";
+/// The exit code if nothing comes out differently, as far as can be told, and not all can.
+const UNDECIDED: u8 = 2;
 /// The same in a table.
 const CALLS_SHOWN: usize = 3;
 
@@ -55,6 +64,8 @@ struct Report {
     unchanged: u64,
     repeats: u64,
     erased: u64,
+    /// Answers that were given again by key.
+    given_again: u64,
     flips: BTreeMap<Flip, Group>,
     undecided: BTreeMap<(String, String), Group>,
     /// The last decision of each caller, tool and outcome: repeats are counted with it.
@@ -69,7 +80,8 @@ enum Told {
     Undecided(String, String),
 }
 
-/// `tidegate policy replay`: exits with 1 if any decision comes out differently.
+/// `tidegate policy replay`: exits with 0 if every decision was made again and none comes out differently, with 1 if one does, and
+/// with 2 if none does as far as can be told.
 pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let workspace = Workspace::open(&WorkspaceArgs {
         config: args.config.clone(),
@@ -83,13 +95,46 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let report = with_ledger(&log, |ledger| {
         let mut report = Report::default();
         report.erased = ledger.decisions(since, |past| report.add(&generation, &past))?;
+        report.given_again = given_again(ledger, since)?;
         Ok(report)
     })?;
     match args.output {
         Output::Json => print::json(&report.json(&generation))?,
         Output::Table => report.print()?,
     }
-    Ok(if report.flips.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (report.flips.is_empty(), report.undecided.is_empty() && report.erased == 0) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => UNDECIDED.into(),
+    })
+}
+
+/// How many answers were given again by key since then.
+fn given_again(ledger: &Ledger, since: Timestamp) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        code: Option<Cow<'a, str>>,
+        repeated: Option<Repeated>,
+    }
+    #[derive(Deserialize)]
+    struct Repeated {
+        count: u64,
+    }
+    let (mut next, mut total) = (1, 0);
+    loop {
+        let page = ledger.records(next, PAGE)?;
+        let Some(last) = page.last() else { return Ok(total) };
+        next = last.head.seq + 1;
+        let rejections = page.iter().filter(|record| record.head.kind == Kind::Rejection && record.head.at >= since);
+        for body in rejections.filter_map(|record| record.body.as_deref()) {
+            let body: Body<'_> = serde_json::from_slice(body).context("a record of the log makes no sense")?;
+            if body.code.as_deref() == Some("replayed") {
+                // A record of repeats stands for those after the first, which has a record of its own.
+                total += body.repeated.map_or(1, |repeated| repeated.count);
+            }
+        }
+    }
 }
 
 impl Report {
@@ -146,7 +191,7 @@ impl Report {
         let undecided = self.undecided.iter().map(|((tool, why), group)| merged(json!({ "tool": tool, "why": why }), group));
         json!({
             "candidate": generation.policies.hash(), "decided": self.decided, "unchanged": self.unchanged,
-            "repeats": self.repeats, "erased": self.erased,
+            "repeats": self.repeats, "erased": self.erased, "given_again": self.given_again, "rows": ROWS,
             "flips": flips.collect::<Vec<_>>(), "undecided": undecided.collect::<Vec<_>>(),
         })
     }
@@ -187,6 +232,13 @@ impl Report {
         if self.erased > 0 {
             print::text(&format_args!("{} records have lost their body and can't be decided again", self.erased))?;
         }
+        if self.given_again > 0 {
+            print::text(&format_args!(
+                "{} answers were given again by key: left out, for the calls that they answer are decided themselves",
+                self.given_again
+            ))?;
+        }
+        print::text(&format_args!("rows are {ROWS}"))?;
         Ok(())
     }
 }

@@ -34,7 +34,15 @@ pub enum Scalar {
     Bool(bool),
 }
 
+/// A scope whose terms were looked up once, to be asked about many rows.
+#[derive(Clone, Debug)]
+pub struct BoundScope {
+    /// The attribute, how it is compared, and with what.
+    conditions: Vec<(String, Comparison, Meaning)>,
+}
+
 /// What a term stands for.
+#[derive(Clone, Debug)]
 enum Meaning {
     /// These values; one, but for lists.
     Values(Vec<Scalar>),
@@ -54,11 +62,19 @@ impl Scope {
         self.action == needed.action && self.resource == needed.resource && self.conditions.iter().all(implied)
     }
 
+    /// The scope with what its conditions name looked up.
+    pub fn bind(&self, bindings: &Bindings<'_>) -> BoundScope {
+        let bound = |condition: &Condition| (condition.attribute.clone(), condition.comparison, bindings.of_condition(condition));
+        BoundScope { conditions: self.conditions.iter().map(bound).collect() }
+    }
+}
+
+impl BoundScope {
     /// Whether all conditions hold for `row`. An attribute that is absent or of another type fails its condition, `!=` included.
-    pub fn admits(&self, row: &Map<String, Value>, bindings: &Bindings<'_>) -> bool {
-        self.conditions.iter().all(|condition| {
-            let value = row.get(&condition.attribute).and_then(Scalar::of);
-            value.is_some_and(|value| holds(condition, &value, bindings))
+    pub fn admits(&self, row: &Map<String, Value>) -> bool {
+        self.conditions.iter().all(|(attribute, comparison, meaning)| {
+            let value = row.get(attribute).and_then(Scalar::of);
+            value.is_some_and(|value| holds(*comparison, &value, meaning))
         })
     }
 }
@@ -129,9 +145,9 @@ fn argument<'a>(arguments: &'a Arguments, pointer: &str) -> Option<&'a Value> {
     arguments.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
 }
 
-fn holds(condition: &Condition, value: &Scalar, bindings: &Bindings<'_>) -> bool {
-    match bindings.of_condition(condition) {
-        Meaning::Values(values) => compare(condition.comparison, value, &values),
+fn holds(comparison: Comparison, value: &Scalar, meaning: &Meaning) -> bool {
+    match meaning {
+        Meaning::Values(values) => compare(comparison, value, values),
         Meaning::Later => true,
         Meaning::Nothing => false,
     }

@@ -21,7 +21,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use condition::{Comparison, Condition, Term};
-pub use cover::{Bindings, Delta, integer};
+pub use cover::{Bindings, BoundScope, Delta, integer};
 pub use parse::ScopeError;
 
 /// A permission such as `read:invoices`, possibly only for the rows that its conditions hold for.

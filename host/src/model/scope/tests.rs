@@ -121,7 +121,7 @@ fn the_delta_names_all_that_is_missing_and_all_that_goes_beyond() {
 fn a_row_is_admitted_only_if_every_condition_holds() {
     let principal = principal();
     let bindings = Bindings { principal: &principal, arguments: None };
-    let admits = |text: &str, row: Value| scope(text).admits(&object(row), &bindings);
+    let admits = |text: &str, row: Value| scope(text).bind(&bindings).admits(&object(row));
     let own = "read:invoices.where(user_id=$principal.sub,amount_cents<=$principal.pay_limit)";
     assert!(admits(own, json!({"user_id": "u1", "amount_cents": 500})));
     assert!(!admits(own, json!({"user_id": "u1", "amount_cents": 501})));
@@ -190,8 +190,8 @@ proptest! {
         let bindings = Bindings { principal: &principal, arguments: None };
         let of = |conditions| Scope { action: "r".into(), resource: "x".into(), conditions };
         let (held, needed, row) = (of(held), of(needed), object(json!({ "n": row })));
-        if held.covers(&needed, &bindings) && needed.admits(&row, &bindings) {
-            prop_assert!(held.admits(&row, &bindings), "{} covers {}", held, needed);
+        if held.covers(&needed, &bindings) && needed.bind(&bindings).admits(&row) {
+            prop_assert!(held.bind(&bindings).admits(&row), "{} covers {}", held, needed);
         }
     }
 }

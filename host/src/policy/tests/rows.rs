@@ -153,12 +153,16 @@ fn rows_of_a_resource_that_the_tool_needs_no_scope_for_are_denied() {
     let all = access(&policies, &caller, "all_entries", json!({}));
     let invoice = json!({ "user_id": "u1", "status": "open", "amount_cents": 1 });
     let verdict = all.permits("invoices", &invoice);
-    assert_eq!(verdict.errors, ["the tool `all_entries` needs no scope for `invoices`, so none of its rows may be seen"]);
-    assert_eq!(all.permits("nothing", &invoice).errors, ["no plugin declares what a row of `nothing` is"]);
+    assert_eq!(verdict.errors, ["the tool `all_entries` needs no scope for rows of this resource, so none of them may be seen"]);
+    assert_eq!(
+        all.permits("nothing", &invoice).errors,
+        ["no plugin declares what a row of this resource is"],
+        "a guest's words are not told"
+    );
     let unknown = access(&policies, &caller, "no_such_tool", json!({}));
     assert_eq!(unknown.permits("entries", &row()).decision, Decision::Deny);
     let unrowed = access(&policies, &caller, "echo", json!({ "text": "hi" }));
-    assert_eq!(unrowed.permits("echo", &json!({})).errors, ["no plugin declares what a row of `echo` is"]);
+    assert_eq!(unrowed.permits("echo", &json!({})).errors, ["no plugin declares what a row of this resource is"]);
 }
 
 #[test]
@@ -288,7 +292,7 @@ proptest! {
             let access = policies.row_access(&caller, name, &input, TRACE);
             for row in &rows {
                 let object = row.as_object().expect("an object");
-                let admitted = policies_of_tool.scopes.iter().all(|scope| scope.admits(object, &bindings));
+                let admitted = policies_of_tool.scopes.iter().all(|scope| scope.bind(&bindings).admits(object));
                 // Where the scope is covered; an argument or claim of a wrong shape covers nothing.
                 let verdict = access.permits("entries", row);
                 prop_assert_eq!(verdict.errors, [""; 0]);

@@ -46,6 +46,19 @@ fn conditions_that_do_not_fit_the_row_type_are_refused_by_name() {
 }
 
 #[test]
+fn two_scopes_for_one_action_are_refused_where_one_has_conditions() {
+    for scopes in [
+        ["read:entries.where(owner=$principal.sub)", "read:entries.where(tenant=$principal.tenant)"],
+        ["read:entries", "read:entries.where(owner=$principal.sub)"],
+        ["read:entries.where(owner=$principal.sub)", "read:entries.where(owner=$principal.sub)"],
+    ] {
+        let error = refusal(&scopes);
+        let problem = format!("tool `own_entries`: `{}` and `{}` are both about `read:entries`", scopes[0], scopes[1]);
+        assert!(error.contains(&problem) && error.contains("join the conditions in one `where`"), "{error}");
+    }
+}
+
+#[test]
 fn a_claim_of_two_types_names_both_uses() {
     let error = refusal(&["read:entries.where(amount_cents<=$principal.most)", "read:entries.where(owner=$principal.most)"]);
     let first = "`read:entries.where(amount_cents<=$principal.most)` of tool `own_entries` uses it as Long";
