@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Host, plugins, tidegate, workspace};
+use crate::harness::{Host, Started, plugins, tidegate, workspace};
 
 struct Session {
     child: Child,
@@ -93,18 +93,26 @@ fn a_second_run_on_the_same_data_speaks_for_the_first_host() {
 fn a_run_that_says_who_the_local_user_is_does_not_speak_for_a_host_that_says_otherwise() {
     let plugins = plugins(&["echo"]);
     let host = Host::dev(plugins.path()).start();
-    let beside = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .current_dir(workspace())
-        .args(["run", "--plugins"])
-        .arg(plugins.path())
-        .arg("--data")
-        .arg(&host.data)
-        .env("TIDEGATE_AUTH__LOCAL__SUBJECT", "u2")
-        .stdin(Stdio::null())
-        .output()
-        .expect("tidegate runs");
-    let said = String::from_utf8_lossy(&beside.stderr);
-    assert!(!beside.status.success() && said.contains("decides who the local user is"), "{said}");
+    let beside = |host: &Started, subject: &str| {
+        let run = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .current_dir(workspace())
+            .args(["run", "--plugins"])
+            .arg(plugins.path())
+            .arg("--data")
+            .arg(&host.data)
+            .env("TIDEGATE_AUTH__LOCAL__SUBJECT", subject)
+            .stdin(Stdio::null())
+            .output()
+            .expect("tidegate runs");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.success() || said.contains("decides who the local user is"), "{said}");
+        run.status.success()
+    };
+    assert!(!beside(&host, "u1"), "`dev` asks no config");
+    let config = "[auth.anonymous]\nsubject = \"a\"\n[auth.local]\nsubject = \"me\"\n";
+    let host = Host::dev(plugins.path()).config(config).serve().start();
+    assert!(!beside(&host, "you"));
+    assert!(beside(&host, "me"), "the same everywhere");
 }
 
 #[test]

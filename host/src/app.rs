@@ -1,6 +1,7 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
 mod reload;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
+use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -19,7 +21,7 @@ use crate::admission::Admission;
 use crate::auth::{Authenticator, DEV_ISSUER, Minter};
 use crate::config::{Config, PrincipalConfig};
 use crate::ledger::Ledger;
-use crate::model::{Credentials, Principal, Scope};
+use crate::model::{Credentials, Digest, Principal, Scope};
 use crate::outbound::{self, Outbound};
 use crate::pipeline::Pipeline;
 use crate::policy::GeneratedPermits;
@@ -29,6 +31,8 @@ use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
 use crate::store::Store;
 use reload::Reload;
+
+pub use signals::StopSignals;
 
 /// How long running calls get to end after shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -47,6 +51,9 @@ const SOCKET: &str = "control.sock";
 
 /// The name in the data folder of the socket for the operator.
 const ADMIN_SOCKET: &str = "admin.sock";
+
+/// The file in the data folder by which `tidegate run` tells whether it means the same local user as the live host.
+const LOCAL_USER: &str = "local-user";
 
 /// The folder of secrets in the data folder.
 pub const KEYS: &str = "keys";
@@ -83,6 +90,8 @@ pub struct Host {
     minter: Option<Arc<Minter>>,
     ledger: Ledger,
     data: PathBuf,
+    /// What [`print_of`] says of the local user; nothing if no config decides who that is.
+    local_user: String,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     stop: CancellationToken,
@@ -191,7 +200,11 @@ impl Host {
             tasks.spawn(reload::without_folder(hangup, shutdown.clone()));
         }
         let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
-        Ok(Self { pipeline, authenticator, minter, ledger, data, tasks, shutdown, stop })
+        let local_user = match options.trust {
+            Trust::Everyone => String::new(),
+            Trust::Configured | Trust::Nobody => print_of(&config.auth.local.clone().unwrap_or_default()),
+        };
+        Ok(Self { pipeline, authenticator, minter, ledger, data, local_user, tasks, shutdown, stop })
     }
 
     /// The call path, for those who serve it.
@@ -247,6 +260,8 @@ impl Host {
     /// # Errors
     /// A socket can't be made.
     pub async fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
+        let local_user = self.data.join(LOCAL_USER);
+        std::fs::write(&local_user, &self.local_user).with_context(|| format!("can't write `{}`", local_user.display()))?;
         self.listen_at(socket_path(&self.data), Reach::Client, config).await?;
         self.listen_at(admin_socket_path(&self.data), Reach::Operator, config).await
     }
@@ -318,6 +333,16 @@ pub fn socket_path(data: &Path) -> PathBuf {
     data.join(SOCKET)
 }
 
+/// Whether the host that is live on `data` takes its local user for the one that `config` describes.
+pub fn is_local_user(data: &Path, config: &PrincipalConfig) -> bool {
+    std::fs::read_to_string(data.join(LOCAL_USER)).is_ok_and(|print| print == print_of(config))
+}
+
+/// A digest of all that `config` says.
+fn print_of(config: &PrincipalConfig) -> String {
+    Digest(Sha256::digest(format!("{config:?}")).into()).to_string()
+}
+
 /// The admin socket of the host that owns `data`.
 pub fn admin_socket_path(data: &Path) -> PathBuf {
     data.join(ADMIN_SOCKET)
@@ -330,32 +355,6 @@ fn raise_file_limit() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "can't raise the limit on open files; connections beyond it wait");
-    }
-}
-
-/// SIGINT and SIGTERM, as requests to drain and stop.
-pub struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    /// Listens from now on: made before anybody is told that the host serves, so that no signal ends it the hard way.
-    ///
-    /// # Errors
-    /// The signals can't be listened to.
-    pub fn listen() -> Result<Self> {
-        let interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    /// Completes when either has arrived.
-    pub async fn arrive(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

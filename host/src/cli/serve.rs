@@ -116,10 +116,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         let host = match Host::open(&config, &options).await {
             Ok(host) => host,
             Err(error) if matches!(error.downcast_ref(), Some(StoreError::InUse { .. })) => {
-                if config.auth.local.is_some() {
+                if config.auth.local.as_ref().is_some_and(|local| !app::is_local_user(&options.data, local)) {
                     bail!(
                         "a host is live on `{}` and decides who the local user is, but `[auth.local]` (or `TIDEGATE_AUTH__LOCAL__…`) \
-                         says it here; drop it here and set it for that host, or run on a data folder of its own (`--data DIR`)",
+                         says otherwise here; drop it here, say the same for that host, or run on a data folder of its own (`--data DIR`)",
                         options.data.display()
                     );
                 }
