@@ -1,5 +1,6 @@
 //! Policies are taken into force on save, written down first; what can't be is refused while calls go on.
 
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
@@ -309,6 +310,26 @@ fn a_daemon_looks_again_when_it_is_hung_up_on() {
     }
     assert_eq!(host.client().call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
     assert_eq!(host.admin("/readyz").0, 200);
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_not_taken_for_whole() {
+    let more = "@id(\"second\")\nforbid (principal, action, resource) when { principal.subject == \"nobody\" };\n";
+    let whole = format!("{more}{WALL}");
+    let world = World::new(&[("walls.cedar", &whole)]);
+    assert!(world.is_walled());
+    let before = world.policy()["hash"].clone();
+    // Its first policy alone would be valid, and without the wall.
+    let mut file = std::fs::File::create(world.folder.join("walls.cedar")).expect("writable");
+    file.write_all(more.as_bytes()).and_then(|()| file.sync_all()).expect("writable");
+    let opened = Instant::now();
+    while opened.elapsed() < Duration::from_secs(4) {
+        assert!(world.is_walled(), "a beginning was taken for the whole");
+    }
+    file.write_all(WALL.replace("no-echo", "still-no-echo").as_bytes()).expect("writable");
+    drop(file);
+    world.until_other_than(&before);
+    assert!(world.is_walled());
 }
 
 #[test]

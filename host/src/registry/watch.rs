@@ -3,14 +3,16 @@
 //! The kernel's notice (inotify) makes it quick; a look at names, sizes and times once a second makes it certain: nothing is
 //! noticed of files behind symbolic links, of a network's folders, or of a folder that takes another's name.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
@@ -21,6 +23,9 @@ const QUIET: Duration = Duration::from_millis(150);
 
 /// How long one waits for quiet at most.
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// How long one waits for whoever has begun to write a file to close it.
+const UNCLOSED: Duration = Duration::from_secs(10);
 
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(1);
@@ -33,7 +38,16 @@ const POLL: Duration = Duration::from_secs(1);
 pub fn start(folder: PathBuf) -> std::io::Result<watch::Receiver<u64>> {
     let (news, receiver) = watch::channel(0);
     let (wake, events) = mpsc::sync_channel(1);
-    let watch = Watch { seen: Print::of(&folder), folder, news, wake, events, kernel: None, is_deaf: false };
+    let watch = Watch {
+        seen: Print::of(&folder),
+        folder,
+        news,
+        wake,
+        events,
+        kernel: None,
+        is_deaf: false,
+        unclosed: Unclosed::default(),
+    };
     std::thread::Builder::new().name("policy-watch".to_owned()).spawn(move || watch.run())?;
     Ok(receiver)
 }
@@ -48,9 +62,14 @@ struct Watch {
     kernel: Option<(notify::RecommendedWatcher, Identity)>,
     /// Whether the kernel refused to watch, which is said once.
     is_deaf: bool,
+    /// Policy files that somebody has begun to write and not closed yet.
+    unclosed: Unclosed,
     /// The folder when it was last told about.
     seen: Print,
 }
+
+/// Paths of files that are being written.
+type Unclosed = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 impl Watch {
     fn run(mut self) {
@@ -78,14 +97,16 @@ impl Watch {
         }
     }
 
-    /// Waits until nothing has changed for a while, within reason.
+    /// Waits until nothing has changed for a while, within reason. The beginning of a file may be valid by itself, so a file that is
+    /// still being written is waited for longer.
     fn settle(&self) {
-        let until = Instant::now() + LONGEST;
+        let begun = Instant::now();
+        let is_unclosed = || !self.unclosed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let mut seen = Print::of(&self.folder);
-        while Instant::now() < until {
+        while begun.elapsed() < if is_unclosed() { UNCLOSED } else { LONGEST } {
             let told = self.events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout);
             let now = Print::of(&self.folder);
-            if !told && now == seen {
+            if !told && now == seen && !is_unclosed() {
                 return;
             }
             seen = now;
@@ -101,7 +122,7 @@ impl Watch {
         if self.kernel.as_ref().is_some_and(|(_, watched)| *watched == identity) {
             return;
         }
-        match listen(&self.folder, self.wake.clone()) {
+        match listen(&self.folder, self.wake.clone(), self.unclosed.clone()) {
             Ok(kernel) => (self.kernel, self.is_deaf) = (Some((kernel, identity)), false),
             Err(error) => {
                 if !self.is_deaf {
@@ -114,8 +135,13 @@ impl Watch {
     }
 }
 
-fn listen(folder: &Path, wake: SyncSender<()>) -> notify::Result<notify::RecommendedWatcher> {
+fn listen(folder: &Path, wake: SyncSender<()>, unclosed: Unclosed) -> notify::Result<notify::RecommendedWatcher> {
+    // What another watch was told is of another folder.
+    unclosed.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = &event {
+            note_writing(event, &mut unclosed.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         // Reading is no change; without this, looking at the folder would be a reason to look at it again.
         let is_reading = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         if !event.is_ok_and(|event| is_reading(event.kind)) {
@@ -125,6 +151,21 @@ fn listen(folder: &Path, wake: SyncSender<()>) -> notify::Result<notify::Recomme
     })?;
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
+}
+
+/// Keeps count of which policy files are being written.
+fn note_writing(event: &notify::Event, unclosed: &mut BTreeSet<PathBuf>) {
+    let is_policy = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "cedar" || extension == "json");
+    let paths = event.paths.iter().filter(is_policy);
+    match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => unclosed.extend(paths.cloned()),
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Remove(_)
+        | EventKind::Modify(ModifyKind::Name(_)) => {
+            paths.for_each(|path| drop(unclosed.take(path)));
+        }
+        _ => {}
+    }
 }
 
 /// Which folder it is: another one can take its name, and even its number.
