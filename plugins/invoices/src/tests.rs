@@ -95,7 +95,7 @@ fn what_billing_refuses_is_told_in_its_words() {
     for (status, expected) in [(404, code::NOT_FOUND), (409, code::CONFLICT), (422, code::INVALID_ARGUMENTS)] {
         let host = Host::new()
             .backend("billing", move |_| Ok(reply(status, &json!({ "error": "x", "message": "the invoice is paid" }))));
-        let failure = call(&host, "pay_invoice", &json!({ "invoice_id": "inv_0001" })).expect_err("it is refused");
+        let failure = call(&host, "get_invoice", &json!({ "invoice_id": "inv_0001" })).expect_err("it is refused");
         assert_eq!(failure, Failure::new(expected, "the invoice is paid"), "{status}");
     }
 }
