@@ -73,7 +73,7 @@ impl Operand {
 
     /// `value` for Cedar. What has another shape is absent, and no condition holds on something absent.
     ///
-    /// It reads values as [`Scope::admits`](crate::model::Scope::admits) does: elements of another type equal nothing, but a list
+    /// It reads values as [`BoundScope::admits`](crate::model::scope::BoundScope::admits) does: elements of another type equal nothing, but a list
     /// that holds more than scalars is no list of values at all.
     pub(super) fn read(self, value: &Value) -> Option<RestrictedExpression> {
         let is_scalar = |value: &Value| Kind::ALL.iter().any(|kind| kind.fits(value));
