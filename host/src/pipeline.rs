@@ -343,13 +343,20 @@ impl Pipeline {
     }
 
     /// Hands out the answer of an earlier call with the same key, and writes down that it did.
-    async fn replay(&self, call: &Call, tool: &Tool, arguments: &Arguments, authorized: &Authorized, replay: Replay) -> Answer {
+    async fn replay(
+        &self,
+        call: &Call,
+        tool: &Arc<Tool>,
+        arguments: &Arguments,
+        authorized: &Authorized,
+        replay: Replay,
+    ) -> Answer {
         let rows = Rows::of(call, tool, arguments);
         // Deciding on rows is work, and work waits its turn.
         let _permit = match rows.are_delivered() {
             true => match self.admit(call, tool).await {
                 Ok(permit) => Some(permit),
-                Err(rejection) => return self.refusal(call, rejection, tool.output.is_none()),
+                Err(rejection) => return self.reject(call, Refusal::of(rejection, Some(tool.clone()))).await,
             },
             false => None,
         };

@@ -10,6 +10,13 @@ use super::TraceContext;
 /// A tool's arguments: always a JSON object.
 pub type Arguments = Map<String, Value>;
 
+/// The argument that `pointer` (RFC 6901) leads to. The one reading of such pointers: policies, scopes and keys must agree.
+pub fn argument_at<'a>(arguments: &'a Arguments, pointer: &str) -> Option<&'a Value> {
+    let inner = pointer.strip_prefix('/')?;
+    let (first, rest) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
+    arguments.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+}
+
 /// What the transport knows about one call before anything has been decided.
 #[derive(Clone, Debug)]
 pub struct CallRequest {
@@ -113,5 +120,21 @@ impl fmt::Display for KeySource {
             Self::Meta => "`_meta[\"dev.tidegate/idempotency-key\"]`",
             Self::Header => "the `Idempotency-Key` header",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pointer_leads_through_objects_lists_and_strange_names() {
+        let arguments = json!({"a/b": {"": [10, {"~": true}]}, "": 1});
+        let arguments = arguments.as_object().expect("an object");
+        let at = |pointer: &str| argument_at(arguments, pointer).cloned();
+        assert_eq!((at("/a~1b//0"), at("/a~1b//1/~0"), at("/")), (Some(json!(10)), Some(json!(true)), Some(json!(1))));
+        assert_eq!((at(""), at("a~1b"), at("/a~1b//2"), at("/a~1b//00")), (None, None, None, None));
     }
 }

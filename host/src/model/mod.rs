@@ -16,7 +16,7 @@ pub mod trace;
 pub mod unit;
 pub mod verdict;
 
-pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey};
+pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, argument_at};
 pub use document::DocumentError;
 pub use envelope::{Envelope, ErrorCode};
 pub use id::{CallId, Digest, Timestamp};

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{Call, Refusal};
 use crate::model::scope::{Bindings, Delta};
-use crate::model::{Arguments, Rejection};
-use crate::policy::{Grant, PolicyAction};
+use crate::model::{Arguments, Decision, Rejection};
+use crate::policy::Grant;
 use crate::registry::Tool;
 
 /// The proof that a call may run, and how the scopes its caller holds differ from those its tool needs.
@@ -22,7 +22,7 @@ pub struct Authorized {
 ///
 /// INVARIANT: every refusal of a tool that was found, before its call was allowed, passes through here.
 pub fn concealed(call: &Call, tool: &Arc<Tool>, rejection: Rejection) -> Box<Refusal> {
-    let hidden = is_hidden(call, tool);
+    let hidden = call.generation.policies.hides(&call.principal, &tool.manifest.name, &call.trace.trace_id());
     Box::new(Refusal { hidden, ..Refusal::of(rejection, Some(tool.clone())) })
 }
 
@@ -32,17 +32,13 @@ pub fn authorize(call: &Call, tool: &Arc<Tool>, arguments: &Arguments) -> Result
     let refuse = |rejection, hidden| {
         Box::new(Refusal { hidden, arguments: Some(arguments.clone()), ..Refusal::of(rejection, Some(tool.clone())) })
     };
-    let authorized = decide(call, tool, arguments).map_err(|rejection| refuse(rejection, is_hidden(call, tool)))?;
-    if is_hidden(call, tool) {
-        let (policies, name) = (&call.generation.policies, &tool.manifest.name);
-        let verdict = policies.decide(&call.principal, name, PolicyAction::List, &call.trace.trace_id());
-        return Err(refuse(Rejection::Denied(verdict), true));
+    let showing = call.generation.policies.showing(&call.principal, &tool.manifest.name, &call.trace.trace_id());
+    let hidden = showing.decision == Decision::Deny;
+    match decide(call, tool, arguments) {
+        Ok(_) if hidden => Err(refuse(Rejection::Denied(showing), hidden)),
+        Ok(authorized) => Ok(authorized),
+        Err(rejection) => Err(refuse(rejection, hidden)),
     }
-    Ok(authorized)
-}
-
-fn is_hidden(call: &Call, tool: &Tool) -> bool {
-    call.generation.policies.hides(&call.principal, &tool.manifest.name, &call.trace.trace_id())
 }
 
 fn decide(call: &Call, tool: &Tool, arguments: &Arguments) -> Result<Authorized, Rejection> {

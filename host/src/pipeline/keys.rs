@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::{Arguments, Effect, IdempotencyKey, KeySource, OfferedKey, Rejection, ToolManifest};
+use crate::model::{Arguments, Effect, IdempotencyKey, KeySource, OfferedKey, Rejection, ToolManifest, argument_at};
 use crate::registry::advertise::KEY_ARGUMENT;
 
 /// Takes the host's own key argument out of `arguments`, so that neither schema nor guest ever sees it.
@@ -45,16 +45,7 @@ pub fn resolve(
 
 /// The argument that already is a key, as text.
 fn key_at(arguments: &Arguments, pointer: &str) -> Option<String> {
-    let mut tokens = pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
-    let mut value = arguments.get(&tokens.next()?)?;
-    for token in tokens {
-        value = match value {
-            Value::Object(members) => members.get(&token)?,
-            Value::Array(items) => items.get(token.parse::<usize>().ok()?)?,
-            _ => return None,
-        };
-    }
-    match value {
+    match argument_at(arguments, pointer)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,

@@ -49,7 +49,7 @@ impl Pipeline {
         self.refusal(call, told, tool.is_none_or(|tool| tool.output.is_none()))
     }
 
-    pub(super) fn refusal(&self, call: &Call, rejection: Rejection, structured: bool) -> Answer {
+    fn refusal(&self, call: &Call, rejection: Rejection, structured: bool) -> Answer {
         // A missing scope is a challenge over HTTP, and an envelope elsewhere; the server decides.
         if matches!(rejection, Rejection::InsufficientScope { .. }) {
             return Answer::Refused(rejection);

@@ -14,7 +14,7 @@ use super::operand::{Operand, Operands};
 use super::reads::Reads;
 use super::standing::{Known, Standing, key};
 use crate::model::scope::{Bindings, integer};
-use crate::model::{Arguments, Principal, Scope};
+use crate::model::{Arguments, Principal, Scope, argument_at};
 
 /// What all requests under one policy set have in common.
 pub(super) struct Vocabulary {
@@ -154,7 +154,7 @@ impl<'a> Caller<'a> {
         if named.is_empty() {
             return self.context(watched, holding, [tool]);
         }
-        let value = |pointer: &str, operand: &Operand| operand.read(argument(holding.arguments?, pointer)?);
+        let value = |pointer: &str, operand: &Operand| operand.read(argument_at(holding.arguments?, pointer)?);
         let values = named.iter().filter_map(|(pointer, operand)| Some((pointer.clone(), value(pointer, operand)?)));
         self.context(watched, holding, [tool, ("args".to_owned(), new_record(values)?)])
     }
@@ -202,12 +202,6 @@ fn new_record(fields: impl IntoIterator<Item = (String, RestrictedExpression)>) 
 /// The argument that a JSON pointer (RFC 6901) leads into.
 pub(super) fn first_segment(pointer: &str) -> String {
     pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~")
-}
-
-/// What a JSON pointer leads to.
-pub(super) fn argument<'a>(arguments: &'a Arguments, pointer: &str) -> Option<&'a Value> {
-    let inner = pointer.strip_prefix('/')?;
-    arguments.get(&first_segment(pointer))?.pointer(inner.find('/').map_or("", |at| &inner[at..]))
 }
 
 /// A claim as a set of texts: strings, booleans and integers, alone or in a list. Claims of other shapes are invisible.

@@ -7,12 +7,12 @@ use cedar_policy::{Context, Effect, Entities, PartialEntities, PartialEntityUid,
 use serde_json::Value;
 
 use super::Policies;
-use super::caller::{Caller, argument};
+use super::caller::Caller;
 use super::filter::{Filter, is_scalar};
 use super::operand::Kind;
 use super::rows::RowPolicies;
 use crate::model::scope::{Comparison, Condition, Term, integer};
-use crate::model::{Arguments, Principal, Scope};
+use crate::model::{Arguments, Principal, Scope, argument_at};
 
 /// The longest hint, in bytes.
 pub(super) const LENGTH: usize = 64 << 10;
@@ -68,7 +68,7 @@ fn narrowed(condition: &Condition, kind: Option<Kind>, principal: &Principal, ar
         Term::Integer(number) => Some(Value::from(*number)),
         Term::Text(text) => Some(Value::from(text.clone())),
         Term::Principal(claim) => principal.claim(claim),
-        Term::Argument(pointer) => argument(arguments, pointer).cloned(),
+        Term::Argument(pointer) => argument_at(arguments, pointer).cloned(),
     };
     let compare = |value: Value| Filter::Compare(condition.attribute.clone(), condition.comparison, value);
     match (condition.comparison, value) {

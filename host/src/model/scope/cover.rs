@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Comparison, Condition, Scope, Term};
-use crate::model::{Arguments, Principal};
+use crate::model::{Arguments, Principal, argument_at};
 
 /// What the names in conditions stand for in one call.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ impl Bindings<'_> {
             Term::Principal(claim) => self.principal.claim(claim),
             Term::Argument(pointer) => match self.arguments {
                 None => return Meaning::Later,
-                Some(arguments) => argument(arguments, pointer).cloned(),
+                Some(arguments) => argument_at(arguments, pointer).cloned(),
             },
         };
         let scalars = match &value {
@@ -134,15 +134,6 @@ impl Bindings<'_> {
     fn of_condition(&self, condition: &Condition) -> Meaning {
         self.meaning(&condition.term, condition.comparison == Comparison::In)
     }
-}
-
-/// What `pointer` (RFC 6901) leads to.
-fn argument<'a>(arguments: &'a Arguments, pointer: &str) -> Option<&'a Value> {
-    let (first, rest) = match pointer.strip_prefix('/')?.split_once('/') {
-        Some((first, _)) => (first, &pointer[first.len() + 1..]),
-        None => (&pointer[1..], ""),
-    };
-    arguments.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
 }
 
 fn holds(comparison: Comparison, value: &Scalar, meaning: &Meaning) -> bool {
