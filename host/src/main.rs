@@ -27,6 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use cli::{AuditVerb, Cli, PluginVerb, Verb};
 
 fn main() -> ExitCode {
+    // Does nothing but in the binary that tests drive: there `FAILPOINTS` says what fails.
+    let _failpoints = fail::has_failpoints().then(fail::FailScenario::setup);
     let result = match Cli::parse().verb {
         Verb::Dev(args) => cli::dev::run(&args),
         Verb::Serve(args) => cli::serve::serve(&args),
