@@ -35,7 +35,7 @@ use crate::sandbox::Sandbox;
 
 use checks::Authorized;
 use refusal::Refusal;
-pub use reply::{Answer, Progress, Readiness, Reply};
+pub use reply::{Answer, Progress, Readiness, Replayed, Reply};
 use rows::Rows;
 use stages::{Stage, Stages};
 
@@ -141,16 +141,16 @@ impl Pipeline {
         let answered = async {
             match self.claim(&call, request) {
                 Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
-                    (true, self.replay(&call, &tool, &arguments, &authorized, replay).await)
+                    self.replay(&call, &tool, &arguments, &authorized, replay).await
                 }
                 Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
                     Ok(permit) => match self.recheck(&mut call, &tool, &arguments, authorized) {
-                        Ok(authorized) => (false, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
-                        Err(refusal) => (false, self.reject(&call, *refusal).await),
+                        Ok(authorized) => (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
+                        Err(refusal) => (None, self.reject(&call, *refusal).await),
                     },
-                    Err(rejection) => (false, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
+                    Err(rejection) => (None, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
                 },
-                Err(refusal) => (false, self.reject(&call, *refusal).await),
+                Err(refusal) => (None, self.reject(&call, *refusal).await),
             }
         };
         let (replayed, answer) = answered.instrument(span.clone()).await;
@@ -350,13 +350,13 @@ impl Pipeline {
         arguments: &Arguments,
         authorized: &Authorized,
         replay: Replay,
-    ) -> Answer {
+    ) -> (Option<Replayed>, Answer) {
         let rows = Rows::of(call, tool, arguments);
         // Deciding on rows is work, and work waits its turn.
         let _permit = match rows.are_delivered() {
             true => match self.admit(call, tool).await {
                 Ok(permit) => Some(permit),
-                Err(rejection) => return self.reject(call, Refusal::of(rejection, Some(tool.clone()))).await,
+                Err(rejection) => return (None, self.reject(call, Refusal::of(rejection, Some(tool.clone()))).await),
             },
             false => None,
         };
@@ -367,11 +367,11 @@ impl Pipeline {
         let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), Some(arguments), why);
         let recorded = self.parts.ledger.record_rejection(&facts).await;
         match recorded.map_err(|error| error.to_string()).and(delivered) {
-            Ok((answer, _)) => answer,
+            Ok((answer, _)) => (Some(Replayed { first: replay.first, completed_at: replay.completed_at }), answer),
             Err(problem) => {
                 tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");
                 let envelope = Envelope::replay_unavailable(call.id, call.trace.trace_id());
-                Answer::Error { envelope, structured: tool.output.is_none() }
+                (None, Answer::Error { envelope, structured: tool.output.is_none() })
             }
         }
     }
