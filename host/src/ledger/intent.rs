@@ -112,8 +112,9 @@ impl Ledger {
 
     /// Writes down how a call ended; with it, the answer to replay and the end of the claim.
     ///
-    /// A write's is durable on return. A read's is only on its way: it rides with the next group of commits, at the latest
-    /// 50 ms later, and if the host crashes before that, the next start records the call as interrupted.
+    /// A write's is durable on return, and so is that of a read with an idempotency key: the answer is promised to whoever comes
+    /// with the same key. Any other read's is only on its way: it rides with the next group of commits, at the latest 50 ms
+    /// later, and if the host crashes before that, the next start records the call as interrupted.
     ///
     /// # Errors
     /// If it could not be written, or not in time: then a write has to be answered as `outcome_unknown`. The record may still
@@ -136,7 +137,7 @@ impl Ledger {
         // INVARIANT: no await between taking the debt off the intent and handing in the commit that pays it.
         let mut pending = intent.pending.take().expect("an intent holds its debt until here");
         let slot = pending.slot.take();
-        let urgency = if effect == Effect::Write { Urgency::Now } else { Urgency::Soon };
+        let urgency = if effect == Effect::Write || keyed { Urgency::Now } else { Urgency::Soon };
         let settle = move |tx: &mut Tx<'_>| {
             pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
             // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
@@ -151,6 +152,11 @@ impl Ledger {
 }
 
 impl Intent {
+    /// Whether the call holds an idempotency key.
+    pub fn is_keyed(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.lease.is_some())
+    }
+
     fn pending(&mut self) -> &mut Pending {
         self.pending.as_deref_mut().expect("an intent holds its debt as long as anybody can see it")
     }
