@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn rare_and_frequent_terms_are_found_in_rows_of_any_number_of_parts() {
         let mut postings = Postings::default();
-        let terms: Vec<u64> = (0..3000).map(|n| n << 40 | 7 << 58).collect();
+        let terms: Vec<u64> = (0..3000).map(|n| n << 16 | 7 << 58).collect();
         for place in 0..CHUNK as u16 {
             postings.add(terms[usize::from(place) % 10], place);
             postings.add(terms[usize::from(place) % 3000], place);
