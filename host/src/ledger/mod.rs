@@ -38,6 +38,7 @@ mod redact;
 mod rejections;
 mod secret;
 mod signer;
+mod sink;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ mod upkeep;
 mod verify;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -60,6 +62,7 @@ use open::OpenCalls;
 use rejections::Rejections;
 use secret::Secret;
 use signer::Signer;
+use sink::Sinks;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
@@ -73,9 +76,10 @@ pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
 pub use query::{FoundCall, Page, Query};
 pub use signer::{Note, PublicKey};
+pub use sink::{SinkConfig, SinkError};
 pub use verify::{Broken, Verification};
 
-/// `[ledger]`: how long answers are kept.
+/// `[ledger]`: how long answers are kept, how the log is signed, where else it goes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerConfig {
@@ -86,11 +90,18 @@ pub struct LedgerConfig {
     /// A file outside the data folder, best on another machine's disk, that each checkpoint is copied to. A log that does not lead
     /// through the one found there is not opened. None by default.
     pub checkpoint_copy: Option<PathBuf>,
+    /// `[ledger.sinks.<name>]`: further places that all records go to. None by default.
+    pub sinks: BTreeMap<String, SinkConfig>,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { keep_answers: Span::seconds(24 * 60 * 60), checkpoint_every: Span::seconds(10), checkpoint_copy: None }
+        Self {
+            keep_answers: Span::seconds(24 * 60 * 60),
+            checkpoint_every: Span::seconds(10),
+            checkpoint_copy: None,
+            sinks: BTreeMap::new(),
+        }
     }
 }
 
@@ -109,6 +120,7 @@ struct Inner {
     open_calls: Arc<OpenCalls>,
     rejections: Rejections,
     refusals: Mutex<admin::Refusals>,
+    sinks: Mutex<Option<Sinks>>,
     keep_answers_ms: u64,
     config: LedgerConfig,
     clock: Clock,
@@ -157,6 +169,7 @@ impl Ledger {
             open_calls: Arc::default(),
             rejections: Rejections::default(),
             refusals: Mutex::default(),
+            sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
             clock,
@@ -206,15 +219,16 @@ impl Ledger {
         &self.inner.store
     }
 
-    /// Writes down what is still counted or queued, and closes the store.
+    /// Writes down what is still counted or queued, lets the sinks have it, and closes the store.
     ///
     /// # Errors
     /// If the last sync failed, or an earlier failure had shut the store.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        let inner = Arc::clone(&self.inner);
+        let ledger = self.clone();
         let last_words = move || -> Result<(), LedgerError> {
-            inner.write_counts(true)?;
-            inner.checkpoint().map(drop)
+            let written = ledger.inner.write_counts(true).and_then(|()| ledger.inner.checkpoint().map(drop));
+            ledger.end_sinks();
+            written
         };
         let written = tokio::task::spawn_blocking(last_words).await.unwrap_or(Ok(()));
         self.inner.store.close().await?;
