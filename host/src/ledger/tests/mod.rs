@@ -6,6 +6,7 @@ mod format;
 mod machine;
 mod merkle;
 mod records;
+mod sinks;
 mod tamper;
 mod trouble;
 
