@@ -15,6 +15,7 @@
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
+//! | `sinks` | further places that all records go to: files, collectors, and what they miss |
 //! | `layering` | who may use whom in the source |
 
 mod harness;
@@ -31,4 +32,5 @@ mod policy_tools;
 mod protocol;
 mod readme;
 mod rows;
+mod sinks;
 mod stdio;
