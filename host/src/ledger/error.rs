@@ -23,6 +23,14 @@ pub enum LedgerError {
         /// The call.
         call: CallId,
     },
+    /// An operator asked for what can't be.
+    #[error("{what} is refused: {problem}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Why it can't be.
+        problem: String,
+    },
     /// A row is whole but makes no sense.
     #[error("{what} in the ledger makes no sense: {problem}; restore the data folder from a backup")]
     Damaged {

@@ -8,6 +8,7 @@
 //! time from completion, and only the clock at the moment of the question counts: a clock set back keeps them longer, a clock
 //! set forward forgets them sooner, and neither brings back what the sweep has deleted. What is unknown is never forgotten.
 
+mod act;
 mod admin;
 mod audit;
 mod base;
@@ -20,9 +21,12 @@ mod checkpoint;
 mod content;
 mod decisions;
 mod detect;
+mod erase;
 mod error;
 mod export;
 mod facts;
+mod hold;
+mod housekeeping;
 mod idempotency;
 mod index;
 mod intent;
@@ -30,15 +34,18 @@ mod keys;
 mod mark;
 mod open;
 mod page;
+mod prune;
 mod query;
 mod redact;
 mod rejections;
+mod retention;
 mod secret;
 mod signer;
 mod subjects;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod truncate;
 mod upkeep;
 mod verify;
 mod walk;
@@ -66,9 +73,12 @@ pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
 pub use export::{ExportError, ExportHeader, ExportLine, verify_export};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
+pub use hold::Hold;
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
+pub use prune::Pruning;
 pub use query::{FoundCall, Page, Query};
+pub use retention::RetentionConfig;
 pub use signer::{Note, PublicKey};
 pub use verify::{Broken, Verification};
 
@@ -83,11 +93,18 @@ pub struct LedgerConfig {
     /// A file outside the data folder, best on another machine's disk, that each checkpoint is copied to. A log that does not lead
     /// through the one found there is not opened. None by default.
     pub checkpoint_copy: Option<PathBuf>,
+    /// `[ledger.retention]`
+    pub retention: RetentionConfig,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { keep_answers: Span::seconds(24 * 60 * 60), checkpoint_every: Span::seconds(10), checkpoint_copy: None }
+        Self {
+            keep_answers: Span::seconds(24 * 60 * 60),
+            checkpoint_every: Span::seconds(10),
+            checkpoint_copy: None,
+            retention: RetentionConfig::default(),
+        }
     }
 }
 
@@ -106,11 +123,13 @@ struct Inner {
     open_calls: Arc<OpenCalls>,
     rejections: Rejections,
     refusals: Mutex<admin::Refusals>,
+    /// Held while the log is pruned.
+    pruning: Mutex<()>,
     keep_answers_ms: u64,
     config: LedgerConfig,
     clock: Clock,
-    /// Dropped with the ledger, which ends the upkeep thread.
-    _upkeep: mpsc::Sender<()>,
+    /// Dropped with the ledger, which ends its threads.
+    _threads: [mpsc::Sender<()>; 2],
 }
 
 /// What opening the ledger had to put right.
@@ -140,11 +159,12 @@ impl Ledger {
     }
 
     fn open_with(store: Store, keys: &Path, config: &LedgerConfig, clock: Clock) -> Result<(Self, Recovery), LedgerError> {
+        config.retention.check().map_err(|problem| LedgerError::Refused { what: "the config".into(), problem })?;
         let is_new = store.get(keys::SECRET_CHECK)?.is_none();
         let secret = open_secret(&store, keys)?;
         let subjects = Subjects::open(keys, is_new)?;
         let signer = Signer::open(&store, keys)?;
-        let (alive, ended) = mpsc::channel();
+        let ((upkeep, upkeep_ended), (keeping, keeping_ended)) = (mpsc::channel(), mpsc::channel());
         let inner = Arc::new(Inner {
             store,
             secret,
@@ -154,16 +174,21 @@ impl Ledger {
             open_calls: Arc::default(),
             rejections: Rejections::default(),
             refusals: Mutex::default(),
+            pruning: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
             clock,
-            _upkeep: alive,
+            _threads: [upkeep, keeping],
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;
         checkpoint::check_copy(&ledger)?;
         let recovery = recover(&ledger.inner)?;
-        upkeep::start(&ledger.inner, ended);
+        // What was begun before the last stop.
+        ledger.inner.destroy_doomed()?;
+        ledger.inner.remove_doomed_files()?;
+        upkeep::start(&ledger.inner, upkeep_ended);
+        housekeeping::start(&ledger.inner, keeping_ended);
         Ok((ledger, recovery))
     }
 

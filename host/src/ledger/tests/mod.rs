@@ -3,6 +3,7 @@
 mod answers;
 mod decisions;
 mod format;
+mod keeping;
 mod machine;
 mod merkle;
 mod records;
@@ -175,6 +176,7 @@ struct Call {
     delta: Delta,
     verdict: Verdict,
     trace: TraceContext,
+    risk: Risk,
 }
 
 fn call(effect: Effect, key: &str) -> Call {
@@ -203,6 +205,7 @@ fn call(effect: Effect, key: &str) -> Call {
             shadow: None,
         },
         trace: TraceContext::random(),
+        risk: Risk::High,
     }
 }
 
@@ -247,7 +250,7 @@ impl Call {
                 plugin_version: "0.1.0",
                 component: Digest([7; 32]),
                 effect: self.effect,
-                risk: Risk::High,
+                risk: self.risk,
                 fuel_limit: 50_000_000,
                 redact: &self.redact,
             },
