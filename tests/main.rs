@@ -15,6 +15,7 @@
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
 //! | `layering` | who may use whom in the source |
+//! | `kill` | hundreds of crashes at random moments and at every step of a call, under load |
 
 mod harness;
 
@@ -24,6 +25,7 @@ mod call_path;
 mod clients;
 mod durability;
 mod hostile;
+mod kill;
 mod layering;
 mod policy_tools;
 mod protocol;

@@ -11,14 +11,21 @@ use super::{Client, workspace};
 /// How long a host may take to start or stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What the tests themselves are told by the environment. A host refuses to start if it knows no setting of such a name.
+const TOLD_TO_TESTS: [&str; 3] = ["TIDEGATE_KILLS", "TIDEGATE_POWER_CUTS", "TIDEGATE_SEED"];
+
+/// The `tidegate` under test, to be run.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    for name in TOLD_TO_TESTS {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs `tidegate` to its end.
 pub fn tidegate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .current_dir(workspace())
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("tidegate runs")
+    command().current_dir(workspace()).args(arguments).stdin(Stdio::null()).output().expect("tidegate runs")
 }
 
 /// A host to be started.
@@ -28,6 +35,7 @@ pub struct Host {
     config: String,
     data: PathBuf,
     folder: Option<tempfile::TempDir>,
+    failpoints: String,
 }
 
 /// A host that serves.
@@ -48,7 +56,7 @@ impl Host {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
         let arguments = vec!["--plugins".into(), plugins.display().to_string()];
-        Self { verb: "dev".into(), arguments, config: String::new(), data, folder: Some(folder) }
+        Self { verb: "dev".into(), arguments, config: String::new(), data, folder: Some(folder), failpoints: String::new() }
     }
 
     /// The same host on the data another one left behind.
@@ -66,6 +74,12 @@ impl Host {
     /// With a `tidegate.toml`.
     pub fn config(mut self, toml: &str) -> Self {
         self.config = toml.to_owned();
+        self
+    }
+
+    /// With these failpoints set, as in `store::sync=2*off->return`.
+    pub fn failing(mut self, failpoints: &str) -> Self {
+        self.failpoints = failpoints.to_owned();
         self
     }
 
@@ -102,7 +116,7 @@ impl Host {
         let config = self.data.with_extension("toml");
         std::fs::write(&config, &self.config).expect("the config can be written");
         let log = self.data.with_extension("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let mut child = command()
             .current_dir(workspace())
             .arg(&self.verb)
             .args(["--port", "0", "--admin-port", "0", "--data"])
@@ -110,6 +124,7 @@ impl Host {
             .arg("--config")
             .arg(&config)
             .args(&self.arguments)
+            .env("FAILPOINTS", &self.failpoints)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("the log can be made"))
@@ -164,10 +179,10 @@ impl Started {
         self.child.id()
     }
 
-    /// Ends it as a crash does; its data stays.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+    /// Ends it as a crash does; its data stays. Answers how it ended: it may have died before.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.child.kill().expect("nobody has waited for it");
+        self.child.wait().expect("it ends")
     }
 
     /// Sends a signal, and waits for the end.
