@@ -218,6 +218,28 @@ fn a_crash_while_answers_are_forgotten_leaves_a_whole_log_and_free_keys() {
 }
 
 #[test]
+fn a_host_killed_while_it_starts_for_the_first_time_starts_the_next_time() {
+    let mut scene = Scene::new(seed());
+    // The first one compiles the plugins.
+    drop(scene.host().start());
+    let begun = Instant::now();
+    drop(scene.host().start());
+    let whole = begun.elapsed();
+    for round in 0..8 {
+        let data = scene.data().with_file_name(format!("first-{round}"));
+        for _ in 0..2 {
+            let moment = whole.mul_f64(scene.dice.f64());
+            scene.host().on(&data).kill_after(moment);
+        }
+        let mut host = scene.host().on(&data).start();
+        assert_eq!(host.client().call("honest", json!({"a": 1, "b": 2})).structured(), &json!({"sum": 3}));
+        assert!(host.stop("-TERM").success());
+        let (_, flaws) = Log::of(&data);
+        assert!(flaws.is_empty(), "{}", flaws.join("\n"));
+    }
+}
+
+#[test]
 fn every_failpoint_in_the_source_is_listed_and_every_listed_one_is_there() {
     fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(dir).expect("the source folder can be read") {

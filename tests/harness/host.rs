@@ -110,26 +110,17 @@ impl Host {
         self.try_start().unwrap_or_else(|said| panic!("the host did not start:\n{said}"))
     }
 
+    /// Starts it, and kills it a moment later, whether or not it serves by then.
+    pub fn kill_after(self, moment: Duration) {
+        let mut child = self.spawn();
+        std::thread::sleep(moment);
+        child.kill().expect("nobody has waited for it");
+        child.wait().expect("it ends");
+    }
+
     /// Starts it; if it ends instead of serving, returns what it said.
     pub fn try_start(self) -> Result<Started, String> {
-        std::fs::create_dir_all(self.data.parent().expect("the data folder has a parent")).expect("it can be made");
-        let config = self.data.with_extension("toml");
-        std::fs::write(&config, &self.config).expect("the config can be written");
-        let log = self.data.with_extension("log");
-        let mut child = command()
-            .current_dir(workspace())
-            .arg(&self.verb)
-            .args(["--port", "0", "--admin-port", "0", "--data"])
-            .arg(&self.data)
-            .arg("--config")
-            .arg(&config)
-            .args(&self.arguments)
-            .env("FAILPOINTS", &self.failpoints)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).expect("the log can be made"))
-            .spawn()
-            .expect("tidegate starts");
+        let mut child = self.spawn();
         let stdout = child.stdout.take().expect("piped");
         let (say, heard) = mpsc::channel();
         std::thread::spawn(move || {
@@ -148,9 +139,30 @@ impl Host {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(std::fs::read_to_string(&log).unwrap_or_default())
+                Err(std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default())
             }
         }
+    }
+
+    fn spawn(&self) -> Child {
+        std::fs::create_dir_all(self.data.parent().expect("the data folder has a parent")).expect("it can be made");
+        let config = self.data.with_extension("toml");
+        std::fs::write(&config, &self.config).expect("the config can be written");
+        let log = self.data.with_extension("log");
+        command()
+            .current_dir(workspace())
+            .arg(&self.verb)
+            .args(["--port", "0", "--admin-port", "0", "--data"])
+            .arg(&self.data)
+            .arg("--config")
+            .arg(&config)
+            .args(&self.arguments)
+            .env("FAILPOINTS", &self.failpoints)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("the log can be made"))
+            .spawn()
+            .expect("tidegate starts")
     }
 }
 
