@@ -114,11 +114,16 @@ impl Writer {
     fn write(&self, batch: sled::Batch) -> Result<(), StoreError> {
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             self.db.apply_batch(batch).map_err(|error| format!("writing failed: {error}"))?;
+            fail::fail_point!("store::applied", |_| std::process::abort());
             self.db.flush().map_err(|error| format!("flushing failed: {error}"))?;
+            fail::fail_point!("store::flushed", |_| std::process::abort());
             sync(&self.folder).map_err(|error| format!("syncing failed: {error}"))
         }));
         let why = match attempt {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                fail::fail_point!("store::synced", |_| std::process::abort());
+                return Ok(());
+            }
             Ok(Err(why)) => why,
             Err(_) => "the storage engine panicked".to_owned(),
         };
@@ -128,6 +133,8 @@ impl Writer {
 }
 
 fn sync(folder: &File) -> io::Result<()> {
+    // Left out, it has to be missed: else the tests with power cuts prove nothing.
+    fail::fail_point!("store::sync", |how| if how.is_some() { Ok(()) } else { Err(io::Error::other("a failpoint")) });
     Ok(rustix::fs::syncfs(folder)?)
 }
 
