@@ -23,6 +23,7 @@ mod idempotency;
 mod intent;
 mod keys;
 mod mark;
+mod mend;
 mod open;
 mod page;
 mod redact;
@@ -131,6 +132,7 @@ impl Ledger {
         let ledger = Self { inner };
         mark::check(&ledger)?;
         let recovery = recover(&ledger.inner)?;
+        mend::register(&ledger.inner);
         upkeep::start(&ledger.inner, ended);
         Ok((ledger, recovery))
     }
@@ -172,7 +174,7 @@ impl Ledger {
     /// Writes down what is still counted or queued, and closes the store.
     ///
     /// # Errors
-    /// If the last sync failed, or an earlier failure had shut the store.
+    /// If the last sync failed, or an earlier failure keeps the store shut.
     pub async fn close(&self) -> Result<(), LedgerError> {
         self.inner.write_counts(true);
         self.inner.store.close().await?;
@@ -229,7 +231,7 @@ fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
             let mut closed = (0, 0);
             for entry in pages {
                 tx.delete(entry.key.clone());
-                for open in open::on_page(&entry.intact()?)? {
+                for (_, open) in open::on_page(&entry.intact()?)? {
                     let (body, end) = open.lost(Lost::Interrupted);
                     open.end(tx, &ledger, body, end)?;
                     match open.effect {
