@@ -7,6 +7,7 @@
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
+//! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `protocol` | what the MCP specification demands on the wire |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
@@ -24,6 +25,7 @@ mod call_path;
 mod clients;
 mod durability;
 mod hostile;
+mod idempotency;
 mod layering;
 mod policy_tools;
 mod protocol;

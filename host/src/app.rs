@@ -146,6 +146,7 @@ impl Host {
             backends: config.backends.keys().cloned().collect(),
             test_hooks: options.test_hooks,
             permits,
+            keep_answers: config.ledger.keep_answers,
         };
         let policy_folder = config.policy_folder();
         let generation = loader.load(1, &config.plugins.path, policy_folder.as_deref()).await?;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod build;
 pub mod call;
 pub mod dev;
+pub mod live;
 pub mod plugin;
 pub mod policy;
 pub mod print;

@@ -6,11 +6,10 @@ use super::audit::{self, Draft};
 use super::body::Body;
 use super::calls::{self, CallStatus, EndedRow, Kept};
 use super::chain::Kind;
-use super::content;
+use super::content::{self, About};
 use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
 use super::idempotency::{self, Lease};
 use super::open::{OpenCall, Place};
-use super::redact::Secrets;
 use super::{Inner, Ledger, LedgerError, keys};
 use crate::model::{Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
@@ -35,7 +34,7 @@ struct Pending {
     lease: Option<Lease>,
     /// Room in the store for the outcome, reserved together with the intent's: an outcome never waits for room.
     slot: Option<Slot>,
-    secrets: Secrets,
+    about: About,
     stage: Stage,
 }
 
@@ -72,7 +71,8 @@ impl Ledger {
         let inner = &self.inner;
         let (slot, outcome_slot) = inner.store.reserve_pair().await?;
         let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
-        let (mut body, secrets) = content::of_intent(&inner.secret, facts, claim);
+        let key = inner.subject_key(facts.principal).await?;
+        let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim);
         if !body.is_inline() {
             inner.store.check_space()?;
         }
@@ -83,6 +83,7 @@ impl Ledger {
             open: OpenCall {
                 call: facts.call,
                 effect: facts.tool.effect,
+                risk: facts.tool.risk,
                 claim: claim.map(|(claim, _)| *claim),
                 owner: calls::owner(facts.principal),
                 intent: 0,
@@ -93,7 +94,7 @@ impl Ledger {
             place: inner.open_calls.place(facts.call),
             lease,
             slot: Some(outcome_slot),
-            secrets,
+            about: About { tool: facts.tool.name.clone(), risk: facts.tool.risk, trace_id: facts.trace.trace_id(), key, secrets },
             stage: Stage::Draft,
         });
         let draft = Draft { kind: Kind::Intent, call: Some(facts.call), generation: facts.generation, body };
@@ -111,8 +112,9 @@ impl Ledger {
 
     /// Writes down how a call ended; with it, the answer to replay and the end of the claim.
     ///
-    /// A write's is durable on return. A read's is only on its way: it rides with the next group of commits, at the latest
-    /// 50 ms later, and if the host crashes before that, the next start records the call as interrupted.
+    /// A write's is durable on return, and so is that of a read with an idempotency key: the answer is promised to whoever comes
+    /// with the same key. Any other read's is only on its way: it rides with the next group of commits, at the latest 50 ms
+    /// later, and if the host crashes before that, the next start records the call as interrupted.
     ///
     /// # Errors
     /// If it could not be written, or not in time: then a write has to be answered as `outcome_unknown`. The record may still
@@ -122,7 +124,7 @@ impl Ledger {
         let pending = intent.pending();
         let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.lease.is_some());
         let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
-        let mut body = content::of_outcome(facts, &told, pending.open.intent, keyed, &pending.secrets);
+        let mut body = content::of_outcome(&inner.secret, facts, &told, pending.open.intent, keyed, &pending.about);
         let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
         if end.remembered && facts.disposition != Disposition::Unknown {
             let same = std::ptr::eq(facts.answer, facts.kept);
@@ -135,7 +137,7 @@ impl Ledger {
         // INVARIANT: no await between taking the debt off the intent and handing in the commit that pays it.
         let mut pending = intent.pending.take().expect("an intent holds its debt until here");
         let slot = pending.slot.take();
-        let urgency = if effect == Effect::Write { Urgency::Now } else { Urgency::Soon };
+        let urgency = if effect == Effect::Write || keyed { Urgency::Now } else { Urgency::Soon };
         let settle = move |tx: &mut Tx<'_>| {
             pending.settle(tx, body, end)?;
             // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
@@ -150,6 +152,11 @@ impl Ledger {
 }
 
 impl Intent {
+    /// Whether the call holds an idempotency key.
+    pub fn is_keyed(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.lease.is_some())
+    }
+
     fn pending(&mut self) -> &mut Pending {
         self.pending.as_deref_mut().expect("an intent holds its debt as long as anybody can see it")
     }
@@ -271,6 +278,6 @@ impl OpenCall {
             (Lost::Interrupted, Effect::Read) => ("interrupted", Disposition::Released),
             (Lost::Interrupted, Effect::Write) => ("outcome_unknown", Disposition::Unknown),
         };
-        (content::of_lost(disposition.as_str(), ended, self.intent), End::of(disposition, true))
+        (content::of_lost(disposition.as_str(), ended, self.intent, self.risk), End::of(disposition, true))
     }
 }

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::chain::{self, Tip};
+use super::audit;
+use super::chain::{self, TipRow};
 use super::intent::Lost;
 use super::{Inner, LedgerError, keys, open, page};
 use crate::model::Effect;
@@ -66,9 +67,8 @@ fn mend(ledger: &Arc<Inner>, tx: &mut Tx<'_>, durable: Option<&[u8]>) -> Result<
 
 /// That the log still leads through the record that was its tip when it was last known to be durable.
 fn leads_through(tx: &Tx<'_>, durable: &[u8]) -> Result<(), LedgerError> {
-    let decode = |row: &[u8]| Tip::decode(row).map_err(LedgerError::damaged("the tip of the log"));
-    let (tip, first) = decode(durable)?;
-    let reached = tx.get(keys::TIP)?.map_or(Ok(Tip::EMPTY), |row| decode(&row).map(|(tip, _)| tip))?;
+    let TipRow { tip, page: first, .. } = TipRow::decode(durable).map_err(LedgerError::damaged("the tip of the log"))?;
+    let reached = audit::tip_in(tx)?.tip;
     let page = tx.get(&keys::log(first))?.unwrap_or_default();
     let item = usize::try_from(tip.seq - first).ok().and_then(|index| page::pairs(&page).nth(index)).flatten();
     match item {

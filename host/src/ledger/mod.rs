@@ -10,51 +10,68 @@
 
 mod admin;
 mod audit;
+mod base;
 mod basis;
 mod body;
 mod calls;
 mod cbor;
 mod chain;
+mod checkpoint;
 mod content;
 mod decisions;
+mod detect;
 mod error;
+mod export;
 mod facts;
 mod idempotency;
+mod index;
 mod intent;
 mod keys;
 mod mark;
 mod mend;
 mod open;
 mod page;
+mod query;
 mod redact;
 mod rejections;
 mod secret;
+mod signer;
+mod subjects;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod upkeep;
 mod verify;
+mod walk;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::model::{CallId, Digest, Effect, Span, Timestamp};
+use crate::model::{CallId, Digest, Effect, Principal, Span, Timestamp};
 use crate::store::{Slot, Store, Tx, Urgency};
 use idempotency::Reservations;
 use intent::Lost;
 use open::OpenCalls;
 use rejections::Rejections;
 use secret::Secret;
+use signer::Signer;
+use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
 pub use chain::Kind;
+pub use checkpoint::Checkpoint;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
+pub use export::{ExportError, ExportHeader, ExportLine, verify_export};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
+pub use query::{FoundCall, Page, Query};
+pub use signer::{Note, PublicKey};
+pub use verify::{Broken, Verification};
 
 /// `[ledger]`: how long answers are kept.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,11 +79,16 @@ pub use intent::Intent;
 pub struct LedgerConfig {
     /// How long the answer to a call with an idempotency key or a handle is kept, from its completion. Default 24 h.
     pub keep_answers: Span,
+    /// How often a checkpoint is signed, if there is anything new. Default 10 s.
+    pub checkpoint_every: Span,
+    /// A file outside the data folder, best on another machine's disk, that each checkpoint is copied to. A log that does not lead
+    /// through the one found there is not opened. None by default.
+    pub checkpoint_copy: Option<PathBuf>,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { keep_answers: Span::seconds(24 * 60 * 60) }
+        Self { keep_answers: Span::seconds(24 * 60 * 60), checkpoint_every: Span::seconds(10), checkpoint_copy: None }
     }
 }
 
@@ -79,11 +101,14 @@ pub struct Ledger {
 struct Inner {
     store: Store,
     secret: Secret,
+    subjects: Subjects,
+    signer: Signer,
     reservations: Reservations,
     open_calls: Arc<OpenCalls>,
     rejections: Rejections,
     refusals: Mutex<admin::Refusals>,
     keep_answers_ms: u64,
+    config: LedgerConfig,
     clock: Clock,
     /// Dropped with the ledger, which ends the upkeep thread.
     _upkeep: mpsc::Sender<()>,
@@ -116,21 +141,28 @@ impl Ledger {
     }
 
     fn open_with(store: Store, keys: &Path, config: &LedgerConfig, clock: Clock) -> Result<(Self, Recovery), LedgerError> {
+        let is_new = store.get(keys::SECRET_CHECK)?.is_none();
         let secret = open_secret(&store, keys)?;
+        let subjects = Subjects::open(keys, is_new)?;
+        let signer = Signer::open(&store, keys)?;
         let (alive, ended) = mpsc::channel();
         let inner = Arc::new(Inner {
             store,
             secret,
+            subjects,
+            signer,
             reservations: Reservations::default(),
             open_calls: Arc::default(),
             rejections: Rejections::default(),
             refusals: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
+            config: config.clone(),
             clock,
             _upkeep: alive,
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;
+        checkpoint::check_copy(&ledger)?;
         let recovery = recover(&ledger.inner)?;
         mend::register(&ledger.inner);
         upkeep::start(&ledger.inner, ended);
@@ -149,7 +181,9 @@ impl Ledger {
         if !inner.rejections.note(facts, self.now()) {
             return Ok(());
         }
-        let Some(body) = rejections::body(&inner.secret, facts) else { return Ok(()) };
+        let Some(principal) = facts.principal else { return Ok(()) };
+        let key = inner.subject_key(principal).await?;
+        let Some(body) = rejections::body(&inner.secret, &key, facts) else { return Ok(()) };
         let slot = inner.store.reserve().await?;
         inner.append_rejection(Some(slot), facts.call, facts.generation, body);
         Ok(())
@@ -176,8 +210,14 @@ impl Ledger {
     /// # Errors
     /// If the last sync failed, or an earlier failure keeps the store shut.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        self.inner.write_counts(true);
+        let inner = Arc::clone(&self.inner);
+        let last_words = move || -> Result<(), LedgerError> {
+            inner.write_counts(true)?;
+            inner.checkpoint().map(drop)
+        };
+        let written = tokio::task::spawn_blocking(last_words).await.unwrap_or(Ok(()));
         self.inner.store.close().await?;
+        written?;
         Ok(())
     }
 
@@ -187,11 +227,25 @@ impl Ledger {
 }
 
 impl Inner {
-    /// Writes down the rejections that were counted.
-    fn write_counts(&self, closing: bool) {
+    /// Writes down the rejections that were counted. Blocks on the disk.
+    fn write_counts(&self, closing: bool) -> Result<(), LedgerError> {
         for repetition in self.rejections.take_due(closing) {
-            self.append_rejection(None, repetition.call, repetition.generation, repetition.body);
+            let (call, generation, principal) = (repetition.call, repetition.generation, &repetition.principal);
+            let key = self.subjects.key(&self.secret.subject(&principal.issuer, &principal.subject))?;
+            self.append_rejection(None, call, generation, repetition.body(&key));
         }
+        Ok(())
+    }
+
+    /// The key of a caller; the first time somebody calls, it is made.
+    async fn subject_key(self: &Arc<Self>, principal: &Principal) -> Result<Arc<SubjectKey>, LedgerError> {
+        let tag = self.secret.subject(&principal.issuer, &principal.subject);
+        if let Some(key) = self.subjects.at_hand(&tag) {
+            return Ok(key);
+        }
+        let inner = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || inner.subjects.key(&tag)).await;
+        made.unwrap_or_else(|panic| Err(LedgerError::damaged("a subject's key")(panic)))
     }
 
     fn append_rejection(&self, slot: Option<Slot>, call: CallId, generation: Generation, body: body::Body) {

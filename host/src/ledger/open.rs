@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cbor::{self, Malformed, Reader};
 use super::{LedgerError, keys, page};
-use crate::model::{CallId, Digest, Effect, Timestamp};
+use crate::model::{CallId, Digest, Effect, Risk, Timestamp};
 use crate::store::Tx;
 
-/// How many open calls share a page. An entry takes at most 160 bytes.
+/// How many open calls share a page. An entry takes at most 162 bytes.
 const PER_PAGE: u32 = 24;
 
 /// All that is needed to end an open call, also after a crash.
@@ -16,6 +16,8 @@ const PER_PAGE: u32 = 24;
 pub(super) struct OpenCall {
     pub call: CallId,
     pub effect: Effect,
+    /// The retention class of its records.
+    pub risk: Risk,
     pub claim: Option<Digest>,
     pub owner: Digest,
     /// The sequence of the intent.
@@ -27,8 +29,9 @@ pub(super) struct OpenCall {
 
 impl OpenCall {
     fn encode(&self) -> Vec<u8> {
-        cbor::encode(160, |writer| {
-            writer.array(9).number(1).bytes(self.call.as_bytes()).number(effect_number(self.effect));
+        cbor::encode(170, |writer| {
+            writer.array(10).number(2).bytes(self.call.as_bytes()).number(effect_number(self.effect));
+            writer.text(self.risk.as_str());
             writer.maybe_bytes(self.claim.as_ref().map(|claim| &claim.0[..])).bytes(&self.owner.0);
             writer.number(self.intent).number(self.started.as_millis());
             writer.number(self.generation).bytes(&self.policies.0);
@@ -37,10 +40,11 @@ impl OpenCall {
 
     fn decode(entry: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(entry);
-        reader.row(9, 1)?;
+        reader.row(10, 2)?;
         let open = Self {
             call: CallId::from_bytes(reader.array()?),
             effect: read_effect(&mut reader)?,
+            risk: Risk::read(reader.text()?).ok_or_else(|| Malformed::message("an unknown class of risk"))?,
             claim: reader.maybe(Reader::digest)?,
             owner: reader.digest()?,
             intent: reader.number()?,

@@ -165,21 +165,34 @@ impl Envelope {
         Words::new(ErrorCode::NotFound, message).envelope(EffectState::Committed, call_id, trace_id)
     }
 
+    /// The same error as the answer to every retry with the same idempotency key: to call again is to be told the same again.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        if !self.retryable {
+            return self;
+        }
+        let message = format!("{}; a retry with the same idempotency key is told the same, {LOOK_FIRST}", self.message);
+        Self { message, retryable: false, retry_after_seconds: None, ..self }
+    }
+
     /// The same error without a tool's own words, for tools whose words could tell what their caller may not know.
     #[must_use]
     pub fn in_hosts_words(self) -> Self {
+        let again = if self.retryable { "try again later" } else { LOOK_FIRST };
         let message = match self.error {
-            ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout => "the tool's backend does not answer; try again later",
-            ErrorCode::RateLimited => "the tool's backend is asked too often; try again later",
-            ErrorCode::InvalidArguments => "the tool cannot do anything with these arguments",
-            ErrorCode::PermissionDenied => "you may not do this",
-            ErrorCode::NotFound => "there is nothing of this kind, or none that you may see",
-            ErrorCode::Conflict => "the state of what was to be changed does not allow it",
-            ErrorCode::Failed => "the tool failed; the audit log says why",
+            ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout => {
+                format!("the tool's backend does not answer; {again}")
+            }
+            ErrorCode::RateLimited => format!("the tool's backend is asked too often; {again}"),
+            ErrorCode::InvalidArguments => "the tool cannot do anything with these arguments".to_owned(),
+            ErrorCode::PermissionDenied => "you may not do this".to_owned(),
+            ErrorCode::NotFound => "there is nothing of this kind, or none that you may see".to_owned(),
+            ErrorCode::Conflict => "the state of what was to be changed does not allow it".to_owned(),
+            ErrorCode::Failed => "the tool failed; the audit log says why".to_owned(),
             // These are never a tool's to say.
             _ => return self,
         };
-        Self { message: message.to_owned(), ..self }
+        Self { message, ..self }
     }
 
     /// The envelope of a read that the host lost track of.
@@ -210,6 +223,8 @@ impl Envelope {
         serde_json::to_value(self).expect("an envelope holds only strings, numbers and booleans")
     }
 }
+
+const LOOK_FIRST: &str = "so look at the affected record before calling again with a new key";
 
 const OUTCOME_UNKNOWN: &str = "the call may or may not have taken effect, and it will not be run again by itself; \
      look at the affected record before calling again with a new key";
@@ -327,12 +342,25 @@ fn is_retryable(code: ErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Failure;
 
     #[test]
     fn a_retry_after_is_rounded_up_to_whole_seconds() {
         let rejection = Rejection::Overloaded { retry_after: Duration::from_millis(1001) };
         let envelope = Envelope::of_rejection(&rejection, CallId::random(), "t".into()).expect("overloaded is an envelope");
         assert_eq!(envelope.retry_after_seconds, Some(2));
+    }
+
+    #[test]
+    fn an_error_that_is_kept_for_its_key_is_no_invitation_to_retry() {
+        let failure = Failure { code: ErrorCode::BackendUnavailable, message: "it answered 503".into(), retry_after: None };
+        let failed = Ended::Failed(Failure { retry_after: Some(Duration::from_secs(30)), ..failure });
+        let told = Envelope::of_ended(&failed, true, CallId::random(), "t".into()).expect("it failed");
+        assert!(told.retryable);
+        let kept = told.for_good();
+        assert_eq!((kept.retryable, kept.retry_after_seconds, kept.effect), (false, None, EffectState::Possible));
+        assert!(kept.message.starts_with("it answered 503; ") && kept.message.contains("new key"), "{}", kept.message);
+        assert!(!kept.in_hosts_words().message.contains("try again later"));
     }
 
     #[test]

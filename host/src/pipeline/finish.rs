@@ -95,10 +95,11 @@ fn is_content_block(block: &Value) -> bool {
     }
 }
 
-/// What becomes of a write that ended so, having sent these requests, and of its idempotency key.
+/// What becomes of a call that ended so, having sent these requests, and of its idempotency key.
 ///
-/// INVARIANT: a key is released only if no unsafe request reached a backend.
-pub fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
+/// INVARIANT: the key of a write is released only if no unsafe request reached a backend. A read changes nothing, whatever it
+/// sends: nobody has to find out what became of it.
+pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition {
     let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
     let nothing_left = unsafe_requests.peek().is_none();
     let unanswered = unsafe_requests.any(|request| request.status.is_none());
@@ -106,6 +107,7 @@ pub fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
         Ended::Completed(_) => Disposition::Done,
         _ if nothing_left => Disposition::Released,
         Ended::Failed(_) if !unanswered => Disposition::Done,
+        Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled if effect == Effect::Read => Disposition::Released,
         Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled => Disposition::Unknown,
     }
 }
@@ -126,6 +128,20 @@ mod tests {
 
     fn failed() -> Ended {
         Ended::Failed(Failure { code: ErrorCode::Failed, message: String::new(), retry_after: None })
+    }
+
+    /// What becomes of a write.
+    fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
+        super::disposition(Effect::Write, ended, sent)
+    }
+
+    #[test]
+    fn a_read_whose_outcome_is_lost_is_released_and_one_that_ended_is_kept() {
+        let read = |ended: &Ended, sent: &[Sent]| super::disposition(Effect::Read, ended, sent);
+        assert_eq!(read(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Released);
+        assert_eq!(read(&Ended::Trapped(Trap::OutOfFuel), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(read(&failed(), &[sent("POST", Some(400))]), Disposition::Done);
+        assert_eq!(read(&Ended::Completed(Output::default()), &[]), Disposition::Done);
     }
 
     #[test]

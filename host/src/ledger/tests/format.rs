@@ -98,7 +98,7 @@ proptest::proptest! {
     #[test]
     fn no_bytes_make_the_readers_panic(bytes: Vec<u8>) {
         let _ = Head::decode(&bytes);
-        let _ = Tip::decode(&bytes);
+        let _ = chain::TipRow::decode(&bytes);
         let _ = calls::EndedRow::decode(&CallId::from_bytes([0; 16]), &bytes);
         let _ = open::on_page(&bytes);
     }

@@ -30,29 +30,10 @@ enum Step {
 /// Where a key stands in the model.
 #[derive(Clone, Debug, PartialEq)]
 enum Model {
-    Claimed {
-        call: CallId,
-        arguments: bool,
-    },
-    Running {
-        call: CallId,
-        arguments: bool,
-    },
-    /// A read has ended; its outcome waits for the next group, and is lost if a crash comes first.
-    Settling {
-        call: CallId,
-        arguments: bool,
-        disposition: Disposition,
-    },
-    Done {
-        call: CallId,
-        arguments: bool,
-        expires: u64,
-    },
-    Unknown {
-        call: CallId,
-        arguments: bool,
-    },
+    Claimed { call: CallId, arguments: bool },
+    Running { call: CallId, arguments: bool },
+    Done { call: CallId, arguments: bool, expires: u64 },
+    Unknown { call: CallId, arguments: bool },
 }
 
 const KEYS: u8 = 4;
@@ -101,17 +82,6 @@ impl Run {
         self.world.now.load(Ordering::SeqCst)
     }
 
-    /// After an urgent commit everything that waited is durable, and has ended at that moment.
-    fn all_durable(&mut self) {
-        let expires = self.now() + 24 * HOUR;
-        let settled = |model: Model| match model {
-            Model::Settling { call, arguments, disposition } => after(disposition, call, arguments, expires),
-            other => Some(other),
-        };
-        let model = std::mem::take(&mut self.model).into_iter();
-        self.model = model.filter_map(|(key, model)| Some((key, settled(model)?))).collect();
-    }
-
     async fn take(&mut self, step: Step) {
         match step {
             Step::Claim { key, arguments } => self.claim(key, arguments),
@@ -121,7 +91,6 @@ impl Run {
                 let arguments = matches!(self.model[&key], Model::Claimed { arguments: true, .. });
                 self.intents.insert(key, self.world.intent(&call, Some(lease)).await.expect("the key was reserved"));
                 self.started += 1;
-                self.all_durable();
                 self.model.insert(key, Model::Running { call: call.id, arguments });
             }
             Step::GiveUp(n) => {
@@ -134,7 +103,6 @@ impl Run {
                 let Some((&key, _)) = pick(&self.intents, n) else { return };
                 self.intents.remove(&key);
                 self.world.settle().await;
-                self.all_durable();
                 match self.model.remove(&key) {
                     Some(Model::Running { call, arguments }) if key < WRITES => {
                         self.model.insert(key, Model::Unknown { call, arguments });
@@ -144,9 +112,7 @@ impl Run {
             }
             Step::Pass(hours) => self.world.pass(u64::from(hours) * HOUR),
             Step::Sweep => {
-                if self.world.ledger.inner.forget_expired().expect("writable") > 0 {
-                    self.all_durable();
-                }
+                self.world.ledger.inner.forget_expired().expect("writable");
             }
             Step::Crash => self.crash(),
         }
@@ -164,14 +130,9 @@ impl Run {
                 self.model.insert(key, Model::Claimed { call: call.id, arguments: same });
                 self.leases.insert(key, (call, lease));
             }
-            (
-                Some(
-                    Model::Claimed { call, arguments }
-                    | Model::Running { call, arguments }
-                    | Model::Settling { call, arguments, .. },
-                ),
-                Claim::InFlight { first, .. },
-            ) => assert_eq!((*arguments, *call), (same, first)),
+            (Some(Model::Claimed { call, arguments } | Model::Running { call, arguments }), Claim::InFlight { first, .. }) => {
+                assert_eq!((*arguments, *call), (same, first))
+            }
             (Some(Model::Done { call, arguments, .. }), Claim::Replay(replay)) => {
                 assert_eq!((*arguments, *call), (same, replay.first));
                 assert_eq!(replay.response, answer(&call.to_string()), "the answer of that very call");
@@ -183,7 +144,6 @@ impl Run {
                 Some(
                     Model::Claimed { call, arguments }
                     | Model::Running { call, arguments }
-                    | Model::Settling { call, arguments, .. }
                     | Model::Done { call, arguments, .. }
                     | Model::Unknown { call, arguments },
                 ),
@@ -198,13 +158,8 @@ impl Run {
         let intent = self.intents.remove(&key).expect("picked");
         let Some(Model::Running { call, arguments }) = self.model.remove(&key) else { panic!("an intent runs") };
         self.world.end(intent, disposition, &answer(&call.to_string())).await.expect("recorded");
-        if key < WRITES {
-            self.all_durable();
-            let then = after(disposition, call, arguments, self.now() + 24 * HOUR);
-            self.model.extend(then.map(|then| (key, then)));
-        } else {
-            self.model.insert(key, Model::Settling { call, arguments, disposition });
-        }
+        let then = after(disposition, call, arguments, self.now() + 24 * HOUR);
+        self.model.extend(then.map(|then| (key, then)));
     }
 
     fn crash(&mut self) {
@@ -223,7 +178,7 @@ impl Run {
                     unknown += 1;
                     self.model.insert(key, Model::Unknown { call, arguments });
                 }
-                Model::Running { .. } | Model::Settling { .. } => interrupted += 1,
+                Model::Running { .. } => interrupted += 1,
                 durable @ (Model::Done { .. } | Model::Unknown { .. }) => drop(self.model.insert(key, durable)),
             }
         }

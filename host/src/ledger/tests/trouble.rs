@@ -80,6 +80,8 @@ async fn an_intent_that_is_dropped_gets_its_outcome() {
 async fn an_intent_nobody_waited_for_is_closed_as_not_started() {
     let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
     let call = write("key-1");
+    // The caller's key is at hand, as it is but for a caller's first call.
+    world.ledger.inner.subject_key(&call.principal).await.expect("it can be made");
     let lease = world.lease(&call);
     // One commit holds the writer thread until the intent and another commit are queued behind it. These two form the next
     // group, in which the other commit holds the writer thread until the intent's caller has given up.
@@ -146,7 +148,7 @@ async fn a_secret_that_cannot_be_trusted_is_refused() {
     let World { dir, store, now, ledger, .. } = world;
     drop(ledger);
     let open = || loop {
-        match World::open(Arc::clone(&dir), store.clone(), Arc::clone(&now)) {
+        match World::open(Arc::clone(&dir), store.clone(), LedgerConfig::default(), Arc::clone(&now)) {
             // The store of the last refusal is still being closed by its own thread.
             Err(LedgerError::Store(crate::store::StoreError::InUse { .. })) => std::thread::yield_now(),
             opened => break opened.map(|world| world.ledger),
@@ -192,12 +194,12 @@ async fn a_low_disk_refuses_new_calls_and_still_gives_old_answers() {
     ledger.close().await.expect("closes");
     drop(ledger);
     let low = StoreConfig { min_free: Bytes(u64::MAX), ..store };
-    let world = World::open(dir, low, now).expect("a low disk is no reason not to open");
+    let world = World::open(dir, low, LedgerConfig::default(), now).expect("a low disk is no reason not to open");
     assert!(matches!(world.claim(&first.again()), Ok(Claim::Replay(_))));
     let call = write("key-2");
     let lease = world.lease(&call);
     let refused = world.intent(&call, Some(lease)).await.expect_err("no new work");
     assert!(refused.to_string().contains("min_free"), "{refused}");
-    assert_eq!(world.ledger.tip().expect("readable").seq, 2);
+    assert_eq!(world.ledger.tip().expect("readable").seq, 3, "the two of the first call, and a checkpoint");
     drop(world.lease(&call.again()));
 }
