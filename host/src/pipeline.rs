@@ -181,6 +181,7 @@ impl Pipeline {
         drop(timer);
 
         let _timer = self.stages.start(Stage::Claim);
+        fail::fail_point!("call::claim", |_| std::process::abort());
         let offered: Vec<OfferedKey> = key_argument.into_iter().chain(offered_keys).collect();
         let key = keys::resolve(&tool.manifest, &arguments, offered).map_err(refuse)?;
         let key = match key {
@@ -262,6 +263,7 @@ impl Pipeline {
     /// Records the intent, executes, records the outcome. Never cancelled by a caller.
     async fn run(&self, job: Job) -> Answer {
         let Job { call, tool, arguments, authorized, key, permit } = job;
+        fail::fail_point!("call::claimed", |_| std::process::abort());
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
@@ -276,6 +278,7 @@ impl Pipeline {
         };
         drop(timer);
 
+        fail::fail_point!("call::intended", |_| std::process::abort());
         let timer = self.stages.start(Stage::Execute);
         let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
@@ -284,6 +287,7 @@ impl Pipeline {
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         drop(timer);
 
+        fail::fail_point!("call::executed", |_| std::process::abort());
         let timer = self.stages.start(Stage::Outcome);
         self.stages.burned(execution.fuel);
         let outcome = Outcome {
@@ -296,6 +300,7 @@ impl Pipeline {
         };
         let answer = self.conclude(&call, &tool, &rows, intent, &outcome).await;
         drop(timer);
+        fail::fail_point!("call::concluded", |_| std::process::abort());
         if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
             self.parts.registry.announce_change();
         }

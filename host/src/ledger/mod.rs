@@ -296,6 +296,7 @@ fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
             }
             Ok::<_, LedgerError>(closed)
         })?;
+        fail::fail_point!("recovery::page", |_| std::process::abort());
         recovery.interrupted += reads;
         recovery.outcome_unknown += writes;
     }

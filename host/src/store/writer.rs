@@ -132,17 +132,21 @@ impl Writer {
 pub(super) fn make_durable(db: &sled::Db, batch: sled::Batch, folder: &File) -> Result<(), String> {
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         db.apply_batch(batch).map_err(|error| format!("writing failed: {error}"))?;
+        fail::fail_point!("store::applied", |_| std::process::abort());
         db.flush().map_err(|error| format!("flushing failed: {error}"))?;
-        sync(folder).map_err(|error| format!("syncing failed: {error}"))
+        fail::fail_point!("store::flushed", |_| std::process::abort());
+        sync(folder).map_err(|error| format!("syncing failed: {error}"))?;
+        fail::fail_point!("store::synced", |_| std::process::abort());
+        Ok(())
     }));
     attempt.unwrap_or_else(|_| Err("the storage engine panicked".to_owned()))
 }
 
 pub(super) fn sync(folder: &File) -> io::Result<()> {
-    // With `skip`, as a store would work that trusts the engine's flush.
-    fail::fail_point!("store::sync", |what| match what.as_deref() {
-        Some("skip") => Ok(()),
-        _ => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+    // Left out, it has to be missed: else the tests with power cuts prove nothing.
+    fail::fail_point!("store::sync", |how| match how {
+        Some(_) => Ok(()),
+        None => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
     });
     Ok(rustix::fs::syncfs(folder)?)
 }

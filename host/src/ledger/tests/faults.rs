@@ -157,7 +157,8 @@ async fn on_a_full_disk_nothing_runs_nothing_is_half_recorded_and_with_room_agai
     let disk = Mounted::new("24m");
     let dir = Arc::new(tempfile::tempdir_in(disk.path()).expect("a temporary folder"));
     let store = StoreConfig { min_free: Bytes(0), ..StoreConfig::default() };
-    let world = World::open(dir, store, LedgerConfig::default(), Arc::new(AtomicU64::new(1_800_000_000_000))).expect("an empty folder opens");
+    let world = World::open(dir, store, LedgerConfig::default(), Arc::new(AtomicU64::new(1_800_000_000_000)))
+        .expect("an empty folder opens");
     let (mut paid, mut unsure) = (Vec::new(), Vec::new());
     let refused = loop {
         let call = write(&format!("key-{}", paid.len()));
