@@ -53,6 +53,17 @@ pub enum LedgerError {
         /// The file with the mark.
         mark: PathBuf,
     },
+    /// After a fault of the disk, the log is not the one, or not all of the one, that was durable before.
+    #[error(
+        "after a failure of the disk the log ends at record {reached}, but record {durable} was durable before and is lost or \
+         another one; restore the data folder from a backup"
+    )]
+    Receded {
+        /// The last record that was known to be durable.
+        durable: u64,
+        /// The last record there is.
+        reached: u64,
+    },
     /// The file that holds the ledger's secret can't be used.
     #[error("the secret `{}` {problem}", path.display())]
     Secret {

@@ -91,7 +91,7 @@ impl Ledger {
                 generation: facts.generation.number,
                 policies: facts.generation.policies,
             },
-            place: inner.open_calls.place(),
+            place: inner.open_calls.place(facts.call),
             lease,
             slot: Some(outcome_slot),
             about: About { tool: facts.tool.name.clone(), risk: facts.tool.risk, trace_id: facts.trace.trace_id(), key, secrets },
@@ -139,7 +139,7 @@ impl Ledger {
         let slot = pending.slot.take();
         let urgency = if effect == Effect::Write || keyed { Urgency::Now } else { Urgency::Soon };
         let settle = move |tx: &mut Tx<'_>| {
-            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
+            pending.settle(tx, body, end)?;
             // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
             Ok::<_, LedgerError>(pending)
         };
@@ -175,11 +175,13 @@ impl Drop for Intent {
         let (body, end) = pending.open.lost(lost);
         let slot = pending.slot.take();
         let store = pending.ledger.store.clone();
-        let settle = move |tx: &mut Tx<'_>| {
-            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
-            Ok::<_, LedgerError>(pending)
+        let settle = move |tx: &mut Tx<'_>| match pending.settle(tx, body, end) {
+            Ok(()) => Ok(Some(pending)),
+            // The intent's own commit failed, and what it was to write is not on the disk: there is nothing to end.
+            Err(LedgerError::NotOpen { .. }) if pending.stage == Stage::Written => Ok(None),
+            Err(error) => Err(error),
         };
-        // Logged by the store if it fails; the next start then finds the intent open.
+        // Logged by the store if it fails; whoever looks through the open calls next closes this one.
         drop(store.submit(slot, Urgency::Now, settle));
     }
 }
@@ -195,6 +197,16 @@ impl Pending {
         self.open.started = now;
         self.place.put(tx, &self.open)?;
         self.stage = Stage::Written;
+        Ok(())
+    }
+
+    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
+    ///
+    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
+    fn settle(&mut self, tx: &mut Tx<'_>, body: Body, end: End) -> Result<(), LedgerError> {
+        self.place.remove(tx, &self.open.call)?;
+        self.open.end(tx, &self.ledger, body, end)?;
+        self.place.vacate();
         Ok(())
     }
 }
@@ -226,15 +238,7 @@ impl End {
 }
 
 impl OpenCall {
-    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
-    ///
-    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
-    pub(super) fn settle(&self, tx: &mut Tx<'_>, ledger: &Inner, place: &Place, body: Body, end: End) -> Result<(), LedgerError> {
-        place.remove(tx, &self.call)?;
-        self.end(tx, ledger, body, end)
-    }
-
-    /// [`OpenCall::settle`] for a caller that takes the entry away itself.
+    /// Writes the outcome of a call whose entry the caller takes away in the same commit: record, answer and claim.
     pub(super) fn end(&self, tx: &mut Tx<'_>, ledger: &Inner, body: Body, end: End) -> Result<(), LedgerError> {
         let call = self.call;
         let now = ledger.clock.now();

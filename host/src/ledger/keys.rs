@@ -62,6 +62,11 @@ pub(super) fn open(page: u32) -> Vec<u8> {
     key(b"o/", &[&page.to_be_bytes()])
 }
 
+/// The number in the key of a page of open calls; `None` if it is no such key.
+pub(super) fn open_page(key: &[u8]) -> Option<u32> {
+    key.strip_prefix(b"o/")?.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// An ended call.
 pub(super) fn ended(call: &CallId) -> Vec<u8> {
     key(b"c/", &[call.as_bytes()])

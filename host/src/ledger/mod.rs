@@ -32,6 +32,7 @@ mod index;
 mod intent;
 mod keys;
 mod mark;
+mod mend;
 mod open;
 mod page;
 mod prune;
@@ -187,6 +188,7 @@ impl Ledger {
         // What was begun before the last stop.
         ledger.inner.destroy_doomed()?;
         ledger.inner.remove_doomed_files()?;
+        mend::register(&ledger.inner);
         upkeep::start(&ledger.inner, upkeep_ended);
         housekeeping::start(&ledger.inner, keeping_ended);
         Ok((ledger, recovery))
@@ -231,7 +233,7 @@ impl Ledger {
     /// Writes down what is still counted or queued, and closes the store.
     ///
     /// # Errors
-    /// If the last sync failed, or an earlier failure had shut the store.
+    /// If the last sync failed, or an earlier failure keeps the store shut.
     pub async fn close(&self) -> Result<(), LedgerError> {
         let inner = Arc::clone(&self.inner);
         let last_words = move || -> Result<(), LedgerError> {
@@ -308,7 +310,7 @@ fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
             let mut closed = (0, 0);
             for entry in pages {
                 tx.delete(entry.key.clone());
-                for open in open::on_page(&entry.intact()?)? {
+                for (_, open) in open::on_page(&entry.intact()?)? {
                     let (body, end) = open.lost(Lost::Interrupted);
                     open.end(tx, &ledger, body, end)?;
                     match open.effect {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod decisions;
+mod faults;
 mod format;
 mod keeping;
 mod machine;
