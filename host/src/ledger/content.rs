@@ -16,7 +16,7 @@ use super::facts::{IntentFacts, OutcomeFacts};
 use super::redact::{Redacted, Secrets};
 use super::secret::Secret;
 use crate::model::scope::Delta;
-use crate::model::{Decision, Digest, Ended, GuestLog, RowTally, Scope, Sent, Trap, Verdict};
+use crate::model::{CallId, Decision, Digest, Ended, GuestLog, RowTally, Scope, Sent, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -29,8 +29,14 @@ pub(super) const TEXT_MAX: usize = 256;
 /// How much of the guest's log is kept, in bytes.
 const LOG_MAX: usize = 1024;
 
-/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint.
-pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<(&Digest, &Digest)>) -> (Body, Secrets) {
+/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint, `reask_of` the call for whose
+/// outcome it asks again.
+pub(super) fn of_intent(
+    secret: &Secret,
+    facts: &IntentFacts<'_>,
+    claim: Option<(&Digest, &Digest)>,
+    reask_of: Option<CallId>,
+) -> (Body, Secrets) {
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
     let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
@@ -49,6 +55,7 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         policies: first(&facts.verdict.policies),
         print: claim.map(|(_, print)| Hex(print)),
         queued_us: micros(facts.queued),
+        reask_of,
         risk: tool.risk.as_str(),
         scopes: ScopeDelta::of(facts.delta),
         shadow: facts.verdict.shadow.as_deref().map(ShadowBody::of),
@@ -134,6 +141,8 @@ struct IntentBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     print: Option<Hex<'a>>,
     queued_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reask_of: Option<CallId>,
     risk: &'static str,
     scopes: ScopeDelta<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@
 //! | `i/` | claim | the call that claimed an idempotency key |
 //! | `m/` | name | single values: the tip of the log, the check of the secret, the record of the policies in force |
 //! | `o/` | page number | a page of calls with an intent and, so far, no outcome |
+//! | `u/` | start, call id | a call of `c/` of which nobody knows how it ended |
 //! | `x/` | expiry, call id | when a row of `c/` may be deleted |
 //!
 //! Numbers are big-endian, so that their order is the order of the keys. Records and open calls share rows because the engine
@@ -28,8 +29,14 @@ pub(super) const LOG_END: &[u8] = b"a0";
 pub(super) const OPEN_START: &[u8] = b"o/";
 /// The end of the open calls, exclusive.
 pub(super) const OPEN_END: &[u8] = b"o0";
+/// The start of the calls with an unknown outcome.
+pub(super) const UNKNOWN_START: &[u8] = b"u/";
+/// The end of the calls with an unknown outcome, exclusive.
+pub(super) const UNKNOWN_END: &[u8] = b"u0";
 /// The start of the expiries.
 pub(super) const EXPIRY_START: &[u8] = b"x/";
+/// The end of the expiries, exclusive.
+pub(super) const EXPIRY_END: &[u8] = b"x0";
 
 /// The page of the log that starts with record `seq`.
 pub(super) fn log(seq: u64) -> Vec<u8> {
@@ -56,6 +63,17 @@ pub(super) fn claim(claim: &Digest) -> Vec<u8> {
     key(b"i/", &[&claim.0])
 }
 
+/// A call that started then and has an unknown outcome.
+pub(super) fn unknown(started: Timestamp, call: &CallId) -> Vec<u8> {
+    key(UNKNOWN_START, &[&started.as_millis().to_be_bytes(), call.as_bytes()])
+}
+
+/// The time and the call in a key of `u/` or `x/`; `None` if it is no such key.
+pub(super) fn time_and_call(key: &[u8]) -> Option<(Timestamp, CallId)> {
+    let (time, call) = key.get(2..)?.split_first_chunk::<8>()?;
+    Some((Timestamp(u64::from_be_bytes(*time)), CallId::from_bytes(call.try_into().ok()?)))
+}
+
 /// The expiry of an ended call.
 pub(super) fn expiry(at: Timestamp, call: &CallId) -> Vec<u8> {
     key(b"x/", &[&at.as_millis().to_be_bytes(), call.as_bytes()])
@@ -64,12 +82,6 @@ pub(super) fn expiry(at: Timestamp, call: &CallId) -> Vec<u8> {
 /// The end, exclusive, of the expiries that have come at `now`.
 pub(super) fn expired_end(now: Timestamp) -> Vec<u8> {
     key(b"x/", &[&now.as_millis().saturating_add(1).to_be_bytes()])
-}
-
-/// The call in the key of an expiry; `None` if it is no such key.
-pub(super) fn expiry_call(key: &[u8]) -> Option<CallId> {
-    let (_, call) = key.strip_prefix(b"x/")?.split_first_chunk::<8>()?;
-    call.try_into().ok().map(CallId::from_bytes)
 }
 
 fn key(prefix: &[u8], parts: &[&[u8]]) -> Vec<u8> {

@@ -25,6 +25,7 @@ mod keys;
 mod mark;
 mod open;
 mod page;
+mod reask;
 mod redact;
 mod rejections;
 mod secret;
@@ -54,6 +55,7 @@ pub use error::LedgerError;
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
+pub use reask::Reasking;
 
 /// `[ledger]`: how long answers are kept.
 #[derive(Clone, Debug, Deserialize)]

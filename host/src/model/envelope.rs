@@ -218,6 +218,21 @@ impl Envelope {
         Words::new(ErrorCode::OutcomeUnknown, OUTCOME_UNKNOWN).envelope(EffectState::Possible, call_id, trace_id)
     }
 
+    /// The same, of a call whose backends can be asked again what became of it.
+    #[must_use]
+    pub fn or_ask_again(self) -> Self {
+        Self {
+            message: format!("{}, or call again with the same key to have the backend asked what became of it", self.message),
+            ..self
+        }
+    }
+
+    /// The envelope of a write that asked in vain for the outcome of the call `first`.
+    pub fn still_unknown(first: CallId, call_id: CallId, trace_id: String) -> Self {
+        let message = format!("{first} used this key: {OUTCOME_UNKNOWN}");
+        Words::new(ErrorCode::OutcomeUnknown, message).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
     /// The envelope as a JSON object.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("an envelope holds only strings, numbers and booleans")

@@ -221,6 +221,7 @@ impl Call {
             tool: &self.tool,
             key: &self.key,
             arguments: &self.arguments,
+            reasking: None,
         }
     }
 
