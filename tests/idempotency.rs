@@ -1,6 +1,7 @@
 //! Idempotency keys to the letter: what a key stands for, what burns it, what settles a call that nobody knows the end of.
 
 mod keys;
+mod operator;
 mod reads;
 mod unknown;
 
@@ -20,6 +21,11 @@ fn demo(flags: &[&str], config: &str) -> (Started, Billing, tempfile::TempDir) {
 fn serve(billing: &Billing, plugins: &tempfile::TempDir, config: &str) -> Host {
     let config = format!("{config}\n[backends.billing]\nurl = \"{}\"\ntimeout = \"1s\"\n", billing.url);
     Host::dev(plugins.path()).config(&config)
+}
+
+/// A host that gives its backend longer than any call may run.
+fn patient(billing: &Billing, plugins: &tempfile::TempDir) -> Host {
+    Host::dev(plugins.path()).config(&format!("[backends.billing]\nurl = \"{}\"\ntimeout = \"60s\"\n", billing.url))
 }
 
 fn pay(client: &Client, invoice: &str, key: &str) -> Answer {

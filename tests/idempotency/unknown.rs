@@ -3,13 +3,6 @@
 use super::*;
 use crate::harness::tidegate;
 
-/// Long enough for the payment to be asked for, and for the host to be killed before it gives up.
-const PATIENT: &str = "[backends.billing]\nurl = \"URL\"\ntimeout = \"60s\"\n";
-
-fn patient(billing: &Billing, plugins: &tempfile::TempDir) -> Host {
-    Host::dev(plugins.path()).config(&PATIENT.replace("URL", &billing.url))
-}
-
 fn wait_for_effect(billing: &Billing, invoice: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while billing.effects_on(invoice).is_empty() {

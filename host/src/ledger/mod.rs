@@ -22,12 +22,14 @@ mod facts;
 mod idempotency;
 mod intent;
 mod keys;
+mod listing;
 mod mark;
 mod open;
 mod page;
 mod reask;
 mod redact;
 mod rejections;
+mod resolve;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -49,13 +51,16 @@ use rejections::Rejections;
 use secret::Secret;
 
 pub use audit::Record;
+pub use calls::{CallStatus, Verdict};
 pub use chain::Kind;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
+pub use listing::{CallsQuery, PAGE_MAX};
 pub use reask::Reasking;
+pub use resolve::{NOTE_MAX, Resolution};
 
 /// `[ledger]`: how long answers are kept.
 #[derive(Clone, Debug, Deserialize)]
