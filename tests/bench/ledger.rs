@@ -149,6 +149,7 @@ async fn call(ledger: &Ledger, effect: Effect, caller: usize, waits: &mut Vec<f6
             tool: &facts.tool,
             key: &key,
             arguments: &facts.arguments,
+            reasking: None,
         };
         match ledger.claim(&request).expect("readable") {
             Claim::Fresh(lease) => lease,

@@ -237,6 +237,7 @@ impl Call {
             tool: &self.tool,
             key: &self.key,
             arguments: &self.arguments,
+            reasking: None,
         }
     }
 
