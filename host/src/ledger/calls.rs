@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::cbor::{self, Malformed, Reader};
 use super::facts::StoredResponse;
 use super::open::{effect_number, read_effect};
+use super::subjects::SubjectKey;
 use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Digest, Effect, Principal, Timestamp};
 use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
@@ -111,7 +112,18 @@ impl Ledger {
             Kept::Inline(sealed) => sealed.clone(),
             Kept::InFile(name) => self.inner.store.read_body(name)?.ok_or_else(|| damaged("its file is missing"))?,
         };
-        let json = self.inner.secret.unseal(call.as_bytes(), &sealed).ok_or_else(|| damaged("it does not decrypt"))?;
+        let json = match sealed.split_first() {
+            Some((&PLAIN, json)) => json.to_vec(),
+            Some((&SEALED, rest)) => {
+                let (id, sealed) = rest.split_first_chunk().ok_or_else(|| damaged("it is cut short"))?;
+                let key = self.inner.subjects.by_id(id)?.ok_or_else(|| LedgerError::Refused {
+                    what: format!("the answer to {call}"),
+                    problem: "everything about its caller was erased".to_owned(),
+                })?;
+                key.unseal(call.as_bytes(), sealed).ok_or_else(|| damaged("it does not decrypt"))?
+            }
+            _ => return Err(damaged("it makes no sense")),
+        };
         let value = serde_json::from_slice(&json).map_err(LedgerError::damaged(format!("the response of {call}")))?;
         Ok(Some(StoredResponse { value, is_error: row.is_error }))
     }
@@ -170,9 +182,24 @@ pub(super) enum Kept {
     InFile(Digest),
 }
 
+/// A response in clear follows: one that is about nobody.
+const PLAIN: u8 = 0;
+/// A key id follows, then the response, sealed with that key.
+const SEALED: u8 = 1;
+
 impl Kept {
+    /// A response that nobody but the ledger has written.
+    pub fn plain(json: &[u8]) -> Self {
+        Self::Inline([&[PLAIN], json].concat())
+    }
+
+    /// A response as it is kept: readable with the caller's key, for this call.
+    pub fn sealed(key: &SubjectKey, call: &CallId, json: &[u8]) -> Vec<u8> {
+        [&[SEALED], &key.id[..], &key.seal(call.as_bytes(), json)].concat()
+    }
+
     /// The longest response that still fits into the row with everything else there is, in bytes.
-    const INLINE_MAX: usize = MAX_PAYLOAD - 256;
+    const INLINE_MAX: usize = MAX_PAYLOAD - 320;
 
     /// Finds a place for an encrypted response; durable before any row can name it.
     pub async fn keep(store: &Store, sealed: Vec<u8>) -> Result<Self, StoreError> {

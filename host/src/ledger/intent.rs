@@ -132,7 +132,7 @@ impl Ledger {
             let same = std::ptr::eq(facts.answer, facts.kept);
             let kept = if same { told } else { serde_json::to_vec(&facts.kept.value).expect("JSON values serialize") };
             // Whoever comes with the key finds the answer with the call that made the claim.
-            let sealed = inner.secret.seal(end.asked_for.unwrap_or(call).as_bytes(), &kept);
+            let sealed = Kept::sealed(&pending.about.key, &end.asked_for.unwrap_or(call), &kept);
             end.response = Kept::keep(&inner.store, sealed).await?;
             end.is_error = facts.kept.is_error;
         }
