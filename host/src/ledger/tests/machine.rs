@@ -322,7 +322,7 @@ fn pick<V>(map: &BTreeMap<u8, V>, n: u8) -> Option<(&u8, &V)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn the_ledger_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

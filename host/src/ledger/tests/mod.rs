@@ -5,6 +5,7 @@ mod decisions;
 mod format;
 mod machine;
 mod records;
+mod settling;
 mod tamper;
 mod trouble;
 
