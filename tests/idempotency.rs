@@ -3,6 +3,7 @@
 mod keys;
 mod operator;
 mod reads;
+mod storm;
 mod unknown;
 
 use std::time::{Duration, Instant};

@@ -12,8 +12,8 @@ use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Digest, Timestamp};
 use crate::store::{Tx, Urgency};
 
-/// The longest note to a resolution, in bytes.
-pub const NOTE_MAX: usize = 1024;
+/// The longest note to a resolution, in bytes: as JSON, where a byte may take six, it still fits into a row.
+pub const NOTE_MAX: usize = 500;
 
 /// What an operator says about a call.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod keeping;
 mod machine;
 mod merkle;
 mod records;
+mod settling;
 mod tamper;
 mod trouble;
 
