@@ -1,5 +1,7 @@
 //! What the operator may ask a live host over the admin socket: the methods that are not MCP's, each a line here.
 
+pub mod audit;
+
 use std::sync::Arc;
 
 use rmcp::ErrorData;
@@ -14,9 +16,13 @@ use crate::pipeline::Pipeline;
 pub const POLICY_STATUS: &str = "tidegate/policy/status";
 
 /// The answer to one of the operator's own methods; `None` if it is none of them.
-pub async fn answer(pipeline: &Arc<Pipeline>, method: &str, _params: Value) -> Option<Result<Value, ErrorData>> {
+pub async fn answer(pipeline: &Arc<Pipeline>, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
     let answered = match method {
         POLICY_STATUS => Ok(pipeline.policy_report()),
+        method if method.starts_with(audit::PREFIX) => {
+            let method = method.to_owned();
+            with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await
+        }
         _ => return None,
     };
     Some(answered)
