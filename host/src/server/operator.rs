@@ -1,5 +1,6 @@
 //! What the operator may ask a live host over the admin socket: the methods that are not MCP's, each a line here.
 
+pub mod audit;
 pub mod calls;
 
 use std::sync::Arc;
@@ -22,6 +23,10 @@ pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Va
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,
+        method if method.starts_with(audit::PREFIX) => {
+            let method = method.to_owned();
+            with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await
+        }
         _ => return None,
     };
     Some(answered)
