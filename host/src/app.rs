@@ -193,6 +193,7 @@ impl Host {
             stop: stop.clone(),
         });
         reload::record_start(&ledger, &registry.current()).await?;
+        ledger.start_sinks()?;
         if let Some(folder) = registry.policy_folder() {
             let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
             let reload = Reload::new(reloader, registry.clone(), ledger.clone(), hangup)?;

@@ -11,6 +11,8 @@
 mod ledger;
 #[path = "../../host/src/model/mod.rs"]
 mod model;
+#[path = "../../host/src/outbound/mod.rs"]
+mod outbound;
 #[path = "../../host/src/store/mod.rs"]
 mod store;
 

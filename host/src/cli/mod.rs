@@ -15,8 +15,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::CallId;
-
 pub use audit::AuditVerb;
 pub use calls::CallsVerb;
 pub use policy::PolicyVerb;

@@ -47,6 +47,13 @@ pub struct ExportHeader {
     open: Vec<CallId>,
 }
 
+impl ExportHeader {
+    /// The sequence and the hash of the record before the first one; `None` if the header makes no sense.
+    pub(super) fn before(&self) -> Option<(u64, Digest)> {
+        Some((self.from.checked_sub(1)?, self.prev))
+    }
+}
+
 /// One record, as a line of an export.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -132,6 +132,11 @@ pub(super) fn times(chunk: u64) -> Vec<u8> {
     key(b"t/", &[&chunk.to_be_bytes()])
 }
 
+/// How far a sink has got.
+pub(super) fn sink(name: &str) -> Vec<u8> {
+    key(b"m/sink/", &[name.as_bytes()])
+}
+
 /// A legal hold.
 pub(super) fn hold(name: &str) -> Vec<u8> {
     key(b"h/", &[name.as_bytes()])

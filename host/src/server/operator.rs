@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod calls;
+pub mod keeping;
 
 use std::sync::Arc;
 
@@ -26,6 +27,10 @@ pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Va
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
             with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await
+        }
+        method if method.starts_with(keeping::PREFIX) => {
+            let (method, by) = (method.to_owned(), user(uid));
+            with_ledger(pipeline, params, move |ledger, params| keeping::answer(ledger, &by, &method, params)).await
         }
         _ => return None,
     };

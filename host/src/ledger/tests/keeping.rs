@@ -293,7 +293,7 @@ async fn an_export_is_checked_with_nothing_but_the_public_key() {
     }
     let other = World::new();
     let foreign = verify_export((whole.join("\n") + "\n").as_bytes(), Some(other.ledger.public_key()), None);
-    assert!(matches!(foreign, Err(ExportError::OtherLog { .. })));
+    assert!(matches!(foreign, Err(export::ExportError::OtherLog { .. })));
 
     let seq = |lines: &[String]| check(lines).broken.expect("something is wrong").seq;
     let edit = |at: usize, from: &str, to: &str| {

@@ -9,6 +9,7 @@ mod machine;
 mod merkle;
 mod records;
 mod settling;
+mod sinks;
 mod tamper;
 mod trouble;
 
