@@ -10,13 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::audit::Record;
 use super::body::{self, Found, SALT, Salted};
 use super::chain::{self, Head, Tip};
 use super::signer::PublicKey;
 use super::tree::Frontier;
 use super::verify::{Broken, Verification};
 use super::walk::{Start, Walk};
-use super::audit::Record;
 use super::{Ledger, LedgerError, audit, base};
 use crate::model::{CallId, Digest};
 
@@ -125,7 +125,7 @@ impl Ledger {
     pub fn export_header(&self, from: u64) -> Result<ExportHeader, LedgerError> {
         let store = &self.inner.store;
         let start = base::start(store)?;
-        let mut walk = Walk::new(self.public_key(), start);
+        let walk = Walk::new(self.public_key(), start);
         // To begin in the middle is to know what was open there, which only the records before tell.
         let first = walk.tip().seq + 1;
         let mut prefix = Prefix { tip: walk.tip(), tree: walk.tree().clone(), open: walk.open().collect() };
@@ -152,9 +152,9 @@ impl Ledger {
     /// If the store can't be read, or a record is not what was written.
     pub fn export(&self, from: u64, limit: usize) -> Result<Vec<ExportLine>, LedgerError> {
         let inner = &self.inner;
-        let (mut lines, mut bytes) = (Vec::new(), 0);
+        let (mut lines, mut length) = (Vec::new(), 0);
         audit::each(&inner.store, from, limit, |seq, item| {
-            if bytes >= PAGE_BYTES {
+            if length >= PAGE_BYTES {
                 return Ok(());
             }
             let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
@@ -176,7 +176,7 @@ impl Ledger {
                 Found::Whole(salted) => {
                     line.salt = Some(STANDARD.encode(salted.salt()));
                     let json = String::from_utf8(salted.json().to_vec()).map_err(|_| damaged("its body is no text"))?;
-                    bytes += json.len();
+                    length += json.len();
                     line.body = Some(RawValue::from_string(json).map_err(|_| damaged("its body is no JSON"))?);
                 }
                 Found::Erased(key) => line.erased = Some(format!("{:032x}", u128::from_be_bytes(key))),

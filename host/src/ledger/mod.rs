@@ -69,14 +69,14 @@ pub use chain::Kind;
 pub use checkpoint::Checkpoint;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
-pub use export::{ExportError, ExportHeader, ExportLine, verify_export};
+pub use export::{ExportHeader, ExportLine, verify_export};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
-pub use prove::{Proof, ProveError, Proven};
-pub use query::{FoundCall, Page, Query};
-pub use signer::{Note, PublicKey};
-pub use verify::{Broken, Verification};
+pub use prove::{Proof, ProveError};
+pub use query::Query;
+pub use signer::PublicKey;
+pub use verify::Verification;
 
 /// `[ledger]`: how long answers are kept.
 #[derive(Clone, Debug, Deserialize)]

@@ -110,7 +110,8 @@ impl<'k> Walk<'k> {
     fn pass(&self, seq: u64) -> Result<(), Broken> {
         match &self.through {
             Some(note) if note.size == self.tree.size() && note.root != self.tree.root() => {
-                let problem = "the log up to it is not the one that the checkpoint from elsewhere signs; it, or one before it, was changed";
+                let problem =
+                    "the log up to it is not the one that the checkpoint from elsewhere signs; it, or one before it, was changed";
                 Err(Broken::at(seq, problem))
             }
             _ => Ok(()),

@@ -35,7 +35,9 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         if let (Some(from), Some(begun)) = (args.from, unfinished.as_ref().and_then(|out| out.begun))
             && from != begun
         {
-            bail!("the file is an export from record {begun} on, not from record {from}; name another file, or leave out `--from`");
+            bail!(
+                "the file is an export from record {begun} on, not from record {from}; name another file, or leave out `--from`"
+            );
         }
         // Where to end comes first: what is written meanwhile is the next export's.
         let last = match args.to {

@@ -52,7 +52,7 @@ pub fn run(args: &QueryArgs) -> Result<()> {
 fn merged(end: &Read, intent: Option<&Read>) -> Value {
     let mut row = row(end);
     let told = row["body"].take();
-    row["outcome"] = [&told["code"], &told["error"], &told["ended"]].into_iter().find(|word| word.is_string()).into();
+    row["outcome"] = [&told["code"], &told["error"], &told["ended"]].into_iter().find(|word| word.is_string()).cloned().into();
     let mut all = intent.map(body).unwrap_or_else(|| json!({}));
     if let (Some(all), Value::Object(told)) = (all.as_object_mut(), told) {
         all.extend(told);

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::source::Read;
 use super::time;
-use crate::cli::print;
 use crate::cli::Output;
+use crate::cli::print;
 use anyhow::Result;
 
 /// The columns of a listing, and how wide each is at least: pages are printed one by one and should stand under each other.

@@ -236,8 +236,7 @@ fn line(ledger: &Ledger, seq: u64) -> Result<Option<String>, LedgerError> {
 }
 
 fn read<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, Unanswered> {
-    serde_json::from_value(params)
-        .map_err(|error| Unanswered::Question { method: method.to_owned(), problem: error.to_string() })
+    serde_json::from_value(params).map_err(|error| Unanswered::Question { method: method.to_owned(), problem: error.to_string() })
 }
 
 fn text(value: &impl Serialize) -> String {
