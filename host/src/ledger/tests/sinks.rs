@@ -28,7 +28,7 @@ impl World {
     /// A file that verifies with the log's key: how many records it has.
     fn verified_file(&self, path: &Path) -> u64 {
         let file = BufReader::new(File::open(path).expect("the file is there"));
-        let (verification, _) = verify_export(file, Some(self.ledger.public_key())).expect("it is an export");
+        let (verification, _) = verify_export(file, Some(self.ledger.public_key()), None).expect("it is an export");
         assert_eq!(verification.broken, None, "{}", path.display());
         verification.records
     }
