@@ -10,6 +10,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod base;
 mod basis;
 mod body;
@@ -61,6 +62,7 @@ use signer::Signer;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
+pub use backup::{Backup, restore};
 pub use chain::Kind;
 pub use checkpoint::Checkpoint;
 pub use decisions::{PastDecision, PastOutcome};
@@ -100,6 +102,8 @@ pub struct Ledger {
 
 struct Inner {
     store: Store,
+    /// The folder of secrets.
+    keys: PathBuf,
     secret: Secret,
     subjects: Subjects,
     signer: Signer,
@@ -148,6 +152,7 @@ impl Ledger {
         let (alive, ended) = mpsc::channel();
         let inner = Arc::new(Inner {
             store,
+            keys: keys.to_owned(),
             secret,
             subjects,
             signer,
