@@ -13,7 +13,7 @@ use comfy_table::{Table, presets};
 
 use serde_json::json;
 
-use crate::harness::{CRASHES, FAULTS, Figures, Habits, Log, Scene, seed, workspace};
+use crate::harness::{CRASHES, FAULTS, Figures, Habits, Host, Log, Scene, Started, seed, workspace};
 
 /// How often the host is killed unless `TIDEGATE_KILLS` says otherwise: by `kill -9` and at failpoints in turn.
 const KILLS: usize = 2 * RUNNING.len();
@@ -47,6 +47,14 @@ const ANSWERS_TO_A_FAILPOINT: usize = 2_000;
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 
+/// How hosts died.
+#[derive(Default)]
+struct Tally {
+    kills: BTreeMap<&'static str, Kills>,
+    /// How the last one did.
+    last: &'static str,
+}
+
 /// What is counted of the kills of one kind.
 #[derive(Default)]
 struct Kills {
@@ -61,34 +69,31 @@ struct Kills {
 fn whatever_moment_a_host_dies_at_nothing_is_lost_and_nothing_is_done_twice() {
     let kills = std::env::var("TIDEGATE_KILLS").map_or(KILLS, |kills| kills.parse().expect("TIDEGATE_KILLS is a number"));
     let seed = seed();
-    let (mut counts, mut figures, mut records, started) = (BTreeMap::new(), Vec::new(), 0, Instant::now());
-    let mut last_kind = "kill -9";
+    let (mut tally, mut figures, mut records, started) = (Tally::default(), Vec::new(), 0, Instant::now());
     for first in (0..kills).step_by(KILLS_PER_FOLDER) {
         let mut scene = Scene::new(seed.wrapping_add(first as u64));
+        // The first one compiles the plugins, and would look slow.
+        drop(scene.host().start());
         let end = kills.min(first + KILLS_PER_FOLDER);
         for index in first..end {
             let point = (index % 2 == 1).then(|| RUNNING[index / 2 % RUNNING.len()]);
-            last_kind = kill(&mut scene, point, last_kind, &mut counts);
+            kill(&mut scene, point, &mut tally);
             if (index - first) % KILLS_PER_LOOK == KILLS_PER_LOOK - 1 {
                 look(&mut scene, seed, index);
             }
         }
-        let mut host = scene.host().start();
+        let mut host = tally.start(scene.host()).expect("it starts");
         scene.recheck(&host).expect("it lives");
         assert!(host.stop("-TERM").success());
+        tally.last = "an orderly end";
         records += look(&mut scene, seed, end);
         figures.push(scene.figures());
     }
-    print(&counts, &figures, records, seed, started.elapsed());
+    tally.print(&figures, records, seed, started.elapsed());
 }
 
-/// Starts a host, asks for what was in question, sets callers on it, and lets it die. Answers how it died.
-fn kill(
-    scene: &mut Scene,
-    point: Option<&'static str>,
-    last_kind: &'static str,
-    counts: &mut BTreeMap<&'static str, Kills>,
-) -> &'static str {
+/// Starts a host, asks for what was in question, sets callers on it, and lets it die: at a failpoint, or by `kill -9`.
+fn kill(scene: &mut Scene, point: Option<&'static str>, tally: &mut Tally) {
     let skipped = match point {
         // Comes once a second.
         Some("mark::unnamed") => scene.dice.u32(..2),
@@ -98,18 +103,14 @@ fn kill(
     };
     let failpoints = point.map(|point| format!("{point}={skipped}*off->return")).unwrap_or_default();
     let (answers, pause) = (scene.dice.usize(..80), Duration::from_micros(scene.dice.u64(..5_000)));
-    let begun = Instant::now();
-    let started = scene.host().failing(&failpoints).try_start();
-    let last = counts.entry(last_kind).or_default();
-    last.slowest_start = last.slowest_start.max(begun.elapsed());
-    let kills: &mut Kills = counts.entry(point.unwrap_or("kill -9")).or_default();
-    kills.count += 1;
+    let started = tally.start(scene.host().failing(&failpoints));
+    let kills = tally.killed(point.unwrap_or("kill -9"));
     let mut host = match started {
         Ok(host) => host,
         Err(said) => {
             assert!(point.is_some() && !said.contains("error: "), "the host did not start: {said}");
             kills.while_starting += 1;
-            return point.unwrap_or("kill -9");
+            return;
         }
     };
     let rechecked = scene.recheck(&host);
@@ -127,7 +128,6 @@ fn kill(
         }
     }
     load.end();
-    point.unwrap_or("kill -9")
 }
 
 /// Holds everything against each other; answers how many records the log has.
@@ -137,25 +137,45 @@ fn look(scene: &mut Scene, seed: u64, kills: usize) -> usize {
     records
 }
 
-/// Prints past the test runner, which swallows what a test that passes has to say.
-fn print(counts: &BTreeMap<&'static str, Kills>, figures: &[Figures], records: usize, seed: u64, took: Duration) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["killed at", "kills", "while starting", "slowest start after"]);
-    for (kind, kills) in counts {
-        table.add_row([
-            (*kind).to_owned(),
-            kills.count.to_string(),
-            kills.while_starting.to_string(),
-            format!("{} ms", kills.slowest_start.as_millis()),
-        ]);
+impl Tally {
+    /// Starts a host after whatever ended the last one.
+    fn start(&mut self, host: Host) -> Result<Started, String> {
+        let begun = Instant::now();
+        let started = host.try_start();
+        if let Some(kills) = self.kills.get_mut(self.last) {
+            kills.slowest_start = kills.slowest_start.max(begun.elapsed());
+        }
+        started
     }
-    let kills: usize = counts.values().map(|kills| kills.count).sum();
-    let said = format!(
-        "\n{kills} kills in {:.0} s, TIDEGATE_SEED={seed}, {records} records, nothing lost, nothing done twice\n{table}\n{}\n",
-        took.as_secs_f64(),
-        Figures::table(figures),
-    );
-    std::io::stderr().write_all(said.as_bytes()).expect("stderr is open");
+
+    /// Counts one more kill of this kind.
+    fn killed(&mut self, kind: &'static str) -> &mut Kills {
+        self.last = kind;
+        let kills = self.kills.entry(kind).or_default();
+        kills.count += 1;
+        kills
+    }
+
+    /// Prints past the test runner, which swallows what a test that passes has to say.
+    fn print(&self, figures: &[Figures], records: usize, seed: u64, took: Duration) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(["killed at", "kills", "while starting", "slowest start after"]);
+        for (kind, kills) in &self.kills {
+            table.add_row([
+                (*kind).to_owned(),
+                kills.count.to_string(),
+                kills.while_starting.to_string(),
+                format!("{} ms", kills.slowest_start.as_millis()),
+            ]);
+        }
+        let kills: usize = self.kills.values().map(|kills| kills.count).sum();
+        let said = format!(
+            "\n{kills} kills in {:.0} s, TIDEGATE_SEED={seed}, {records} records, nothing lost, nothing done twice\n{table}\n{}\n",
+            took.as_secs_f64(),
+            Figures::table(figures),
+        );
+        std::io::stderr().write_all(said.as_bytes()).expect("stderr is open");
+    }
 }
 
 #[test]

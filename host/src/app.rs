@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -263,11 +263,17 @@ impl Host {
     pub async fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
         let local_user = self.data.join(LOCAL_USER);
         std::fs::write(&local_user, &self.local_user).with_context(|| format!("can't write `{}`", local_user.display()))?;
-        self.listen_at(socket_path(&self.data), Reach::Client, config).await?;
-        self.listen_at(admin_socket_path(&self.data), Reach::Operator, config).await
+        self.listen_at(socket_path(&self.data), |_| Ok(Reach::Client), config).await?;
+        let operator = |stream: &UnixStream| Ok(Reach::Operator { uid: stream.peer_cred()?.uid() });
+        self.listen_at(admin_socket_path(&self.data), operator, config).await
     }
 
-    async fn listen_at(&self, path: PathBuf, reach: Reach, config: &StdioConfig) -> Result<()> {
+    async fn listen_at(
+        &self,
+        path: PathBuf,
+        reach: impl Fn(&UnixStream) -> std::io::Result<Reach> + Send + 'static,
+        config: &StdioConfig,
+    ) -> Result<()> {
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).with_context(|| {
@@ -294,6 +300,8 @@ impl Host {
                 };
                 // One too many is closed at once: its client sees the end instead of waiting for an answer.
                 let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                // Gone before anybody could tell who it was.
+                let Ok(reach) = reach(&stream) else { continue };
                 let (reader, writer) = stream.into_split();
                 let (pipeline, principal, shutdown, config) =
                     (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());

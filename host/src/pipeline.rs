@@ -225,6 +225,7 @@ impl Pipeline {
             key,
             arguments,
             call: call.id,
+            reasking: facts::reasking(tool, &self.parts.outbound),
         };
         self.parts.ledger.claim(&request).map_err(|error| Rejection::AuditUnavailable(error.to_string()))
     }
@@ -267,6 +268,7 @@ impl Pipeline {
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
+        let attempt = lease.as_ref().and_then(Lease::again).map_or(1, |again| again.attempt);
         let claims = facts::claims(&call, &tool);
         let facts = facts::intent(&call, &tool, &arguments, &authorized, &claims, &permit);
         let intent = match self.parts.ledger.record_intent(&facts, lease).await {
@@ -283,7 +285,7 @@ impl Pipeline {
         let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
-        let invocation = facts::invocation(&call, &tool, &arguments, key.as_ref(), &permit, &outbound, &rows, stop);
+        let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         drop(timer);
 

@@ -23,6 +23,37 @@ pub enum LedgerError {
         /// The call.
         call: CallId,
     },
+    /// An operator asked for what can't be.
+    #[error("{what} is refused: {problem}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Why it can't be.
+        problem: String,
+    },
+    /// A call is none that the ledger remembers.
+    #[error(
+        "the ledger does not remember {call}: it never ran, or neither key nor handle made it worth remembering, or its time is \
+         over; `tidegate calls list` lists the calls it remembers, `tidegate audit list` those that were written down"
+    )]
+    Forgotten {
+        /// The call.
+        call: CallId,
+    },
+    /// There is nothing to settle about a call.
+    #[error("{call} can't be resolved: {problem}")]
+    NotUnknown {
+        /// The call.
+        call: CallId,
+        /// How it stands instead, and what to do.
+        problem: String,
+    },
+    /// A listing was to go on from a place that is none.
+    #[error("`{place}` is no place to go on from; take what the page before said of the next")]
+    NoSuchPlace {
+        /// The place.
+        place: String,
+    },
     /// A row is whole but makes no sense.
     #[error("{what} in the ledger makes no sense: {problem}; restore the data folder from a backup")]
     Damaged {

@@ -10,8 +10,8 @@ use super::content::{self, About};
 use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
 use super::idempotency::{self, Lease};
 use super::open::{OpenCall, Place};
-use super::{Inner, Ledger, LedgerError, keys};
-use crate::model::{Effect, Timestamp};
+use super::{Inner, Ledger, LedgerError, reask};
+use crate::model::{CallId, Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
 
 /// Proof that a call was written down, durably, before it runs.
@@ -72,7 +72,8 @@ impl Ledger {
         let (slot, outcome_slot) = inner.store.reserve_pair().await?;
         let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
         let key = inner.subject_key(facts.principal).await?;
-        let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim);
+        let again = lease.as_ref().and_then(Lease::again);
+        let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim, again.map(|again| again.first));
         if !body.is_inline() {
             inner.store.check_space()?;
         }
@@ -126,10 +127,12 @@ impl Ledger {
         let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
         let mut body = content::of_outcome(&inner.secret, facts, &told, pending.open.intent, keyed, &pending.about);
         let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
+        end.asked_for = pending.lease.as_ref().and_then(Lease::again).map(|again| again.first);
         if end.remembered && facts.disposition != Disposition::Unknown {
             let same = std::ptr::eq(facts.answer, facts.kept);
             let kept = if same { told } else { serde_json::to_vec(&facts.kept.value).expect("JSON values serialize") };
-            let sealed = inner.secret.seal(call.as_bytes(), &kept);
+            // Whoever comes with the key finds the answer with the call that made the claim.
+            let sealed = Kept::sealed(&pending.about.key, &end.asked_for.unwrap_or(call), &kept);
             end.response = Kept::keep(&inner.store, sealed).await?;
             end.is_error = facts.kept.is_error;
         }
@@ -155,6 +158,11 @@ impl Intent {
     /// Whether the call holds an idempotency key.
     pub fn is_keyed(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.lease.is_some())
+    }
+
+    /// The call for whose outcome it asks again.
+    pub fn asks_for(&self) -> Option<CallId> {
+        self.pending.as_ref()?.lease.as_ref()?.again().map(|again| again.first)
     }
 
     fn pending(&mut self) -> &mut Pending {
@@ -224,6 +232,8 @@ pub(super) struct End {
     pub remembered: bool,
     pub is_error: bool,
     pub response: Kept,
+    /// The call for whose outcome it asked again.
+    pub asked_for: Option<CallId>,
 }
 
 impl End {
@@ -233,7 +243,7 @@ impl End {
             Disposition::Released => CallStatus::Released,
             Disposition::Unknown => CallStatus::Unknown,
         };
-        Self { status, remembered, is_error: false, response: Kept::Nothing }
+        Self { status, remembered, is_error: false, response: Kept::Nothing, asked_for: None }
     }
 }
 
@@ -244,8 +254,18 @@ impl OpenCall {
         let now = ledger.clock.now();
         let generation = Generation { number: self.generation, policies: self.policies };
         audit::append(tx, Draft { kind: Kind::Outcome, call: Some(call), generation, body }, now)?;
-        if let (Some(claim), CallStatus::Released) = (&self.claim, end.status) {
-            idempotency::free(tx, claim, &call)?;
+        if let Some(claim) = &self.claim {
+            let again = match end.status {
+                CallStatus::Done => end.asked_for,
+                // After a crash nobody else remembers, and without an answer it is worth a look.
+                _ => reask::asked_for(tx, claim, &call)?,
+            };
+            if let Some(first) = again {
+                return self.end_again(tx, ledger, first, end, now);
+            }
+            if end.status == CallStatus::Released {
+                idempotency::free(tx, claim, &call)?;
+            }
         }
         // What is unknown is remembered in any case, and for good: somebody has to find out.
         let unknown = end.status == CallStatus::Unknown;
@@ -263,12 +283,12 @@ impl OpenCall {
             expires,
             is_error: end.is_error,
             response: end.response,
+            intent: self.intent,
+            asked_for: None,
+            answered_by: None,
+            resolved: None,
         };
-        tx.put(keys::ended(&call), row.encode())?;
-        if let Some(expires) = expires {
-            tx.put(keys::expiry(expires, &call), Vec::new())?;
-        }
-        Ok(())
+        row.put(tx, &call)
     }
 
     /// The outcome of a call that nobody told the end of.

@@ -8,6 +8,7 @@
 //! time from completion, and only the clock at the moment of the question counts: a clock set back keeps them longer, a clock
 //! set forward forgets them sooner, and neither brings back what the sweep has deleted. What is unknown is never forgotten.
 
+mod act;
 mod admin;
 mod audit;
 mod backup;
@@ -21,26 +22,35 @@ mod checkpoint;
 mod content;
 mod decisions;
 mod detect;
+mod erase;
 mod error;
 mod export;
 mod facts;
+mod hold;
+mod housekeeping;
 mod idempotency;
 mod index;
 mod intent;
 mod keys;
+mod listing;
 mod mark;
 mod mend;
 mod open;
 mod page;
+mod prune;
 mod query;
+mod reask;
 mod redact;
 mod rejections;
+mod resolve;
+mod retention;
 mod secret;
 mod signer;
 mod subjects;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod truncate;
 mod upkeep;
 mod verify;
 mod walk;
@@ -63,15 +73,22 @@ use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
 pub use backup::{Backup, restore};
+pub use calls::{CallStatus, Verdict};
 pub use chain::Kind;
 pub use checkpoint::Checkpoint;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
 pub use export::{ExportError, ExportHeader, ExportLine, verify_export};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
+pub use hold::Hold;
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
+pub use listing::{CallsQuery, PAGE_MAX};
+pub use prune::Pruning;
 pub use query::{FoundCall, Page, Query};
+pub use reask::Reasking;
+pub use resolve::{NOTE_MAX, Resolution};
+pub use retention::RetentionConfig;
 pub use signer::{Note, PublicKey};
 pub use verify::{Broken, Verification};
 
@@ -86,11 +103,18 @@ pub struct LedgerConfig {
     /// A file outside the data folder, best on another machine's disk, that each checkpoint is copied to. A log that does not lead
     /// through the one found there is not opened. None by default.
     pub checkpoint_copy: Option<PathBuf>,
+    /// `[ledger.retention]`
+    pub retention: RetentionConfig,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { keep_answers: Span::seconds(24 * 60 * 60), checkpoint_every: Span::seconds(10), checkpoint_copy: None }
+        Self {
+            keep_answers: Span::seconds(24 * 60 * 60),
+            checkpoint_every: Span::seconds(10),
+            checkpoint_copy: None,
+            retention: RetentionConfig::default(),
+        }
     }
 }
 
@@ -111,11 +135,13 @@ struct Inner {
     open_calls: Arc<OpenCalls>,
     rejections: Rejections,
     refusals: Mutex<admin::Refusals>,
+    /// Held while the log is pruned.
+    pruning: Mutex<()>,
     keep_answers_ms: u64,
     config: LedgerConfig,
     clock: Clock,
-    /// Dropped with the ledger, which ends the upkeep thread.
-    _upkeep: mpsc::Sender<()>,
+    /// Dropped with the ledger, which ends its threads.
+    _threads: [mpsc::Sender<()>; 2],
 }
 
 /// What opening the ledger had to put right.
@@ -145,11 +171,12 @@ impl Ledger {
     }
 
     fn open_with(store: Store, keys: &Path, config: &LedgerConfig, clock: Clock) -> Result<(Self, Recovery), LedgerError> {
+        config.retention.check().map_err(|problem| LedgerError::Refused { what: "the config".into(), problem })?;
         let is_new = store.get(keys::SECRET_CHECK)?.is_none();
         let secret = open_secret(&store, keys)?;
         let subjects = Subjects::open(keys, is_new)?;
         let signer = Signer::open(&store, keys)?;
-        let (alive, ended) = mpsc::channel();
+        let ((upkeep, upkeep_ended), (keeping, keeping_ended)) = (mpsc::channel(), mpsc::channel());
         let inner = Arc::new(Inner {
             store,
             keys: keys.to_owned(),
@@ -160,17 +187,22 @@ impl Ledger {
             open_calls: Arc::default(),
             rejections: Rejections::default(),
             refusals: Mutex::default(),
+            pruning: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
             clock,
-            _upkeep: alive,
+            _threads: [upkeep, keeping],
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;
         checkpoint::check_copy(&ledger)?;
         let recovery = recover(&ledger.inner)?;
+        // What was begun before the last stop.
+        ledger.inner.destroy_doomed()?;
+        ledger.inner.remove_doomed_files()?;
         mend::register(&ledger.inner);
-        upkeep::start(&ledger.inner, ended);
+        upkeep::start(&ledger.inner, upkeep_ended);
+        housekeeping::start(&ledger.inner, keeping_ended);
         Ok((ledger, recovery))
     }
 

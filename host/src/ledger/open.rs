@@ -107,6 +107,11 @@ impl OpenCalls {
         self.lock().running.get(call).cloned()
     }
 
+    /// All calls that are running.
+    pub fn all(&self) -> Vec<OpenCall> {
+        self.lock().running.values().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change keeps the state whole: a panic elsewhere cannot leave it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -49,10 +49,6 @@ impl Inner {
         self.write_counts(false)?;
         self.forget_all_expired()?;
         self.mark(marked)?;
-        // One chunk a turn, unless the index has fallen far behind.
-        while self.index_next()? {
-            std::thread::sleep(PAUSE);
-        }
         if signed.elapsed() >= self.config.checkpoint_every.duration() {
             self.checkpoint()?;
             *signed = Instant::now();

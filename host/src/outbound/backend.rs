@@ -35,6 +35,10 @@ pub struct BackendConfig {
     /// How long a request waits for its turn before the backend counts as overloaded.
     #[serde(default = "defaults::max_wait")]
     pub max_wait: Span,
+    /// For how long the backend honours an `Idempotency-Key`, from the first request with it: for tools whose manifest says that
+    /// it does, the outcome of a call that nobody knows is asked for again within this time. Default 24 h; `"0s"` for never.
+    #[serde(default = "defaults::keyed_for")]
+    pub keyed_for: Span,
     /// What callers are told when the backend cannot be reached.
     #[serde(default = "defaults::retry_after")]
     pub retry_after: Span,
@@ -76,6 +80,9 @@ mod defaults {
     pub(super) fn retry_after() -> Span {
         Span::seconds(30)
     }
+    pub(super) fn keyed_for() -> Span {
+        Span::seconds(24 * 60 * 60)
+    }
     pub(super) fn header() -> String {
         "authorization".to_owned()
     }
@@ -91,6 +98,7 @@ impl BackendConfig {
             max_response: defaults::max_response(),
             max_concurrent: defaults::max_concurrent(),
             max_wait: defaults::max_wait(),
+            keyed_for: defaults::keyed_for(),
             retry_after: defaults::retry_after(),
             credential: None,
         }
@@ -106,6 +114,7 @@ pub(super) struct Backend {
     pub(super) credential: Option<(HeaderName, HeaderValue)>,
     pub(super) timeout: Duration,
     pub(super) max_wait: Duration,
+    pub(super) keyed_for: Duration,
     pub(super) retry_after: Duration,
     pub(super) max_request: usize,
     pub(super) max_response: u64,
@@ -158,6 +167,7 @@ impl Backend {
             credential,
             timeout: config.timeout.duration(),
             max_wait: config.max_wait.duration(),
+            keyed_for: config.keyed_for.duration(),
             retry_after: config.retry_after.duration(),
             max_request: config.max_request.as_usize(),
             max_response: config.max_response.0,

@@ -4,9 +4,11 @@ mod answers;
 mod decisions;
 mod faults;
 mod format;
+mod keeping;
 mod machine;
 mod merkle;
 mod records;
+mod settling;
 mod tamper;
 mod trouble;
 
@@ -176,6 +178,7 @@ struct Call {
     delta: Delta,
     verdict: Verdict,
     trace: TraceContext,
+    risk: Risk,
 }
 
 fn call(effect: Effect, key: &str) -> Call {
@@ -204,6 +207,7 @@ fn call(effect: Effect, key: &str) -> Call {
             shadow: None,
         },
         trace: TraceContext::random(),
+        risk: Risk::High,
     }
 }
 
@@ -234,6 +238,7 @@ impl Call {
             tool: &self.tool,
             key: &self.key,
             arguments: &self.arguments,
+            reasking: None,
         }
     }
 
@@ -248,7 +253,7 @@ impl Call {
                 plugin_version: "0.1.0",
                 component: Digest([7; 32]),
                 effect: self.effect,
-                risk: Risk::High,
+                risk: self.risk,
                 fuel_limit: 50_000_000,
                 redact: &self.redact,
             },
