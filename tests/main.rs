@@ -6,6 +6,7 @@
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
+//! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
@@ -23,6 +24,7 @@
 mod harness;
 
 mod auth;
+mod backup;
 mod bad_input;
 mod call_path;
 mod clients;

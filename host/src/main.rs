@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         Verb::Audit(AuditVerb::Show(args)) => cli::audit::show(&args),
         Verb::Audit(AuditVerb::List(args)) => cli::audit::list(&args),
         Verb::Audit(AuditVerb::Verify(args)) => cli::audit::verify(&args),
+        Verb::Audit(AuditVerb::Backup(args)) => cli::backup::backup(&args),
+        Verb::Audit(AuditVerb::Restore(args)) => cli::backup::restore(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", sentence(&error));

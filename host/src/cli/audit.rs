@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{AuditArgs, HostArgs, Output, ShowArgs, print, serve};
 use crate::app;
+use crate::config::Config;
 use crate::ledger::{Ledger, Record};
 use crate::model::Timestamp;
 use crate::store::Store;
@@ -84,8 +85,7 @@ pub fn show(args: &ShowArgs) -> Result<ExitCode> {
 /// # Errors
 /// There is none, it is in use or damaged; or what `read` answers with.
 pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    let config = serve::configure(&host, None)?;
+    let config = configure(args)?;
     let data = serve::data_dir(&config);
     // A mistyped folder must not pass for an unbroken log.
     if !data.join(app::KEYS).is_dir() {
@@ -98,6 +98,14 @@ pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>)
     let result = result?;
     closed?;
     Ok(result)
+}
+
+/// The configuration of the host whose log it is.
+///
+/// # Errors
+/// It makes no sense.
+pub fn configure(args: &AuditArgs) -> Result<Config> {
+    serve::configure(&HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() }, None)
 }
 
 fn row(record: &Record) -> Value {

@@ -1,6 +1,7 @@
 //! The command line: its verbs and flags, no logic.
 
 pub mod audit;
+pub mod backup;
 pub mod build;
 pub mod call;
 pub mod calls;
@@ -189,6 +190,15 @@ pub enum AuditVerb {
     Show(ShowArgs),
     /// Check that no record was changed, removed, reordered or inserted; exits with 1 and the first bad one otherwise.
     Verify(AuditArgs),
+    /// Copy everything the host keeps into a folder, consistently, while it runs or while it is stopped.
+    ///
+    /// A live host writes it itself, as its own user. The backup holds the host's keys, so keep it as safe as the host: who has
+    /// it can read what callers were answered. What is erased or deleted after it was taken is still in it.
+    Backup(BackupArgs),
+    /// Make a new data folder (`--data DIR`) out of a backup, after checking all that is in it.
+    ///
+    /// What happened since the backup was taken is not in it: payments made since are unknown to it, erased people are back.
+    Restore(RestoreArgs),
 }
 
 /// Whose log to read.
@@ -210,6 +220,24 @@ pub struct AuditArgs {
 pub struct ShowArgs {
     /// The call's id, as answers and records name it.
     pub call: CallId,
+    #[command(flatten)]
+    pub log: AuditArgs,
+}
+
+/// Where to put a backup.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// The folder for the backup, new or empty, outside the data folder.
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub log: AuditArgs,
+}
+
+/// Which backup to restore.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The folder with the backup.
+    pub dir: PathBuf,
     #[command(flatten)]
     pub log: AuditArgs,
 }

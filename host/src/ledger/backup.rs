@@ -115,11 +115,7 @@ impl Ledger {
         let text = serde_json::to_vec_pretty(&manifest).expect("a manifest is texts and numbers");
         write(&to.join(MANIFEST), &text)?;
         sync(to)?;
-        Ok(Backup {
-            pause_us: micros(copied.pause),
-            took_ms: micros(begun.elapsed()) / 1000,
-            ..Backup::of(&manifest)
-        })
+        Ok(Backup { pause_us: micros(copied.pause), took_ms: micros(begun.elapsed()) / 1000, ..Backup::of(&manifest) })
     }
 }
 
@@ -157,8 +153,8 @@ pub fn restore(from: &Path, data: &Path, config: &StoreConfig) -> Result<Backup,
         Err(error) if error.kind() != io::ErrorKind::NotFound => return failed("clear", &unfinished)(error),
         _ => {}
     }
-    let loaded = store::load(&unfinished, config, &from.join(ROWS), &from.join(BODIES), keys::TIP)?;
-    let row = loaded.landmark.map_or_else(|| Ok(TipRow::empty()), |row| TipRow::decode(&row));
+    let landmark = store::load(&unfinished, config, &from.join(ROWS), &from.join(BODIES), keys::TIP)?;
+    let row = landmark.map_or_else(|| Ok(TipRow::empty()), |row| TipRow::decode(&row));
     let tip = row.map_err(LedgerError::damaged("the tip of the log"))?.tip;
     if (tip.seq, tip.hash) != (manifest.seq, manifest.tip) {
         return refuse(format!("`{}` leads to record {}, not to record {} as it says", from.display(), tip.seq, manifest.seq));
@@ -187,7 +183,10 @@ fn check(from: &Path) -> Result<Manifest, LedgerError> {
     };
     if manifest.format > FORMAT {
         let found = manifest.format;
-        return refuse(format!("`{}` has format {found}, this version reads up to {FORMAT}; use the version that wrote it", from.display()));
+        return refuse(format!(
+            "`{}` has format {found}, this version reads up to {FORMAT}; use the version that wrote it",
+            from.display()
+        ));
     }
     for listed in &manifest.files {
         let path = from.join(&listed.path);
@@ -195,7 +194,10 @@ fn check(from: &Path) -> Result<Manifest, LedgerError> {
         let bytes = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut HashSink(&mut hash)));
         let bytes = bytes.or_else(failed("read", &path))?;
         if (bytes, hash.finalize().as_slice()) != (listed.bytes, &listed.sha256.0[..]) {
-            return refuse(format!("`{}` is not what was written when the backup was taken; take another backup", path.display()));
+            return refuse(format!(
+                "`{}` is not what was written when the backup was taken; take another backup",
+                path.display()
+            ));
         }
     }
     Ok(manifest)

@@ -96,7 +96,7 @@ pub struct Copied {
 }
 
 /// What the writer thread reads at the moment that the copy stands for.
-struct Cut {
+pub(super) struct Cut {
     rows: Vec<Raw>,
     landmark: Option<Vec<u8>>,
     pause: Duration,
@@ -164,7 +164,7 @@ impl Store {
     }
 
     /// Has the writer thread note what it changes, until the answer is dropped, also if nobody is there to take it any more.
-    fn begin_copy(&self) -> Result<Noting, StoreError> {
+    pub(super) fn begin_copy(&self) -> Result<Noting, StoreError> {
         let shared = Arc::clone(self.shared());
         self.commit_blocking(Urgency::Now, move |_| {
             let mut copying = shared.copying.lock();
@@ -200,7 +200,7 @@ impl Store {
     /// Reads what is left to read on the writer thread, where nothing changes meanwhile.
     ///
     /// INVARIANT: the engine itself is read, past the writes of the group this commit is in, which are not durable yet.
-    fn cut(&self, landmark: &'static [u8]) -> Result<Cut, StoreError> {
+    pub(super) fn cut(&self, landmark: &'static [u8]) -> Result<Cut, StoreError> {
         let shared = Arc::clone(self.shared());
         self.commit_blocking(Urgency::Now, move |_| {
             let begun = Instant::now();
@@ -218,7 +218,7 @@ impl Store {
 }
 
 /// Ends the noting of changes when dropped.
-struct Noting(Arc<Shared>);
+pub(super) struct Noting(Arc<Shared>);
 
 impl Drop for Noting {
     fn drop(&mut self) {

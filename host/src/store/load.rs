@@ -15,17 +15,8 @@ const BATCH: usize = 1024;
 /// The longest key or value that a file of rows can hold, in bytes.
 const LONGEST: usize = MAX_PAYLOAD + 64;
 
-/// What was loaded.
-#[derive(Debug)]
-pub struct Loaded {
-    /// How many rows the store has.
-    pub rows: u64,
-    /// The landmark that the copy was taken with.
-    pub landmark: Option<Vec<u8>>,
-}
-
 /// Loads the file `rows` and the folder `bodies`, as [`Store::copy`](super::Store::copy) wrote them, into the new data folder
-/// `dir`. Durable on return. Blocks on the disk.
+/// `dir`, and answers the landmark that the copy was taken with. Durable on return. Blocks on the disk.
 ///
 /// # Errors
 /// The copy makes no sense, or the system refuses. What `dir` holds then is of no use.
@@ -35,7 +26,7 @@ pub fn load(
     rows: &Path,
     bodies: &Path,
     landmark: &'static [u8],
-) -> Result<Loaded, StoreError> {
+) -> Result<Option<Vec<u8>>, StoreError> {
     let _lock = open::claim_folder(dir)?;
     for entry in fs::read_dir(bodies).map_err(StoreError::io("list the folder", bodies))? {
         let body = entry.map_err(StoreError::io("list the folder", bodies))?.path();
@@ -49,13 +40,12 @@ pub fn load(
     let file = File::open(rows).map_err(StoreError::io("open", rows))?;
     replay(&db, &mut BufReader::with_capacity(1 << 20, file), rows)?;
     let landmark = db.get(landmark)?.map(|value| record::unwrap(landmark, &value)).transpose()?;
-    let loaded = Loaded { rows: db.len() as u64, landmark };
     db.flush()?;
     drop(db);
     let folder = File::open(dir).map_err(StoreError::io("open the folder", dir))?;
     rustix::fs::syncfs(&folder).map_err(|error| StoreError::io("sync the folder", dir)(error.into()))?;
     sync_folder(dir)?;
-    Ok(loaded)
+    Ok(landmark)
 }
 
 /// Puts and deletes rows as the file says.

@@ -47,9 +47,8 @@ use writer::Writer;
 
 pub use commit::Receipt;
 pub use config::StoreConfig;
-pub use copy::Copied;
 pub use error::StoreError;
-pub use load::{Loaded, load};
+pub use load::load;
 pub use queue::{Slot, Urgency};
 pub use record::MAX_PAYLOAD;
 pub use reopen::{Mended, Mender, Unmended};
