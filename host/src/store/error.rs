@@ -77,6 +77,9 @@ pub enum StoreError {
         /// The configured wait.
         after: Duration,
     },
+    /// A copy could not be taken or loaded.
+    #[error("{0}")]
+    Copy(String),
     /// A value is longer than one value may be.
     #[error("a value of {bytes} bytes is longer than the {max} bytes the store takes")]
     TooLong {

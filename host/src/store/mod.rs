@@ -13,8 +13,10 @@
 mod body;
 mod commit;
 mod config;
+mod copy;
 mod error;
 mod gate;
+mod load;
 mod open;
 mod queue;
 mod read;
@@ -37,6 +39,7 @@ use tokio::time::timeout;
 use crate::model::Digest;
 use body::Bodies;
 use commit::run;
+use copy::Copying;
 use gate::Gate;
 use queue::{Queue, Queued, Turn};
 use space::Space;
@@ -45,6 +48,7 @@ use writer::Writer;
 pub use commit::Receipt;
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use load::load;
 pub use queue::{Slot, Urgency};
 pub use record::MAX_PAYLOAD;
 pub use reopen::{Mended, Mender, Unmended};
@@ -71,6 +75,8 @@ struct Shared {
     /// For reading; taken away by the writer thread when it closes the engine or no longer trusts it.
     engine: RwLock<Option<sled::Db>>,
     bodies: Bodies,
+    /// What changes while a copy is being taken.
+    copying: Copying,
     /// Bounds the threads that write body files at a time.
     body_writers: Semaphore,
     finished: watch::Sender<bool>,
@@ -101,6 +107,7 @@ impl Store {
             mender: OnceLock::new(),
             engine: RwLock::new(Some(db.clone())),
             bodies,
+            copying: Copying::default(),
             body_writers: Semaphore::new(MAX_BODY_WRITERS),
             finished: watch::Sender::new(false),
         });

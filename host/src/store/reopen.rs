@@ -117,7 +117,10 @@ impl Writer {
         if !is_same_file(&self.lock, &dir.join("lock")) {
             return Err(Unmended::Never(format!("the data folder `{}` was moved away or replaced", dir.display())));
         }
-        space::require(&dir, MIN_FREE)?;
+        if let Err(StoreError::DiskLow { free, .. }) = space::require(&dir, MIN_FREE) {
+            let problem = format!("the disk of `{}` has {free} left, too little to work on ({MIN_FREE})", dir.display());
+            return Err(Unmended::Later(problem));
+        }
         probe(&dir)?;
         // What is still in memory only goes to the disk, or fails again; then what memory holds is forgotten.
         sync(&self.folder).map_err(|error| Unmended::Later(format!("syncing failed: {error}")))?;

@@ -1,5 +1,6 @@
 //! The store against a real disk: what is answered stays, what is refused leaves nothing, and every refusal says why.
 
+mod copies;
 pub(crate) mod folder;
 pub(crate) mod reopening;
 
@@ -183,7 +184,7 @@ async fn the_answer_to_a_late_commit_is_dropped_after_it_is_durable() {
 #[tokio::test]
 async fn callers_beyond_the_limit_are_refused_in_time() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let config = StoreConfig { commit_wait: Span::millis(20), max_commits: 2, ..config() };
+    let config = StoreConfig { commit_wait: Span::seconds(1), max_commits: 2, ..config() };
     let store = Store::open(dir.path(), &config).expect("an empty folder opens");
     let both = store.reserve_pair().await.expect("there is room for two");
     let refused = put(&store, "k", b"v").await;

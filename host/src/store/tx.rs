@@ -103,6 +103,11 @@ impl<'a> Tx<'a> {
         self.poisoned
     }
 
+    /// The keys that the group puts or deletes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.writes.keys()
+    }
+
     /// What the group puts under `key`, as it is going to be stored.
     pub(super) fn wrapped(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.writes.get(key)?.as_ref().map(|payload| record::wrap(key, payload))

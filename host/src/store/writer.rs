@@ -83,6 +83,7 @@ impl Writer {
             completions.extend((queued.job)(turn));
         }
         let moved = landmark.and_then(|key| tx.wrapped(key));
+        self.shared.copying.note(&tx);
         let written = match tx.is_poisoned() {
             true => Err("a commit panicked, which is a bug in tidegate".to_owned()),
             false => tx.into_batch().map_or(Ok(()), |batch| make_durable(&db, batch, &self.folder)),
@@ -110,6 +111,7 @@ impl Writer {
         self.shared.gate.shut(&format!("{why}; it is opened anew as soon as that works"));
         tracing::error!(why, "the store failed and takes no writes until its engine is opened anew");
         metrics::counter!("tidegate_store_failures_total").increment(1);
+        self.shared.copying.give_up();
         let reader = self.shared.engine.write().unwrap_or_else(PoisonError::into_inner).take();
         self.part_with(db, reader);
         self.refuse(self.shared.queue.hold(unwritten));

@@ -1,6 +1,7 @@
 //! The ledger on a real store: fixtures, and one call's life in all its variations.
 
 mod answers;
+mod backups;
 mod decisions;
 mod faults;
 mod format;
