@@ -44,6 +44,55 @@ fn paying_twice_with_one_key_pays_once_and_says_the_same() {
 }
 
 #[test]
+fn a_replay_is_the_first_answer_to_the_byte_and_says_of_which_call() {
+    let (host, billing, _plugins) = demo(&[]);
+    let (client, invoice) = (host.client(), billing.open_invoices("u1").remove(0));
+    // One that succeeds, and one that fails after billing was asked: both are answers to keep.
+    let paid = |key| client.call_keyed("pay_invoice", json!({"invoice_id": invoice}), key);
+    for key in ["to-the-byte-00001", "to-the-byte-00002"] {
+        let (first, second) = (paid(key), paid(key));
+        let (first, second) = (&first.body["result"], &second.body["result"]);
+        for member in ["content", "structuredContent", "isError"] {
+            assert_eq!(first[member].to_string(), second[member].to_string(), "{member}");
+        }
+        let meta = &second["_meta"];
+        assert_eq!((&meta["dev.tidegate/replayed"], &first["_meta"]["dev.tidegate/replayed"]), (&json!(true), &json!(null)));
+        assert_eq!(meta["dev.tidegate/replay-of"], first["_meta"]["dev.tidegate/call-id"]);
+        assert_ne!(meta["dev.tidegate/call-id"], first["_meta"]["dev.tidegate/call-id"]);
+        let completed = humantime::parse_rfc3339(meta["dev.tidegate/completed-at"].as_str().expect("a time")).expect("RFC 3339");
+        assert!(completed.elapsed().expect("it is past") < Duration::from_secs(60));
+    }
+    assert_eq!(paid("to-the-byte-00002").error(), "conflict", "the invoice was paid before with another key");
+    assert_eq!(billing.effects_on(&invoice).len(), 1);
+}
+
+#[test]
+fn how_long_answers_are_kept_is_configured_and_told_with_every_tool() {
+    let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
+    let host = Host::dev(plugins.path())
+        .with(&["--backend", &format!("billing={}", billing.url)])
+        .config("[ledger]\nkeep_answers = \"1s\"\n")
+        .start();
+    let (client, invoice) = (host.client(), billing.open_invoices("u1").remove(0));
+    let listed = client.request("tools/list", json!({}));
+    let tools = listed.body["result"]["tools"].as_array().expect("a list");
+    assert!(tools.iter().all(|tool| tool["_meta"]["dev.tidegate/idempotency-ttl-seconds"] == json!(1)), "{tools:?}");
+    let pay = tools.iter().find(|tool| tool["name"] == "pay_invoice").expect("listed");
+    let told = pay["inputSchema"]["properties"]["idempotency_key"]["description"].as_str().expect("a text");
+    assert!(told.ends_with("is returned for 1s."), "{told}");
+
+    let pay = || client.call_keyed("pay_invoice", json!({"invoice_id": invoice}), "short-lived-0001");
+    pay().structured();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    // Once the answer is forgotten the key names a new call, which finds the invoice paid.
+    while pay().is_replayed() {
+        assert!(std::time::Instant::now() < deadline, "the answer is never forgotten");
+        std::thread::yield_now();
+    }
+    assert_eq!(billing.effects_on(&invoice).len(), 1);
+}
+
+#[test]
 fn a_storm_of_retries_with_one_key_pays_once() {
     let (host, billing, _plugins) = demo(&["--latency", "100ms"]);
     let invoice = billing.open_invoices("u1").remove(0);

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod checks;
+mod ending;
 mod facts;
 mod finish;
 pub mod keys;
@@ -24,10 +25,10 @@ use tracing::Instrument as _;
 
 use crate::admission::{Admission, Permit};
 use crate::auth::{AuthError, Authenticator};
-use crate::ledger::{Claim, ClaimRequest, Disposition, Intent, Lease, Ledger, OutcomeFacts, Replay, WhyNot};
+use crate::ledger::{Claim, ClaimRequest, Lease, Ledger, Replay};
 use crate::model::{
-    Arguments, CallId, CallRequest, Credentials, Effect, Ended, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal,
-    Rejection, TestHook, TraceContext,
+    Arguments, CallId, CallRequest, Credentials, Effect, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal, Rejection,
+    TestHook, TraceContext,
 };
 use crate::outbound::Outbound;
 use crate::registry::{Generation, Registry, Tool};
@@ -35,7 +36,7 @@ use crate::sandbox::Sandbox;
 
 use checks::Authorized;
 use refusal::Refusal;
-pub use reply::{Answer, Progress, Readiness, Reply};
+pub use reply::{Answer, Progress, Readiness, Replayed, Reply};
 use rows::Rows;
 use stages::{Stage, Stages};
 
@@ -141,16 +142,25 @@ impl Pipeline {
         let answered = async {
             match self.claim(&call, request) {
                 Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
-                    (true, self.replay(&call, &tool, &arguments, &authorized, replay).await)
+                    self.replay(&call, &tool, &arguments, &authorized, replay).await
                 }
-                Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
-                    Ok(permit) => match self.recheck(&mut call, &tool, &arguments, authorized) {
-                        Ok(authorized) => (false, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
-                        Err(refusal) => (false, self.reject(&call, *refusal).await),
-                    },
-                    Err(rejection) => (false, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
-                },
-                Err(refusal) => (false, self.reject(&call, *refusal).await),
+                Ok(Claimed::Run { tool, arguments, authorized, key }) => {
+                    let again = key.as_ref().is_some_and(|key| key.lease.again().is_some());
+                    let ready = match self.admit(&call, &tool).await {
+                        Ok(permit) => {
+                            self.recheck(&mut call, &tool, &arguments, authorized).map(|authorized| (permit, authorized))
+                        }
+                        Err(rejection) => Err(Refusal::of(rejection, Some(tool.clone())).into()),
+                    };
+                    match ready {
+                        Ok((permit, authorized)) => {
+                            (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await)
+                        }
+                        Err(refusal) if again => (None, self.reject(&call, refusal.after_another()).await),
+                        Err(refusal) => (None, self.reject(&call, *refusal).await),
+                    }
+                }
+                Err(refusal) => (None, self.reject(&call, *refusal).await),
             }
         };
         let (replayed, answer) = answered.instrument(span.clone()).await;
@@ -224,6 +234,7 @@ impl Pipeline {
             key,
             arguments,
             call: call.id,
+            reasking: facts::reasking(tool, &self.parts.outbound),
         };
         self.parts.ledger.claim(&request).map_err(|error| Rejection::AuditUnavailable(error.to_string()))
     }
@@ -266,13 +277,15 @@ impl Pipeline {
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
+        let attempt = lease.as_ref().and_then(Lease::again).map_or(1, |again| again.attempt);
         let claims = facts::claims(&call, &tool);
         let facts = facts::intent(&call, &tool, &arguments, &authorized, &claims, &permit);
         let intent = match self.parts.ledger.record_intent(&facts, lease).await {
             Ok(intent) => intent,
             Err(error) => {
-                let rejection = facts::refused_intent(error);
-                return self.reject(&call, Refusal::of(rejection, Some(tool))).await;
+                let refusal = Refusal::of(facts::refused_intent(error), Some(tool));
+                let refusal = if attempt > 1 { refusal.after_another() } else { refusal };
+                return self.reject(&call, refusal).await;
             }
         };
         drop(timer);
@@ -282,7 +295,7 @@ impl Pipeline {
         let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
-        let invocation = facts::invocation(&call, &tool, &arguments, key.as_ref(), &permit, &outbound, &rows, stop);
+        let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         drop(timer);
 
@@ -304,80 +317,5 @@ impl Pipeline {
             self.parts.registry.announce_change();
         }
         answer
-    }
-
-    /// Writes the outcome down, and says what the caller is told.
-    async fn conclude(&self, call: &Call, tool: &Tool, rows: &Rows, intent: Intent, outcome: &Outcome) -> Answer {
-        let is_write = tool.manifest.effect == Effect::Write;
-        let structured = tool.output.is_none();
-        let disposition = if is_write { finish::disposition(&outcome.ended, &outcome.sent) } else { Disposition::Done };
-        let unknown = || Envelope::outcome_unknown(call.id, call.trace.trace_id());
-        let may_have_changed = finish::may_have_changed(tool.manifest.effect, &outcome.sent);
-        let envelope = match disposition {
-            Disposition::Unknown => Some(unknown()),
-            _ => Envelope::of_ended(&outcome.ended, may_have_changed, call.id, call.trace.trace_id()),
-        };
-        let whole = match (envelope, &outcome.ended) {
-            (Some(envelope), _) => Answer::Error { envelope, structured },
-            (None, Ended::Completed(output)) => Answer::Output(output.clone()),
-            (None, _) => Answer::Error { envelope: unknown(), structured },
-        };
-        // INVARIANT: kept is the whole answer, delivered what the policies allow: a replay is decided afresh.
-        let differs = is_write && rows.are_delivered();
-        let kept = differs.then(|| whole.to_stored().expect("neither results nor errors are refusals"));
-        let (answer, delivered) = rows.deliver(call, tool, whole);
-        let told = answer.to_stored().expect("neither results nor errors are refusals");
-        let facts = OutcomeFacts {
-            outcome,
-            answer: &told,
-            kept: kept.as_ref().unwrap_or(&told),
-            error: answer.error(),
-            disposition,
-            asked: &rows.asked(),
-            delivered: &delivered,
-            handle_given: false,
-        };
-        match self.parts.ledger.record_outcome(intent, &facts).await {
-            Ok(()) => answer,
-            // INVARIANT: a write whose outcome could not be committed is unknown, whatever it seemed to be.
-            Err(error) => {
-                tracing::error!(call = %call.id, %error, "an outcome could not be written down");
-                if is_write { Answer::Error { envelope: unknown(), structured } } else { answer }
-            }
-        }
-    }
-
-    /// Hands out the answer of an earlier call with the same key, and writes down that it did.
-    async fn replay(
-        &self,
-        call: &Call,
-        tool: &Arc<Tool>,
-        arguments: &Arguments,
-        authorized: &Authorized,
-        replay: Replay,
-    ) -> Answer {
-        let rows = Rows::of(call, tool, arguments);
-        // Deciding on rows is work, and work waits its turn.
-        let _permit = match rows.are_delivered() {
-            true => match self.admit(call, tool).await {
-                Ok(permit) => Some(permit),
-                Err(rejection) => return self.reject(call, Refusal::of(rejection, Some(tool.clone()))).await,
-            },
-            false => None,
-        };
-        let stored = Answer::from_stored(replay.response, tool.output.is_none()).map_err(|error| error.to_string());
-        let delivered = stored.map(|whole| rows.deliver(call, tool, whole));
-        let rows = delivered.as_ref().ok().map(|(_, rows)| rows);
-        let why = WhyNot::Replayed { of: replay.first, verdict: authorized.grant.verdict(), rows };
-        let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), Some(arguments), why);
-        let recorded = self.parts.ledger.record_rejection(&facts).await;
-        match recorded.map_err(|error| error.to_string()).and(delivered) {
-            Ok((answer, _)) => answer,
-            Err(problem) => {
-                tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");
-                let envelope = Envelope::replay_unavailable(call.id, call.trace.trace_id());
-                Answer::Error { envelope, structured: tool.output.is_none() }
-            }
-        }
     }
 }

@@ -136,6 +136,6 @@ impl Answer {
 
     /// Whether the answer is that of an earlier call.
     pub fn is_replayed(&self) -> bool {
-        self.body["result"]["_meta"]["dev.tidegate/idempotent-replayed"] == json!(true)
+        self.body["result"]["_meta"]["dev.tidegate/replayed"] == json!(true)
     }
 }

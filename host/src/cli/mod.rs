@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod build;
 pub mod call;
+pub mod calls;
 pub mod dev;
+pub mod live;
 pub mod plugin;
 pub mod policy;
 pub mod print;
@@ -13,8 +15,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::CallId;
-
+pub use audit::AuditVerb;
+pub use calls::CallsVerb;
 pub use policy::PolicyVerb;
 
 /// A production host for MCP tools: every call authorized, audited before it runs, run at most once, metered.
@@ -37,13 +39,16 @@ pub enum Verb {
     Run(RunArgs),
     /// Call a tool of a running host.
     Call(CallArgs),
+    /// See which calls are remembered, and settle those whose outcome nobody knows.
+    #[command(subcommand)]
+    Calls(CallsVerb),
     /// List, inspect and build plugins.
     #[command(subcommand)]
     Plugin(PluginVerb),
     /// See, check, explain, test and replay policies.
     #[command(subcommand)]
     Policy(PolicyVerb),
-    /// Read and check what was written down, on a stopped host.
+    /// Read and check what was written down, of a live host or a stopped one.
     #[command(subcommand)]
     Audit(AuditVerb),
 }
@@ -174,38 +179,18 @@ pub struct BuildArgs {
     pub out: PathBuf,
 }
 
-/// `tidegate audit …`
-#[derive(Debug, Subcommand)]
-pub enum AuditVerb {
-    /// Print every record, oldest first.
-    List(AuditArgs),
-    /// Print where one call stands: running, done, released, or unknown.
-    Show(ShowArgs),
-    /// Check that no record was changed, removed, reordered or inserted; exits with 1 and the first bad one otherwise.
-    Verify(AuditArgs),
-}
-
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
     /// The configuration file; `tidegate.toml` here if it exists.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The data folder of the host.
+    /// The data folder of the host, live or stopped.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-}
-
-/// Which call to show.
-#[derive(Debug, Clone, Args)]
-pub struct ShowArgs {
-    /// The call's id, as answers and records name it.
-    pub call: CallId,
-    #[command(flatten)]
-    pub log: AuditArgs,
 }
 
 /// How listings are printed.

@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::{Output, PluginArgs, build, print, serve};
+use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
@@ -65,7 +66,13 @@ pub fn loader(dir: &Path) -> Result<Loader> {
         backends.extend(read_manifest(&dir)?.sandbox.backends);
     }
     let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), outbound::is_reserved)?);
-    Ok(Loader { sandbox, backends, test_hooks: true, permits: GeneratedPermits::On })
+    Ok(Loader {
+        sandbox,
+        backends,
+        test_hooks: true,
+        permits: GeneratedPermits::On,
+        keep_answers: LedgerConfig::default().keep_answers,
+    })
 }
 
 /// The folder with the component: `dir` itself, or, for a crate, where it is staged after building it.

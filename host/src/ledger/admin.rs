@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::audit::{self, Draft};
-use super::body::{Body, fresh_salt};
+use super::body::Body;
 use super::chain::Kind;
 use super::facts::Generation;
 use super::{Ledger, LedgerError, keys};
@@ -42,7 +42,7 @@ impl Ledger {
     /// If the store fails or refuses. The policies must stay as they are.
     pub async fn record_policy_change(&self, change: &PolicyChange) -> Result<(), LedgerError> {
         let after = change.after;
-        let body = Body::new(&fresh_salt(), &ChangeBody { action: "policy_reload", change });
+        let body = Body::plain(&ChangeBody { action: "policy_reload", change });
         self.record_admin(after, body, |tx, seq| tx.put(keys::POLICIES.to_vec(), seq.to_be_bytes().to_vec())).await
     }
 
@@ -69,7 +69,7 @@ impl Ledger {
             source: refusal.source.as_str(),
             unrecorded,
         };
-        self.record_admin(in_force, Body::new(&fresh_salt(), &content), |_, _| Ok(())).await
+        self.record_admin(in_force, Body::plain(&content), |_, _| Ok(())).await
     }
 
     /// The policies that the log says were last put in force; none if it says nothing, or no longer what they were.

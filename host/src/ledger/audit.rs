@@ -1,9 +1,9 @@
 //! The audit log: appending records, and reading them back.
 
 use super::body::{self, Body, Found};
-use super::chain::{self, Head, Kind, Tip};
+use super::chain::{self, Head, Kind, Tip, TipRow};
 use super::facts::Generation;
-use super::{Ledger, LedgerError, keys, page};
+use super::{Inner, Ledger, LedgerError, keys, page, tree};
 use crate::model::{CallId, Digest, Timestamp};
 use crate::store::{Store, Tx};
 
@@ -33,10 +33,7 @@ pub(super) struct Draft {
 ///
 /// INVARIANT: called on the writer thread only, so sequences are dense and each head names the hash of the one before.
 pub(super) fn append(tx: &mut Tx<'_>, draft: Draft, at: Timestamp) -> Result<u64, LedgerError> {
-    let (tip, last_page) = match tx.get(keys::TIP)? {
-        Some(row) => Tip::decode(&row).map_err(LedgerError::damaged("the tip of the log"))?,
-        None => (Tip::EMPTY, 0),
-    };
+    let TipRow { tip, page: last_page, mut tree } = tip_in(tx)?;
     let seq = tip.seq + 1;
     let head = Head {
         seq,
@@ -61,7 +58,12 @@ pub(super) fn append(tx: &mut Tx<'_>, draft: Draft, at: Timestamp) -> Result<u64
         seq
     };
     tx.put(keys::log(first), page)?;
-    tx.put(keys::TIP.to_vec(), Tip { seq, hash }.encode(first))?;
+    let mut complete = Vec::new();
+    tree.push(tree::leaf(&head), |level, number, hash| complete.push((level, number, *hash)));
+    for (level, number, hash) in complete {
+        tree::keep(tx, level, number, &hash)?;
+    }
+    tx.put(keys::TIP.to_vec(), TipRow { tip: Tip { seq, hash }, page: first, tree }.encode())?;
     Ok(seq)
 }
 
@@ -71,7 +73,7 @@ impl Ledger {
     /// # Errors
     /// If the store can't be read, or holds nonsense.
     pub fn tip(&self) -> Result<Tip, LedgerError> {
-        tip(&self.inner.store)
+        Ok(tip(&self.inner.store)?.tip)
     }
 
     /// Up to `limit` records from sequence `from` on, ascending. Blocks on the disk.
@@ -79,51 +81,90 @@ impl Ledger {
     /// # Errors
     /// If the store can't be read, or a record is not what was written; [`Ledger::verify`] tells more.
     pub fn records(&self, from: u64, limit: usize) -> Result<Vec<Record>, LedgerError> {
-        let store = &self.inner.store;
-        let mut found = Vec::new();
-        // The page that holds `from` may begin before it.
-        let mut next_page = match store.last(keys::LOG_START, &keys::log(from.saturating_add(1)))? {
-            Some(entry) => entry.key,
-            None => keys::LOG_START.to_vec(),
-        };
-        while found.len() < limit {
-            let pages = store.scan(&next_page, keys::LOG_END, PAGES.min(limit))?;
-            let Some(last) = pages.last() else { break };
-            next_page = [last.key.as_slice(), &[0]].concat();
-            for entry in pages {
-                let first =
-                    keys::log_seq(&entry.key).ok_or_else(|| LedgerError::damaged("a page of the log")("its key is malformed"))?;
-                let page = entry.intact()?;
-                for (seq, item) in (first..).zip(page::pairs(&page)) {
-                    if seq >= from && found.len() < limit {
-                        found.push(record(store, seq, item)?);
-                    }
-                }
-            }
-        }
-        Ok(found)
+        self.inner.records(from, limit)
     }
 }
 
-/// The tip of the log in `store`.
-pub(super) fn tip(store: &Store) -> Result<Tip, LedgerError> {
-    match store.get(keys::TIP)? {
-        Some(row) => Ok(Tip::decode(&row).map_err(LedgerError::damaged("the tip of the log"))?.0),
-        None => Ok(Tip::EMPTY),
+impl Inner {
+    /// [`Ledger::records`].
+    pub(super) fn records(&self, from: u64, limit: usize) -> Result<Vec<Record>, LedgerError> {
+        let mut found = Vec::new();
+        each(&self.store, from, limit, |seq, item| {
+            found.push(self.record(seq, item)?);
+            Ok(())
+        })?;
+        Ok(found)
     }
+
+    fn record(&self, seq: u64, item: Item<'_>) -> Result<Record, LedgerError> {
+        let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
+        let (bytes, stored) = item.ok_or_else(|| damaged("its page is cut short"))?;
+        let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
+        let body = match body::find(&self.store, &self.subjects, stored, &head.body)? {
+            Found::Whole(salted) => Some(salted.json().to_vec()),
+            Found::Erased(_) | Found::Pruned(_) => None,
+            Found::Forged(problem) => return Err(damaged(&format!("its body: {problem}"))),
+        };
+        Ok(Record { head, hash: chain::hash(bytes), body })
+    }
+}
+
+/// The heads of `count` records from `from` on, as far as there are any.
+pub(super) fn heads(store: &Store, from: u64, count: u64) -> Result<Vec<Vec<u8>>, LedgerError> {
+    let mut found = Vec::new();
+    each(store, from, usize::try_from(count).unwrap_or(usize::MAX), |_, item| {
+        found.extend(item.map(|(head, _)| head.to_vec()));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Hands up to `limit` records from sequence `from` on to `each`, as they stand on their pages.
+pub(super) fn each(
+    store: &Store,
+    from: u64,
+    limit: usize,
+    mut each: impl FnMut(u64, Item<'_>) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    // The page that holds `from` may begin before it.
+    let mut next_page = match store.last(keys::LOG_START, &keys::log(from.saturating_add(1)))? {
+        Some(entry) => entry.key,
+        None => keys::LOG_START.to_vec(),
+    };
+    let mut left = limit;
+    while left > 0 {
+        let pages = store.scan(&next_page, keys::LOG_END, PAGES.min(limit))?;
+        let Some(last) = pages.last() else { break };
+        next_page = [last.key.as_slice(), &[0]].concat();
+        for entry in pages {
+            let first =
+                keys::log_seq(&entry.key).ok_or_else(|| LedgerError::damaged("a page of the log")("its key is malformed"))?;
+            let page = entry.intact()?;
+            for (seq, item) in (first..).zip(page::pairs(&page)).filter(|(seq, _)| *seq >= from) {
+                if left == 0 {
+                    return Ok(());
+                }
+                left -= 1;
+                each(seq, item)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The tip of the log in `store`.
+pub(super) fn tip(store: &Store) -> Result<TipRow, LedgerError> {
+    read_tip(store.get(keys::TIP)?)
+}
+
+/// The tip of the log as a commit finds it.
+pub(super) fn tip_in(tx: &Tx<'_>) -> Result<TipRow, LedgerError> {
+    read_tip(tx.get(keys::TIP)?)
+}
+
+fn read_tip(row: Option<Vec<u8>>) -> Result<TipRow, LedgerError> {
+    row.map_or_else(|| Ok(TipRow::empty()), |row| TipRow::decode(&row).map_err(LedgerError::damaged("the tip of the log")))
 }
 
 /// A record on its page: its head, and its body as stored. `None` where the page makes no sense.
 pub(super) type Item<'p> = Option<page::Pair<'p>>;
-
-fn record(store: &Store, seq: u64, item: Item<'_>) -> Result<Record, LedgerError> {
-    let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
-    let (bytes, body) = item.ok_or_else(|| damaged("its page is cut short"))?;
-    let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
-    let body = match body::find(store, body, &head.body)? {
-        Found::Whole(body) => Some(body),
-        Found::Erased => None,
-        Found::Forged(problem) => return Err(damaged(&format!("its body: {problem}"))),
-    };
-    Ok(Record { head, hash: chain::hash(bytes), body })
-}

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::cbor::{self, Malformed, Reader};
+use super::tree::Frontier;
 use crate::model::{CallId, Digest, Timestamp};
 
 /// The version of the head's format.
@@ -126,21 +127,38 @@ pub struct Tip {
 impl Tip {
     /// The tip of an empty log.
     pub(super) const EMPTY: Self = Self { seq: 0, hash: GENESIS };
+}
 
-    /// The row of a tip whose record is on the page that starts with record `page`.
-    pub(super) fn encode(&self, page: u64) -> Vec<u8> {
-        cbor::encode(56, |writer| {
-            writer.array(4).number(1).number(self.seq).bytes(&self.hash.0).number(page);
+/// The row of the tip: where the log ends, and all that is needed to append to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TipRow {
+    pub tip: Tip,
+    /// The first record of the page the tip is on.
+    pub page: u64,
+    /// The tree over all records up to the tip.
+    pub tree: Frontier,
+}
+
+impl TipRow {
+    /// The row of an empty log.
+    pub fn empty() -> Self {
+        Self { tip: Tip::EMPTY, page: 0, tree: Frontier::default() }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        cbor::encode(1024, |writer| {
+            writer.array(5).number(2).number(self.tip.seq).bytes(&self.tip.hash.0).number(self.page);
+            self.tree.write(writer);
         })
     }
 
-    /// The tip, and the first record of the page it is on.
-    pub(super) fn decode(row: &[u8]) -> Result<(Self, u64), Malformed> {
+    pub fn decode(row: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(row);
-        reader.row(4, 1)?;
-        let tip = Self { seq: reader.number()?, hash: reader.digest()? };
+        reader.row(5, 2)?;
+        let tip = Tip { seq: reader.number()?, hash: reader.digest()? };
         let page = reader.number()?;
+        let tree = Frontier::read(tip.seq, &mut reader)?;
         reader.end()?;
-        Ok((tip, page))
+        Ok(Self { tip, page, tree })
     }
 }

@@ -4,6 +4,7 @@
 //! came, so that nothing is lost to number formats.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -11,12 +12,13 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::basis::Basis;
-use super::body::{Body, fresh_salt};
+use super::body::{Body, Unsealed, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
-use super::redact::{Redacted, Secrets};
+use super::redact::{Redacted, Scrubber, Secrets};
 use super::secret::Secret;
+use super::subjects::SubjectKey;
 use crate::model::scope::Delta;
-use crate::model::{Decision, Digest, Ended, GuestLog, RowTally, Scope, Sent, Trap, Verdict};
+use crate::model::{CallId, Decision, Digest, Ended, GuestLog, Risk, RowTally, Scope, Sent, ToolName, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -29,8 +31,25 @@ pub(super) const TEXT_MAX: usize = 256;
 /// How much of the guest's log is kept, in bytes.
 const LOG_MAX: usize = 1024;
 
-/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint.
-pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<(&Digest, &Digest)>) -> (Body, Secrets) {
+/// What an outcome repeats of its intent, so that it can be found and kept on its own.
+pub(super) struct About {
+    pub tool: ToolName,
+    pub risk: Risk,
+    pub trace_id: String,
+    /// The key of the caller.
+    pub key: Arc<SubjectKey>,
+    pub secrets: Secrets,
+}
+
+/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint, `reask_of` the call for whose
+/// outcome it asks again.
+pub(super) fn of_intent(
+    secret: &Secret,
+    key: &SubjectKey,
+    facts: &IntentFacts<'_>,
+    claim: Option<(&Digest, &Digest)>,
+    reask_of: Option<CallId>,
+) -> (Body, Secrets) {
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
     let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
@@ -49,6 +68,7 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         policies: first(&facts.verdict.policies),
         print: claim.map(|(_, print)| Hex(print)),
         queued_us: micros(facts.queued),
+        reask_of,
         risk: tool.risk.as_str(),
         scopes: ScopeDelta::of(facts.delta),
         shadow: facts.verdict.shadow.as_deref().map(ShadowBody::of),
@@ -57,27 +77,36 @@ pub(super) fn of_intent(secret: &Secret, facts: &IntentFacts<'_>, claim: Option<
         tool: tool.name.as_str(),
         trace_id: facts.trace.trace_id(),
     };
-    let mut body = Body::new(&salt, &content);
+    let mut body = Unsealed::new(&salt, &content);
     if !body.is_inline() {
         // To decide again later is worth a few bytes of the log, not a file per call.
         content.basis = Basis::forgotten();
-        let shorter = Body::new(&salt, &content);
+        let shorter = Unsealed::new(&salt, &content);
         if shorter.is_inline() {
             body = shorter;
         }
     }
-    (body, arguments.secrets)
+    (body.sealed(key), arguments.secrets)
 }
 
 /// The body of an outcome. An unkeyed call's is shortened until it fits into a row: answering reads must not wait for files.
-pub(super) fn of_outcome(facts: &OutcomeFacts<'_>, answer: &[u8], intent: u64, keyed: bool, secrets: &Secrets) -> Body {
+pub(super) fn of_outcome(
+    secret: &Secret,
+    facts: &OutcomeFacts<'_>,
+    answer: &[u8],
+    intent: u64,
+    keyed: bool,
+    about: &About,
+) -> Body {
     let outcome = facts.outcome;
+    let salt = fresh_salt();
+    let fit = Scrubber { secret, salt: &salt, secrets: &about.secrets };
     let in_full = answer.len() <= if keyed { KEYED_ANSWER_MAX } else { ANSWER_MAX };
     let mut content = OutcomeBody {
-        answer: in_full.then(|| secrets.scrub_value(&facts.answer.value)),
+        answer: in_full.then(|| fit.value(&facts.answer.value, answer)),
         answer_bytes: answer.len(),
         answer_sha256: (!in_full).then(|| Sha256Hex::of(answer)),
-        detail: detail(&outcome.ended).map(|text| secrets.scrub(text)).map(|text| clip(&text, TEXT_MAX).to_owned()),
+        detail: detail(&outcome.ended).map(|text| fit.text(text)).map(|text| clip(&text, TEXT_MAX).to_owned()),
         disposition: facts.disposition.as_str(),
         ended: ended(&outcome.ended),
         error: facts.error.map(|code| code.as_str()),
@@ -85,34 +114,38 @@ pub(super) fn of_outcome(facts: &OutcomeFacts<'_>, answer: &[u8], intent: u64, k
         intent,
         is_error: facts.answer.is_error,
         latency_us: micros(outcome.latency),
-        log: log_tail(&outcome.log, LOG_MAX, secrets),
+        log: log_tail(&outcome.log, LOG_MAX, &fit),
         memory_peak: outcome.memory_peak,
         permits: TallyBody::of(facts.asked),
+        risk: about.risk.as_str(),
         rows: TallyBody::of(facts.delivered),
-        sent: outcome.sent.iter().take(LIST_MAX).map(|sent| SentBody::of(sent, secrets)).collect(),
+        sent: outcome.sent.iter().take(LIST_MAX).map(|sent| SentBody::of(sent, &fit)).collect(),
         sent_count: outcome.sent.len(),
+        tool: about.tool.as_str(),
+        trace_id: &about.trace_id,
     };
-    let salt = fresh_salt();
-    let body = Body::new(&salt, &content);
+    let body = Unsealed::new(&salt, &content);
     if keyed || body.is_inline() {
-        return body;
+        return body.sealed(&about.key);
     }
     content.answer = None;
     content.answer_sha256 = Some(Sha256Hex::of(answer));
-    let body = Body::new(&salt, &content);
+    let body = Unsealed::new(&salt, &content);
     if body.is_inline() {
-        return body;
+        return body.sealed(&about.key);
     }
     content.log = LogTail { dropped_bytes: log_bytes(&outcome.log), lines: Vec::new() };
     content.sent.clear();
     // The counts stay, whatever else has to go.
     [&mut content.permits, &mut content.rows].into_iter().flatten().for_each(TallyBody::forget_reasons);
-    Body::new(&salt, &content)
+    Unsealed::new(&salt, &content).sealed(&about.key)
 }
 
 /// The body of an outcome that nobody could tell: the intent came to nothing, or the host lost track of the call.
-pub(super) fn of_lost(disposition: &'static str, ended: &'static str, intent: u64) -> Body {
-    Body::new(&fresh_salt(), &LostBody { disposition, ended, intent })
+///
+/// It is about nobody: after a crash it has to be written without asking for anybody's key.
+pub(super) fn of_lost(disposition: &'static str, ended: &'static str, intent: u64, risk: Risk) -> Body {
+    Body::plain(&LostBody { disposition, ended, intent, risk: risk.as_str() })
 }
 
 #[derive(Serialize)]
@@ -134,6 +167,8 @@ struct IntentBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     print: Option<Hex<'a>>,
     queued_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reask_of: Option<CallId>,
     risk: &'static str,
     scopes: ScopeDelta<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,11 +220,14 @@ struct OutcomeBody<'a> {
     memory_peak: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     permits: Option<TallyBody<'a>>,
+    risk: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<TallyBody<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sent: Vec<SentBody<'a>>,
     sent_count: usize,
+    tool: &'a str,
+    trace_id: &'a str,
 }
 
 /// What would have been decided if policies on trial counted.
@@ -256,6 +294,7 @@ struct LostBody {
     disposition: &'static str,
     ended: &'static str,
     intent: u64,
+    risk: &'static str,
 }
 
 #[derive(Serialize)]
@@ -281,13 +320,13 @@ struct SentBody<'a> {
 }
 
 impl<'a> SentBody<'a> {
-    fn of(sent: &'a Sent, secrets: &Secrets) -> Self {
+    fn of(sent: &'a Sent, fit: &Scrubber<'_>) -> Self {
         Self {
             backend: clip(&sent.backend, TEXT_MAX),
             bytes_in: sent.bytes_in,
             bytes_out: sent.bytes_out,
             method: clip(&sent.method, TEXT_MAX),
-            path: clip(&secrets.scrub(&sent.path), TEXT_MAX).to_owned(),
+            path: clip(&fit.text(&sent.path), TEXT_MAX).to_owned(),
             status: sent.status,
         }
     }
@@ -315,14 +354,14 @@ fn detail(ended: &Ended) -> Option<&str> {
 }
 
 /// The last lines of the guest's log that together are no longer than `max` bytes.
-fn log_tail<'a>(log: &'a GuestLog, max: usize, secrets: &Secrets) -> LogTail<'a> {
+fn log_tail<'a>(log: &'a GuestLog, max: usize, fit: &Scrubber<'_>) -> LogTail<'a> {
     let mut room = max;
     let fits = |line: &&String| {
         let fits = line.len() <= room;
         room = room.saturating_sub(line.len());
         fits
     };
-    let mut lines: Vec<_> = log.lines.iter().rev().take_while(fits).map(|line| secrets.scrub(line)).collect();
+    let mut lines: Vec<_> = log.lines.iter().rev().take_while(fits).map(|line| fit.text(line)).collect();
     lines.reverse();
     let dropped = log.lines[..log.lines.len() - lines.len()].iter().map(|line| line.len() as u64).sum::<u64>();
     LogTail { dropped_bytes: log.dropped_bytes + dropped, lines }

@@ -6,13 +6,12 @@ use super::audit::{self, Draft};
 use super::body::Body;
 use super::calls::{self, CallStatus, EndedRow, Kept};
 use super::chain::Kind;
-use super::content;
+use super::content::{self, About};
 use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
 use super::idempotency::{self, Lease};
 use super::open::{OpenCall, Place};
-use super::redact::Secrets;
-use super::{Inner, Ledger, LedgerError, keys};
-use crate::model::{Effect, Timestamp};
+use super::{Inner, Ledger, LedgerError, reask};
+use crate::model::{CallId, Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
 
 /// Proof that a call was written down, durably, before it runs.
@@ -35,7 +34,7 @@ struct Pending {
     lease: Option<Lease>,
     /// Room in the store for the outcome, reserved together with the intent's: an outcome never waits for room.
     slot: Option<Slot>,
-    secrets: Secrets,
+    about: About,
     stage: Stage,
 }
 
@@ -72,7 +71,9 @@ impl Ledger {
         let inner = &self.inner;
         let (slot, outcome_slot) = inner.store.reserve_pair().await?;
         let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
-        let (mut body, secrets) = content::of_intent(&inner.secret, facts, claim);
+        let key = inner.subject_key(facts.principal).await?;
+        let again = lease.as_ref().and_then(Lease::again);
+        let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim, again.map(|again| again.first));
         if !body.is_inline() {
             inner.store.check_space()?;
         }
@@ -83,6 +84,7 @@ impl Ledger {
             open: OpenCall {
                 call: facts.call,
                 effect: facts.tool.effect,
+                risk: facts.tool.risk,
                 claim: claim.map(|(claim, _)| *claim),
                 owner: calls::owner(facts.principal),
                 intent: 0,
@@ -90,10 +92,10 @@ impl Ledger {
                 generation: facts.generation.number,
                 policies: facts.generation.policies,
             },
-            place: inner.open_calls.place(),
+            place: inner.open_calls.place(facts.call),
             lease,
             slot: Some(outcome_slot),
-            secrets,
+            about: About { tool: facts.tool.name.clone(), risk: facts.tool.risk, trace_id: facts.trace.trace_id(), key, secrets },
             stage: Stage::Draft,
         });
         let draft = Draft { kind: Kind::Intent, call: Some(facts.call), generation: facts.generation, body };
@@ -111,8 +113,9 @@ impl Ledger {
 
     /// Writes down how a call ended; with it, the answer to replay and the end of the claim.
     ///
-    /// A write's is durable on return. A read's is only on its way: it rides with the next group of commits, at the latest
-    /// 50 ms later, and if the host crashes before that, the next start records the call as interrupted.
+    /// A write's is durable on return, and so is that of a read with an idempotency key: the answer is promised to whoever comes
+    /// with the same key. Any other read's is only on its way: it rides with the next group of commits, at the latest 50 ms
+    /// later, and if the host crashes before that, the next start records the call as interrupted.
     ///
     /// # Errors
     /// If it could not be written, or not in time: then a write has to be answered as `outcome_unknown`. The record may still
@@ -122,12 +125,14 @@ impl Ledger {
         let pending = intent.pending();
         let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.lease.is_some());
         let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
-        let mut body = content::of_outcome(facts, &told, pending.open.intent, keyed, &pending.secrets);
+        let mut body = content::of_outcome(&inner.secret, facts, &told, pending.open.intent, keyed, &pending.about);
         let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
+        end.asked_for = pending.lease.as_ref().and_then(Lease::again).map(|again| again.first);
         if end.remembered && facts.disposition != Disposition::Unknown {
             let same = std::ptr::eq(facts.answer, facts.kept);
             let kept = if same { told } else { serde_json::to_vec(&facts.kept.value).expect("JSON values serialize") };
-            let sealed = inner.secret.seal(call.as_bytes(), &kept);
+            // Whoever comes with the key finds the answer with the call that made the claim.
+            let sealed = Kept::sealed(&pending.about.key, &end.asked_for.unwrap_or(call), &kept);
             end.response = Kept::keep(&inner.store, sealed).await?;
             end.is_error = facts.kept.is_error;
         }
@@ -135,9 +140,9 @@ impl Ledger {
         // INVARIANT: no await between taking the debt off the intent and handing in the commit that pays it.
         let mut pending = intent.pending.take().expect("an intent holds its debt until here");
         let slot = pending.slot.take();
-        let urgency = if effect == Effect::Write { Urgency::Now } else { Urgency::Soon };
+        let urgency = if effect == Effect::Write || keyed { Urgency::Now } else { Urgency::Soon };
         let settle = move |tx: &mut Tx<'_>| {
-            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
+            pending.settle(tx, body, end)?;
             // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
             Ok::<_, LedgerError>(pending)
         };
@@ -150,6 +155,16 @@ impl Ledger {
 }
 
 impl Intent {
+    /// Whether the call holds an idempotency key.
+    pub fn is_keyed(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.lease.is_some())
+    }
+
+    /// The call for whose outcome it asks again.
+    pub fn asks_for(&self) -> Option<CallId> {
+        self.pending.as_ref()?.lease.as_ref()?.again().map(|again| again.first)
+    }
+
     fn pending(&mut self) -> &mut Pending {
         self.pending.as_deref_mut().expect("an intent holds its debt as long as anybody can see it")
     }
@@ -168,11 +183,13 @@ impl Drop for Intent {
         let (body, end) = pending.open.lost(lost);
         let slot = pending.slot.take();
         let store = pending.ledger.store.clone();
-        let settle = move |tx: &mut Tx<'_>| {
-            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
-            Ok::<_, LedgerError>(pending)
+        let settle = move |tx: &mut Tx<'_>| match pending.settle(tx, body, end) {
+            Ok(()) => Ok(Some(pending)),
+            // The intent's own commit failed, and what it was to write is not on the disk: there is nothing to end.
+            Err(LedgerError::NotOpen { .. }) if pending.stage == Stage::Written => Ok(None),
+            Err(error) => Err(error),
         };
-        // Logged by the store if it fails; the next start then finds the intent open.
+        // Logged by the store if it fails; whoever looks through the open calls next closes this one.
         drop(store.submit(slot, Urgency::Now, settle));
     }
 }
@@ -190,6 +207,16 @@ impl Pending {
         self.stage = Stage::Written;
         Ok(())
     }
+
+    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
+    ///
+    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
+    fn settle(&mut self, tx: &mut Tx<'_>, body: Body, end: End) -> Result<(), LedgerError> {
+        self.place.remove(tx, &self.open.call)?;
+        self.open.end(tx, &self.ledger, body, end)?;
+        self.place.vacate();
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Pending {
@@ -205,6 +232,8 @@ pub(super) struct End {
     pub remembered: bool,
     pub is_error: bool,
     pub response: Kept,
+    /// The call for whose outcome it asked again.
+    pub asked_for: Option<CallId>,
 }
 
 impl End {
@@ -214,27 +243,29 @@ impl End {
             Disposition::Released => CallStatus::Released,
             Disposition::Unknown => CallStatus::Unknown,
         };
-        Self { status, remembered, is_error: false, response: Kept::Nothing }
+        Self { status, remembered, is_error: false, response: Kept::Nothing, asked_for: None }
     }
 }
 
 impl OpenCall {
-    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
-    ///
-    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
-    pub(super) fn settle(&self, tx: &mut Tx<'_>, ledger: &Inner, place: &Place, body: Body, end: End) -> Result<(), LedgerError> {
-        place.remove(tx, &self.call)?;
-        self.end(tx, ledger, body, end)
-    }
-
-    /// [`OpenCall::settle`] for a caller that takes the entry away itself.
+    /// Writes the outcome of a call whose entry the caller takes away in the same commit: record, answer and claim.
     pub(super) fn end(&self, tx: &mut Tx<'_>, ledger: &Inner, body: Body, end: End) -> Result<(), LedgerError> {
         let call = self.call;
         let now = ledger.clock.now();
         let generation = Generation { number: self.generation, policies: self.policies };
         audit::append(tx, Draft { kind: Kind::Outcome, call: Some(call), generation, body }, now)?;
-        if let (Some(claim), CallStatus::Released) = (&self.claim, end.status) {
-            idempotency::free(tx, claim, &call)?;
+        if let Some(claim) = &self.claim {
+            let again = match end.status {
+                CallStatus::Done => end.asked_for,
+                // After a crash nobody else remembers, and without an answer it is worth a look.
+                _ => reask::asked_for(tx, claim, &call)?,
+            };
+            if let Some(first) = again {
+                return self.end_again(tx, ledger, first, end, now);
+            }
+            if end.status == CallStatus::Released {
+                idempotency::free(tx, claim, &call)?;
+            }
         }
         // What is unknown is remembered in any case, and for good: somebody has to find out.
         let unknown = end.status == CallStatus::Unknown;
@@ -252,12 +283,12 @@ impl OpenCall {
             expires,
             is_error: end.is_error,
             response: end.response,
+            intent: self.intent,
+            asked_for: None,
+            answered_by: None,
+            resolved: None,
         };
-        tx.put(keys::ended(&call), row.encode())?;
-        if let Some(expires) = expires {
-            tx.put(keys::expiry(expires, &call), Vec::new())?;
-        }
-        Ok(())
+        row.put(tx, &call)
     }
 
     /// The outcome of a call that nobody told the end of.
@@ -267,6 +298,6 @@ impl OpenCall {
             (Lost::Interrupted, Effect::Read) => ("interrupted", Disposition::Released),
             (Lost::Interrupted, Effect::Write) => ("outcome_unknown", Disposition::Unknown),
         };
-        (content::of_lost(disposition.as_str(), ended, self.intent), End::of(disposition, true))
+        (content::of_lost(disposition.as_str(), ended, self.intent, self.risk), End::of(disposition, true))
     }
 }

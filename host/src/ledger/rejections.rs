@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::basis::Basis;
-use super::body::{Body, fresh_salt};
+use super::body::{Body, Unsealed, fresh_salt};
 use super::content::{ScopeDelta, ShadowBody, TEXT_MAX, TallyBody, clip, first};
 use super::facts::{Generation, RejectionFacts, WhyNot};
 use super::redact::Redacted;
 use super::secret::Secret;
+use super::subjects::SubjectKey;
 use crate::model::scope::Delta;
 use crate::model::{CallId, Principal, Rejection, RowTally, Scope, Timestamp, Verdict};
 
@@ -74,7 +75,15 @@ struct Latest {
 pub(super) struct Repetition {
     pub call: CallId,
     pub generation: Generation,
-    pub body: Body,
+    pub principal: Principal,
+    body: Unsealed,
+}
+
+impl Repetition {
+    /// What is written down, readable with the caller's key.
+    pub fn body(self, key: &SubjectKey) -> Body {
+        self.body.sealed(key)
+    }
 }
 
 impl Rejections {
@@ -160,12 +169,13 @@ impl Window {
         content.policies = &kind.policies;
         let delta = Delta { missing: kind.missing.clone(), excess: Vec::new() };
         content.scopes = (!delta.missing.is_empty()).then(|| ScopeDelta::of(&delta));
-        Repetition { call: latest.call, generation: latest.generation, body: content.into_body(None) }
+        let body = content.into_body(None);
+        Repetition { call: latest.call, generation: latest.generation, principal: latest.principal.clone(), body }
     }
 }
 
-/// The body of one rejection; `None` for an anonymous one.
-pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> {
+/// The body of one rejection, readable with the caller's key; `None` for an anonymous one.
+pub(super) fn body(secret: &Secret, key: &SubjectKey, facts: &RejectionFacts<'_>) -> Option<Body> {
     let why = &facts.why;
     let mut content = Content::new(facts.principal?, why.code(), why.replay_of(), facts.tool, facts.trace.trace_id());
     if let Some(verdict) = why.verdict() {
@@ -190,7 +200,7 @@ pub(super) fn body(secret: &Secret, facts: &RejectionFacts<'_>) -> Option<Body> 
     if let (true, Some(principal), Some(delta)) = (is_decision, facts.principal, &facts.delta) {
         content.basis = Some(Basis::of(principal, &facts.claims, delta));
     }
-    Some(content.into_body(Some(&salt)))
+    Some(content.into_body(Some(&salt)).sealed(key))
 }
 
 impl WhyNot<'_> {
@@ -300,20 +310,20 @@ impl<'a> Content<'a> {
     }
 
     /// The body, shortened until it fits into a row: a rejection never buys a file.
-    fn into_body(mut self, salt: Option<&[u8; 32]>) -> Body {
+    fn into_body(mut self, salt: Option<&[u8; 32]>) -> Unsealed {
         let fresh = fresh_salt();
         let salt = salt.unwrap_or(&fresh);
-        let body = Body::new(salt, &self);
+        let body = Unsealed::new(salt, &self);
         if body.is_inline() {
             return body;
         }
         (self.arguments, self.basis) = (None, None);
-        let body = Body::new(salt, &self);
+        let body = Unsealed::new(salt, &self);
         if body.is_inline() {
             return body;
         }
         self.scopes.iter_mut().for_each(ScopeDelta::forget_excess);
-        let body = Body::new(salt, &self);
+        let body = Unsealed::new(salt, &self);
         if body.is_inline() {
             return body;
         }
@@ -323,6 +333,6 @@ impl<'a> Content<'a> {
         (self.issuer, self.subject, self.tool) = (clip(self.issuer, 64), clip(self.subject, 64), clip(self.tool, 64));
         self.client = self.client.map(|client| clip(client, 64));
         self.tenant = self.tenant.map(|tenant| clip(tenant, 64));
-        Body::new(salt, &self)
+        Unsealed::new(salt, &self)
     }
 }

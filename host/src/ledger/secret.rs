@@ -7,8 +7,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -27,8 +25,10 @@ pub(super) struct Secret {
     key: Hmac<Sha256>,
     /// Commitments to redacted values.
     redaction: Hmac<Sha256>,
-    /// Responses kept for replay.
-    responses: XChaCha20Poly1305,
+    /// Tags of subjects.
+    subjects: Hmac<Sha256>,
+    /// Terms of the index.
+    terms: Hmac<Sha256>,
 }
 
 /// The argument by which the host offers agents to pass an idempotency key. It is no part of what the tool is asked to do.
@@ -37,7 +37,6 @@ pub(super) const KEY_ARGUMENT: &str = "idempotency_key";
 const FILE: &str = "ledger.key";
 const FILE_ASIDE: &str = "ledger.key.new";
 const PREFIX: &str = "tidegate-secret-1:";
-const NONCE: usize = 24;
 
 impl Secret {
     /// Reads the secret in `folder`, or makes one for a ledger that is new. `known` is what the ledger remembers of it.
@@ -94,9 +93,10 @@ impl Secret {
     pub fn of(key: &[u8; 32]) -> Self {
         let key = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
         let derive = |label: &[u8]| finish(key.clone().chain_update(label));
-        let redaction = Hmac::new_from_slice(&derive(b"tidegate/redaction/1").0).expect("HMAC takes keys of any length");
-        let responses = XChaCha20Poly1305::new(&derive(b"tidegate/responses/1").0.into());
-        Self { key, redaction, responses }
+        let mac = |label: &[u8]| Hmac::new_from_slice(&derive(label).0).expect("HMAC takes keys of any length");
+        let (redaction, subjects) = (mac(b"tidegate/redaction/2"), mac(b"tidegate/subjects/1"));
+        let terms = mac(b"tidegate/terms/1");
+        Self { key, redaction, subjects, terms }
     }
 
     /// What the log remembers of the secret, to tell whether it is still the same one.
@@ -125,31 +125,33 @@ impl Secret {
         URL_SAFE_NO_PAD.encode(finish(self.key.clone().chain_update(preimage)).0)
     }
 
-    /// The commitment that stands in place of a redacted value: whoever holds the value and the secret can prove it, nobody
-    /// else can guess it.
-    pub fn redact(&self, salt: &[u8; 32], pointer: &str, value: &Value) -> Digest {
+    /// The commitment that stands in place of a redacted value. Nobody can guess the value from it; whoever holds the value and
+    /// is given its [`opening`](Self::opening) can prove it.
+    pub fn commit(&self, salt: &[u8; 32], path: &str, value: &Value) -> Digest {
+        let exact = Exact(value);
+        commitment(&self.opening(salt, path, value), &exact)
+    }
+
+    /// The key that opens the commitment to one value, and no other: `commitment = HMAC-SHA-256(opening, JCS(value))`.
+    pub fn opening(&self, salt: &[u8; 32], path: &str, value: &Value) -> Digest {
         let mut sink = MacSink(self.redaction.clone().chain_update(salt));
-        sink.0.update(&(pointer.len() as u64).to_be_bytes());
-        sink.0.update(pointer.as_bytes());
+        sink.0.update(&(path.len() as u64).to_be_bytes());
+        sink.0.update(path.as_bytes());
         serde_json_canonicalizer::to_writer(&Exact(value), &mut sink).expect("parsed JSON has a canonical form");
         finish(sink.0)
     }
 
-    /// Encrypts a response, bound to the call it answers.
-    pub fn seal(&self, call: &[u8; 16], response: &[u8]) -> Vec<u8> {
-        let mut sealed = vec![0; NONCE];
-        getrandom::fill(&mut sealed).expect("the operating system's random source is available");
-        let nonce = XNonce::try_from(&sealed[..]).expect("the nonce has the length asked for");
-        let payload = Payload { msg: response, aad: call };
-        sealed.extend(self.responses.encrypt(&nonce, payload).expect("responses are far shorter than the cipher's limit"));
-        sealed
+    /// The tag of a subject: `HMAC-SHA-256(K', dCBOR([iss, sub]))`. It names the subject to whoever holds the secret only.
+    pub fn subject(&self, issuer: &str, subject: &str) -> Digest {
+        let preimage = cbor::encode_parts(&[Part::Text(issuer), Part::Text(subject)]);
+        finish(self.subjects.clone().chain_update(preimage))
     }
 
-    /// Decrypts a response; `None` if it is not one that was sealed for this call.
-    pub fn unseal(&self, call: &[u8; 16], sealed: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, msg) = sealed.split_at_checked(NONCE)?;
-        let nonce = XNonce::try_from(nonce).expect("the nonce has the length asked for");
-        self.responses.decrypt(&nonce, Payload { msg, aad: call }).ok()
+    /// The keyed hash by which the index knows a term.
+    pub fn term(&self, field: &str, text: &str) -> u64 {
+        let preimage = cbor::encode_parts(&[Part::Text(field), Part::Text(text)]);
+        let digest = finish(self.terms.clone().chain_update(preimage));
+        u64::from_be_bytes(*digest.0.first_chunk().expect("a digest is longer than 8 bytes"))
     }
 }
 
@@ -196,6 +198,17 @@ fn create(folder: &Path) -> io::Result<Secret> {
         File::open(parent)?.sync_all()?;
     }
     Ok(Secret::of(bytes.first_chunk().expect("32 of 36 bytes")))
+}
+
+/// Whether `commitment` is one to `value`, and `opening` the key to it: all that somebody without the secret needs.
+pub(super) fn opens(commitment: &Digest, opening: &Digest, value: &Value) -> bool {
+    self::commitment(opening, &Exact(value)) == *commitment
+}
+
+fn commitment(opening: &Digest, value: &Exact<'_>) -> Digest {
+    let mut sink = MacSink(Hmac::new_from_slice(&opening.0).expect("HMAC takes keys of any length"));
+    serde_json_canonicalizer::to_writer(value, &mut sink).expect("parsed JSON has a canonical form");
+    finish(sink.0)
 }
 
 fn finish(mac: Hmac<Sha256>) -> Digest {

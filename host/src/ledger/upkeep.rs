@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::chain::Tip;
 use super::{Inner, LedgerError, audit, calls, keys, mark};
@@ -32,20 +32,30 @@ pub(super) fn start(inner: &Arc<Inner>, ended: Receiver<()>) {
 }
 
 fn run(ledger: &Weak<Inner>, ended: &Receiver<()>) {
-    let mut marked = Tip::EMPTY;
+    let (mut marked, mut signed) = (Tip::EMPTY, Instant::now());
     while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let Some(inner) = ledger.upgrade() else { return };
         if !inner.store.is_open() {
             continue;
         }
-        inner.write_counts(false);
-        if let Err(error) = inner.forget_all_expired().and_then(|()| inner.mark(&mut marked)) {
+        if let Err(error) = inner.look_after(&mut marked, &mut signed) {
             tracing::warn!(%error, "the ledger's upkeep failed; it is tried again in a second");
         }
     }
 }
 
 impl Inner {
+    fn look_after(self: &Arc<Self>, marked: &mut Tip, signed: &mut Instant) -> Result<(), LedgerError> {
+        self.write_counts(false)?;
+        self.forget_all_expired()?;
+        self.mark(marked)?;
+        if signed.elapsed() >= self.config.checkpoint_every.duration() {
+            self.checkpoint()?;
+            *signed = Instant::now();
+        }
+        Ok(())
+    }
+
     fn forget_all_expired(&self) -> Result<(), LedgerError> {
         while self.forget_expired()? == BATCH {
             std::thread::sleep(PAUSE);
@@ -55,13 +65,11 @@ impl Inner {
 
     /// Marks how far the log is durable, if it has got further than `marked`.
     fn mark(&self, marked: &mut Tip) -> Result<(), LedgerError> {
-        if audit::tip(&self.store)? == *marked {
+        if audit::tip(&self.store)?.tip == *marked {
             return Ok(());
         }
         // What a look at the store shows may not be synced. Asked on the writer thread, the answer comes once it is.
-        let tip = self.store.commit_blocking(Urgency::Soon, |tx| tx.get(keys::TIP))?;
-        let Some(tip) = tip else { return Ok(()) };
-        let (tip, _) = Tip::decode(&tip).map_err(LedgerError::damaged("the tip of the log"))?;
+        let tip = self.store.commit_blocking(Urgency::Soon, |tx| audit::tip_in(tx))?.tip;
         mark::write(self.store.dir(), &tip).map_err(LedgerError::damaged("the mark of the log"))?;
         *marked = tip;
         Ok(())

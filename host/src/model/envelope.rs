@@ -1,107 +1,11 @@
-//! The one error envelope that every refused or failed call answers with, and its append-only list of codes.
+//! The one error envelope that every refused or failed call answers with.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallId, Ended, Rejection, Trap};
-
-/// The error codes of the envelope. Append-only: agents and programs branch on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// A backend could not be reached, or said that it cannot serve.
-    BackendUnavailable,
-    /// A backend did not answer in time.
-    BackendTimeout,
-    /// The caller, or the host at a backend, calls too often.
-    RateLimited,
-    /// All slots and the whole queue are taken.
-    Overloaded,
-    /// The guest burned all the fuel one call may burn.
-    FuelExhausted,
-    /// The guest ran longer than its deadline.
-    DeadlineExceeded,
-    /// The guest asked for more memory than it may have.
-    MemoryExceeded,
-    /// The guest crashed.
-    PluginTrapped,
-    /// The guest returned something its tool never promised.
-    OutputInvalid,
-    /// A scope is missing, or a policy said no.
-    PermissionDenied,
-    /// The arguments do not fit the tool's schema.
-    InvalidArguments,
-    /// A write came without a key.
-    IdempotencyKeyRequired,
-    /// A key came back with other arguments.
-    IdempotencyKeyReused,
-    /// The first call with the key has not ended.
-    IdempotencyInFlight,
-    /// Nobody knows whether the call took effect.
-    OutcomeUnknown,
-    /// A read was cut off by a crash of the host.
-    Interrupted,
-    /// The tool changed while the call was queued.
-    ToolChanged,
-    /// The audit log cannot be written, so nothing ran.
-    AuditUnavailable,
-    /// The call was cancelled before it ended.
-    Cancelled,
-    /// The state of what was to be changed does not allow it.
-    Conflict,
-    /// What was asked for does not exist.
-    NotFound,
-    /// The tool failed in a way no other code describes.
-    Failed,
-}
-
-impl ErrorCode {
-    /// The code as it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BackendUnavailable => "backend_unavailable",
-            Self::BackendTimeout => "backend_timeout",
-            Self::RateLimited => "rate_limited",
-            Self::Overloaded => "overloaded",
-            Self::FuelExhausted => "fuel_exhausted",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::MemoryExceeded => "memory_exceeded",
-            Self::PluginTrapped => "plugin_trapped",
-            Self::OutputInvalid => "output_invalid",
-            Self::PermissionDenied => "permission_denied",
-            Self::InvalidArguments => "invalid_arguments",
-            Self::IdempotencyKeyRequired => "idempotency_key_required",
-            Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::IdempotencyInFlight => "idempotency_in_flight",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::Interrupted => "interrupted",
-            Self::ToolChanged => "tool_changed",
-            Self::AuditUnavailable => "audit_unavailable",
-            Self::Cancelled => "cancelled",
-            Self::Conflict => "conflict",
-            Self::NotFound => "not_found",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The codes a guest may report by itself; any other word of a guest becomes `failed`, so that no guest can
-    /// claim that the host, the ledger or a policy refused.
-    pub fn from_guest(word: &str) -> Self {
-        match word {
-            "backend_unavailable" => Self::BackendUnavailable,
-            "backend_timeout" => Self::BackendTimeout,
-            "rate_limited" => Self::RateLimited,
-            "permission_denied" => Self::PermissionDenied,
-            "invalid_arguments" => Self::InvalidArguments,
-            "cancelled" => Self::Cancelled,
-            "conflict" => Self::Conflict,
-            "not_found" => Self::NotFound,
-            _ => Self::Failed,
-        }
-    }
-}
+use super::{CallId, Ended, ErrorCode, Rejection, Trap};
 
 /// Whether the refused or failed call may have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,21 +69,34 @@ impl Envelope {
         Words::new(ErrorCode::NotFound, message).envelope(EffectState::Committed, call_id, trace_id)
     }
 
+    /// The same error as the answer to every retry with the same idempotency key: to call again is to be told the same again.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        if !self.retryable {
+            return self;
+        }
+        let message = format!("{}; a retry with the same idempotency key is told the same, {LOOK_FIRST}", self.message);
+        Self { message, retryable: false, retry_after_seconds: None, ..self }
+    }
+
     /// The same error without a tool's own words, for tools whose words could tell what their caller may not know.
     #[must_use]
     pub fn in_hosts_words(self) -> Self {
+        let again = if self.retryable { "try again later" } else { LOOK_FIRST };
         let message = match self.error {
-            ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout => "the tool's backend does not answer; try again later",
-            ErrorCode::RateLimited => "the tool's backend is asked too often; try again later",
-            ErrorCode::InvalidArguments => "the tool cannot do anything with these arguments",
-            ErrorCode::PermissionDenied => "you may not do this",
-            ErrorCode::NotFound => "there is nothing of this kind, or none that you may see",
-            ErrorCode::Conflict => "the state of what was to be changed does not allow it",
-            ErrorCode::Failed => "the tool failed; the audit log says why",
+            ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout => {
+                format!("the tool's backend does not answer; {again}")
+            }
+            ErrorCode::RateLimited => format!("the tool's backend is asked too often; {again}"),
+            ErrorCode::InvalidArguments => "the tool cannot do anything with these arguments".to_owned(),
+            ErrorCode::PermissionDenied => "you may not do this".to_owned(),
+            ErrorCode::NotFound => "there is nothing of this kind, or none that you may see".to_owned(),
+            ErrorCode::Conflict => "the state of what was to be changed does not allow it".to_owned(),
+            ErrorCode::Failed => "the tool failed; the audit log says why".to_owned(),
             // These are never a tool's to say.
             _ => return self,
         };
-        Self { message: message.to_owned(), ..self }
+        Self { message, ..self }
     }
 
     /// The envelope of a read that the host lost track of.
@@ -205,11 +122,34 @@ impl Envelope {
         Words::new(ErrorCode::OutcomeUnknown, OUTCOME_UNKNOWN).envelope(EffectState::Possible, call_id, trace_id)
     }
 
+    /// The same, of a call whose backends can be asked again what became of it.
+    #[must_use]
+    pub fn or_ask_again(self) -> Self {
+        Self {
+            message: format!("{}, or call again with the same key to have the backend asked what became of it", self.message),
+            ..self
+        }
+    }
+
+    /// The envelope of a write that asked in vain for the outcome of the call `first`.
+    pub fn still_unknown(first: CallId, call_id: CallId, trace_id: String) -> Self {
+        let message = format!("{first} used this key: {OUTCOME_UNKNOWN}");
+        Words::new(ErrorCode::OutcomeUnknown, message).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
+    /// The envelope of a write that, as an operator found out, took effect.
+    pub fn resolved_as_executed(call_id: CallId, trace_id: String) -> Self {
+        let message = "an operator found out that the call took effect, but its answer is lost; do not call again";
+        Words::new(ErrorCode::AnswerLost, message).envelope(EffectState::Committed, call_id, trace_id)
+    }
+
     /// The envelope as a JSON object.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("an envelope holds only strings, numbers and booleans")
     }
 }
+
+const LOOK_FIRST: &str = "so look at the affected record before calling again with a new key";
 
 const OUTCOME_UNKNOWN: &str = "the call may or may not have taken effect, and it will not be run again by itself; \
      look at the affected record before calling again with a new key";
@@ -299,7 +239,7 @@ impl Words {
         Envelope {
             error: self.error,
             message: self.message,
-            retryable: is_retryable(self.error),
+            retryable: self.error.is_retryable(),
             effect,
             retry_after_seconds: self.retry_after.map(|wait| wait.as_millis().div_ceil(1000) as u64),
             call_id,
@@ -308,31 +248,28 @@ impl Words {
     }
 }
 
-/// Whether the same call may succeed later although the caller changes nothing.
-fn is_retryable(code: ErrorCode) -> bool {
-    use ErrorCode::*;
-    matches!(
-        code,
-        BackendUnavailable
-            | BackendTimeout
-            | RateLimited
-            | Overloaded
-            | IdempotencyInFlight
-            | Interrupted
-            | AuditUnavailable
-            | Cancelled
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Failure;
 
     #[test]
     fn a_retry_after_is_rounded_up_to_whole_seconds() {
         let rejection = Rejection::Overloaded { retry_after: Duration::from_millis(1001) };
         let envelope = Envelope::of_rejection(&rejection, CallId::random(), "t".into()).expect("overloaded is an envelope");
         assert_eq!(envelope.retry_after_seconds, Some(2));
+    }
+
+    #[test]
+    fn an_error_that_is_kept_for_its_key_is_no_invitation_to_retry() {
+        let failure = Failure { code: ErrorCode::BackendUnavailable, message: "it answered 503".into(), retry_after: None };
+        let failed = Ended::Failed(Failure { retry_after: Some(Duration::from_secs(30)), ..failure });
+        let told = Envelope::of_ended(&failed, true, CallId::random(), "t".into()).expect("it failed");
+        assert!(told.retryable);
+        let kept = told.for_good();
+        assert_eq!((kept.retryable, kept.retry_after_seconds, kept.effect), (false, None, EffectState::Possible));
+        assert!(kept.message.starts_with("it answered 503; ") && kept.message.contains("new key"), "{}", kept.message);
+        assert!(!kept.in_hosts_words().message.contains("try again later"));
     }
 
     #[test]

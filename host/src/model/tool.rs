@@ -87,6 +87,11 @@ pub enum Risk {
 }
 
 impl Risk {
+    /// The class that manifests spell `word`.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::Low, Self::Medium, Self::High].into_iter().find(|risk| risk.as_str() == word)
+    }
+
     /// `low`, `medium` or `high`, as manifests spell it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Pipeline, Readiness};
+use crate::ledger::Ledger;
 use crate::model::Principal;
 use crate::registry::Tool;
 
@@ -43,6 +44,7 @@ impl Pipeline {
             ready: failure.is_none() && !is_stopping,
             detail: json!({
                 "ledger": failure.as_deref().unwrap_or("writable"),
+                "unindexed_records": self.parts.ledger.unindexed().ok(),
                 "stopping": is_stopping,
                 "generation": generation.number,
                 "plugins": generation.plugins.len(),
@@ -55,6 +57,11 @@ impl Pipeline {
                 "queued": self.parts.admission.waiting(),
             }),
         }
+    }
+
+    /// The ledger, for an operator's questions.
+    pub fn ledger(&self) -> &Ledger {
+        &self.parts.ledger
     }
 
     /// What there is to tell an admin about the policies: those in force, and those refused last.

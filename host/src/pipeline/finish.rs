@@ -95,10 +95,11 @@ fn is_content_block(block: &Value) -> bool {
     }
 }
 
-/// What becomes of a write that ended so, having sent these requests, and of its idempotency key.
+/// What becomes of a call that ended so, having sent these requests, and of its idempotency key.
 ///
-/// INVARIANT: a key is released only if no unsafe request reached a backend.
-pub fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
+/// INVARIANT: the key of a write is released only if no unsafe request reached a backend. A read changes nothing, whatever it
+/// sends: nobody has to find out what became of it.
+pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition {
     let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
     let nothing_left = unsafe_requests.peek().is_none();
     let unanswered = unsafe_requests.any(|request| request.status.is_none());
@@ -106,7 +107,22 @@ pub fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
         Ended::Completed(_) => Disposition::Done,
         _ if nothing_left => Disposition::Released,
         Ended::Failed(_) if !unanswered => Disposition::Done,
+        Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled if effect == Effect::Read => Disposition::Released,
         Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled => Disposition::Unknown,
+    }
+}
+
+/// What becomes of a call that asked again for the outcome of an earlier one.
+///
+/// INVARIANT: only the backend's own good word about every change settles it. A failure may be about this try alone (the first
+/// one still under way, credentials that are no longer valid), and a run that asked for no change has asked nothing.
+pub fn disposition_again(ended: &Ended, sent: &[Sent]) -> Disposition {
+    let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
+    let has_asked = unsafe_requests.peek().is_some();
+    let is_done = unsafe_requests.all(|request| request.status.is_some_and(|status| (200..300).contains(&status)));
+    match ended {
+        Ended::Completed(_) if has_asked && is_done => Disposition::Done,
+        _ => Disposition::Unknown,
     }
 }
 
@@ -128,10 +144,25 @@ mod tests {
         Ended::Failed(Failure { code: ErrorCode::Failed, message: String::new(), retry_after: None })
     }
 
+    /// What becomes of a write.
+    fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
+        super::disposition(Effect::Write, ended, sent)
+    }
+
+    #[test]
+    fn a_read_whose_outcome_is_lost_is_released_and_one_that_ended_is_kept() {
+        let read = |ended: &Ended, sent: &[Sent]| super::disposition(Effect::Read, ended, sent);
+        assert_eq!(read(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Released);
+        assert_eq!(read(&Ended::Trapped(Trap::OutOfFuel), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(read(&failed(), &[sent("POST", Some(400))]), Disposition::Done);
+        assert_eq!(read(&Ended::Completed(Output::default()), &[]), Disposition::Done);
+    }
+
     #[test]
     fn a_key_is_free_again_only_if_nothing_unsafe_left_the_host() {
         assert_eq!(disposition(&failed(), &[]), Disposition::Released);
         assert_eq!(disposition(&failed(), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(disposition(&Ended::Trapped(Trap::DeadlineExceeded), &[sent("GET", None)]), Disposition::Released);
         assert_eq!(disposition(&Ended::Trapped(Trap::OutOfFuel), &[sent("POST", Some(200))]), Disposition::Unknown);
         assert_eq!(disposition(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Unknown);
     }
@@ -140,6 +171,26 @@ mod tests {
     fn an_answered_failure_is_kept_and_an_unanswered_one_is_unknown() {
         assert_eq!(disposition(&failed(), &[sent("POST", Some(409))]), Disposition::Done);
         assert_eq!(disposition(&failed(), &[sent("POST", None)]), Disposition::Unknown);
+    }
+
+    #[test]
+    fn only_a_change_that_the_backend_confirms_settles_what_is_unknown() {
+        let completed = || Ended::Completed(Output::default());
+        assert_eq!(disposition_again(&completed(), &[sent("GET", Some(200)), sent("POST", Some(201))]), Disposition::Done);
+        let doubts = [
+            (completed(), vec![]),
+            (completed(), vec![sent("GET", Some(200))]),
+            (completed(), vec![sent("POST", Some(409))]),
+            (completed(), vec![sent("POST", Some(200)), sent("POST", None)]),
+            (failed(), vec![sent("POST", Some(200))]),
+            (failed(), vec![sent("POST", Some(422))]),
+            (failed(), vec![]),
+            (Ended::Cancelled, vec![sent("POST", Some(200))]),
+            (Ended::Trapped(Trap::DeadlineExceeded), vec![sent("POST", Some(200))]),
+        ];
+        for (ended, sent) in doubts {
+            assert_eq!(disposition_again(&ended, &sent), Disposition::Unknown, "{ended:?} {sent:?}");
+        }
     }
 
     #[test]

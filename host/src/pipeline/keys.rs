@@ -17,24 +17,24 @@ pub fn take_key_argument(tool: &ToolManifest, arguments: &mut Arguments) -> Resu
     }
 }
 
-/// The key of a write call; `None` for a read, whose keys mean nothing.
+/// The key of a call; a write must have one, a read may.
 ///
 /// # Errors
-/// No key was offered, one is malformed, or two disagree.
+/// A write was offered no key, one is malformed, or two disagree.
 pub fn resolve(
     tool: &ToolManifest,
     arguments: &Arguments,
     mut offered: Vec<OfferedKey>,
 ) -> Result<Option<IdempotencyKey>, Rejection> {
-    if tool.effect == Effect::Read {
-        return Ok(None);
-    }
-    if let Some(pointer) = &tool.key_from
+    let is_write = tool.effect == Effect::Write;
+    // A read's argument is no key: whoever asks twice for the same wants to know how things are now.
+    if is_write
+        && let Some(pointer) = &tool.key_from
         && let Some(text) = key_at(arguments, pointer)
     {
         offered.push(OfferedKey { source: KeySource::KeyFrom, text });
     }
-    let Some(first) = offered.first() else { return Err(Rejection::KeyRequired) };
+    let Some(first) = offered.first() else { return if is_write { Err(Rejection::KeyRequired) } else { Ok(None) } };
     if let Some(other) = offered.iter().find(|other| other.text != first.text) {
         let problem = format!("{} and {} name different idempotency keys; send one key per call", first.source, other.source);
         return Err(Rejection::InvalidArguments(vec![problem]));
@@ -81,6 +81,18 @@ mod tests {
         assert!(matches!(resolve(&tool(""), &Arguments::new(), twice("k-2")), Err(Rejection::InvalidArguments(_))));
         let key = resolve(&tool(""), &Arguments::new(), twice("k-1")).expect("they agree").expect("a write has a key");
         assert_eq!(key.as_str(), "k-1");
+    }
+
+    #[test]
+    fn a_read_has_a_key_only_if_it_brings_one() {
+        let read: ToolManifest =
+            toml::from_str("name = \"find\"\neffect = \"read\"\nkey_from = \"/id\"\nscopes = [\"read:x\"]").expect("a tool");
+        let arguments = arguments(json!({"id": "inv-7"}));
+        assert_eq!(resolve(&read, &arguments, vec![]), Ok(None));
+        let key = resolve(&read, &arguments, vec![offer(KeySource::Meta, "k-1")]).expect("one key");
+        assert_eq!(key.expect("it was offered").as_str(), "k-1");
+        let twice = vec![offer(KeySource::Meta, "k-1"), offer(KeySource::Header, "k-2")];
+        assert!(matches!(resolve(&read, &arguments, twice), Err(Rejection::InvalidArguments(_))));
     }
 
     #[test]

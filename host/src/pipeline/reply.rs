@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ledger::StoredResponse;
-use crate::model::{CallId, Envelope, ErrorCode, Output, Rejection, TraceContext};
+use crate::model::{CallId, Envelope, ErrorCode, Output, Rejection, Timestamp, TraceContext};
 
 /// The answer to one call.
 #[derive(Clone, Debug)]
@@ -13,10 +13,19 @@ pub struct Reply {
     pub call_id: CallId,
     /// The call's trace.
     pub trace: TraceContext,
-    /// Whether the answer is that of an earlier call with the same idempotency key.
-    pub replayed: bool,
+    /// Set if the answer is that of an earlier call with the same idempotency key.
+    pub replayed: Option<Replayed>,
     /// The answer itself.
     pub answer: Answer,
+}
+
+/// Where an answer comes from that is given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// The call it was given to first.
+    pub first: CallId,
+    /// When that call ended.
+    pub completed_at: Timestamp,
 }
 
 /// A result, an error an agent can act on, or a refusal the protocol itself has a shape for.
@@ -71,6 +80,12 @@ impl Answer {
             Self::Error { envelope, .. } => Some(envelope.error),
             Self::Output(_) | Self::Refused(_) => None,
         }
+    }
+
+    /// What whoever comes with the key of a call is told once an operator has found out that the call took effect.
+    pub fn resolved_as_executed(call: CallId, trace_id: String) -> Self {
+        // Whether it may be structured is decided anew whenever it is given.
+        Self::Error { envelope: Envelope::resolved_as_executed(call, trace_id), structured: false }
     }
 
     /// The answer as the ledger keeps it; `None` for refusals, which are not kept.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{Listing, Schema};
-use crate::model::{Effect, ToolManifest};
+use crate::model::{Effect, Span, ToolManifest};
 use crate::sandbox::Definition;
 
 /// The argument that carries the idempotency key when a model can set nothing but arguments.
@@ -23,11 +23,11 @@ pub struct Advertised {
     pub guest_input: Value,
 }
 
-/// Reconciles a definition with its manifest.
+/// Reconciles a definition with its manifest. Answers to calls with an idempotency key are kept for `keep_answers`.
 ///
 /// # Errors
 /// A schema or annotation that is not valid, or that contradicts the manifest.
-pub fn advertise(definition: Definition, manifest: &ToolManifest) -> Result<Advertised, String> {
+pub fn advertise(definition: Definition, manifest: &ToolManifest, keep_answers: Span) -> Result<Advertised, String> {
     let guest_input = parse_schema("input schema", &definition.input_schema)?;
     let input = Schema::compile(&guest_input).map_err(|problem| format!("its input schema is invalid: {problem}"))?;
     if guest_input.get("type") != Some(&json!("object")) {
@@ -46,9 +46,10 @@ pub fn advertise(definition: Definition, manifest: &ToolManifest) -> Result<Adve
         name: manifest.name.clone(),
         title: definition.title,
         description: definition.description,
-        input_schema: Arc::new(with_key_argument(&guest_input, manifest)?),
+        input_schema: Arc::new(with_key_argument(&guest_input, manifest, keep_answers)?),
         output_schema,
         annotations: Some(annotations(definition.annotations.as_deref(), manifest.effect)?),
+        keeps_answers: keep_answers,
     };
     Ok(Advertised { listing, input, output, guest_input })
 }
@@ -58,7 +59,7 @@ fn parse_schema(what: &str, text: &str) -> Result<Value, String> {
 }
 
 /// Write tools get an optional `idempotency_key` property, because a model can set neither headers nor `_meta`.
-fn with_key_argument(schema: &Value, manifest: &ToolManifest) -> Result<Map<String, Value>, String> {
+fn with_key_argument(schema: &Value, manifest: &ToolManifest, keep_answers: Span) -> Result<Map<String, Value>, String> {
     let mut schema = schema.as_object().cloned().unwrap_or_default();
     if manifest.effect == Effect::Read || manifest.key_from.is_some() {
         return Ok(schema);
@@ -71,8 +72,10 @@ fn with_key_argument(schema: &Value, manifest: &ToolManifest) -> Result<Map<Stri
         KEY_ARGUMENT.into(),
         json!({
             "type": "string", "minLength": 1, "maxLength": 255,
-            "description": "Unique value (a UUID) that names this one intended change. Send the same value when you retry the same \
-                call: it then takes effect at most once, and the first answer is returned for 24 hours.",
+            "description": format!(
+                "Unique value (a UUID) that names this one intended change. Send the same value when you retry the same call: \
+                 it then takes effect at most once, and the first answer is returned for {}.", in_words(keep_answers)
+            ),
         }),
     );
     match taken {
@@ -80,6 +83,15 @@ fn with_key_argument(schema: &Value, manifest: &ToolManifest) -> Result<Map<Stri
         Some(_) => {
             Err(format!("its input schema declares `{KEY_ARGUMENT}`, which the host adds itself; use `key_from` in the manifest"))
         }
+    }
+}
+
+/// A span as a model reads it best: in hours, if it is some.
+fn in_words(span: Span) -> String {
+    match span.duration().as_secs() {
+        3600 => "1 hour".to_owned(),
+        seconds if seconds > 0 && seconds % 3600 == 0 => format!("{} hours", seconds / 3600),
+        _ => span.to_string(),
     }
 }
 
@@ -155,10 +167,22 @@ mod tests {
         }
     }
 
+    const DAY: Span = Span::seconds(24 * 60 * 60);
+
+    #[test]
+    fn how_long_answers_are_kept_is_told_in_words() {
+        let told = |span: Span| {
+            let advertised = advertise(definition(json!({"type": "object"})), &manifest("write"), span).expect("good");
+            advertised.listing.input_schema["properties"][KEY_ARGUMENT]["description"].as_str().expect("text").to_owned()
+        };
+        assert!(told(DAY).ends_with("is returned for 24 hours."), "{}", told(DAY));
+        assert!(told(Span::seconds(90)).ends_with("is returned for 1m 30s."), "{}", told(Span::seconds(90)));
+    }
+
     #[test]
     fn a_write_tool_advertises_the_key_but_its_guest_never_sees_it() {
-        let advertised =
-            advertise(definition(json!({"type": "object", "additionalProperties": false})), &manifest("write")).expect("good");
+        let advertised = advertise(definition(json!({"type": "object", "additionalProperties": false})), &manifest("write"), DAY)
+            .expect("good");
         assert!(advertised.listing.input_schema["properties"].get(KEY_ARGUMENT).is_some());
         assert!(advertised.input.check(&json!({KEY_ARGUMENT: "k"})).is_err());
     }
@@ -166,15 +190,16 @@ mod tests {
     #[test]
     fn a_guest_may_not_declare_the_hosts_argument_or_contradict_its_manifest() {
         let own_key = json!({"type": "object", "properties": {KEY_ARGUMENT: {"type": "string"}}});
-        assert!(advertise(definition(own_key), &manifest("write")).is_err());
+        assert!(advertise(definition(own_key), &manifest("write"), DAY).is_err());
         let lying = Definition { annotations: Some("{\"readOnlyHint\":true}".into()), ..definition(json!({"type": "object"})) };
-        assert!(advertise(lying, &manifest("write")).is_err());
+        assert!(advertise(lying, &manifest("write"), DAY).is_err());
     }
 
     #[test]
     fn header_mirrors_are_linted_before_clients_drop_the_tool() {
-        let with =
-            |property: Value| advertise(definition(json!({"type": "object", "properties": {"p": property}})), &manifest("read"));
+        let with = |property: Value| {
+            advertise(definition(json!({"type": "object", "properties": {"p": property}})), &manifest("read"), DAY)
+        };
         assert!(with(json!({"type": "string", "x-mcp-header": "Region"})).is_ok());
         assert!(with(json!({"type": "number", "x-mcp-header": "Region"})).is_err());
         assert!(with(json!({"type": "string", "x-mcp-header": "Not A Token"})).is_err());

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::advertise::{self, Advertised};
 use super::{Generation, Plugin, Tool, manifest, reload};
-use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Timestamp, ToolName, document};
+use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Span, Timestamp, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
 use crate::sandbox::{CompileError, Definition, DescribeError, Sandbox};
 
@@ -92,6 +92,8 @@ pub struct Loader {
     pub test_hooks: bool,
     /// Whether permits are generated from the manifests, or only the operator's own policies count.
     pub permits: GeneratedPermits,
+    /// How long answers to calls with an idempotency key are kept, as clients are told.
+    pub keep_answers: Span,
 }
 
 impl Loader {
@@ -166,8 +168,8 @@ impl Loader {
             .map_err(|source| LoadError::Component { plugin: name.clone(), path, source })?;
         let definitions =
             self.sandbox.describe(&program).await.map_err(|source| LoadError::Describe { plugin: name.clone(), source })?;
-        let advertised =
-            reconcile(&manifest, definitions).map_err(|problem| LoadError::Mismatch { plugin: name.clone(), problem })?;
+        let advertised = reconcile(&manifest, definitions, self.keep_answers)
+            .map_err(|problem| LoadError::Mismatch { plugin: name.clone(), problem })?;
         Ok((Arc::new(Plugin { manifest, digest, program }), advertised))
     }
 
@@ -248,7 +250,7 @@ fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
 }
 
 /// Manifest and `describe` must name exactly the same tools: what was reviewed is what is served.
-fn reconcile(manifest: &Manifest, definitions: Vec<Definition>) -> Result<Vec<Advertised>, String> {
+fn reconcile(manifest: &Manifest, definitions: Vec<Definition>, keep_answers: Span) -> Result<Vec<Advertised>, String> {
     let mut described = BTreeMap::new();
     for definition in definitions {
         let name = definition.name.clone();
@@ -262,7 +264,7 @@ fn reconcile(manifest: &Manifest, definitions: Vec<Definition>) -> Result<Vec<Ad
             let hint = hint.map_or(String::new(), |near| format!("; the component has a `{near}`"));
             format!("the manifest declares the tool `{}`, but the component does not describe it{hint}", tool.name)
         })?;
-        advertise::advertise(definition, tool).map_err(|problem| format!("tool `{}`: {problem}", tool.name))
+        advertise::advertise(definition, tool, keep_answers).map_err(|problem| format!("tool `{}`: {problem}", tool.name))
     });
     let advertised = advertised.collect::<Result<Vec<_>, String>>()?;
     match described.keys().next() {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 
-use crate::model::{ChangeSource, Digest, Manifest, PolicyFileDigest, PolicyVersion, Timestamp, ToolManifest, ToolName};
+use crate::model::{ChangeSource, Digest, Manifest, PolicyFileDigest, PolicyVersion, Span, Timestamp, ToolManifest, ToolName};
 use crate::policy::Policies;
 use crate::sandbox::Program;
 
@@ -64,6 +64,8 @@ pub struct Listing {
     pub output_schema: Option<Arc<Map<String, Value>>>,
     /// MCP tool annotations.
     pub annotations: Option<Value>,
+    /// How long the answer to a call with an idempotency key is kept, from its completion.
+    pub keeps_answers: Span,
 }
 
 /// Plugins and policies that belong together. A call that started on a generation finishes on it.

@@ -1,5 +1,7 @@
 //! The one mapping from a call's reply to the wire: tool result, JSON-RPC error or HTTP challenge.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::challenge::Challenge;
 use super::era::Era;
 use super::rpc::RpcError;
 use crate::model::{CallId, Envelope, Output, Rejection};
-use crate::pipeline::{Answer, Reply};
+use crate::pipeline::{Answer, Replayed, Reply};
 
 /// How this server introduces itself.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -57,11 +59,30 @@ pub struct ToolResult {
 struct ResultMeta {
     #[serde(rename = "dev.tidegate/call-id")]
     call_id: CallId,
-    #[serde(rename = "dev.tidegate/idempotent-replayed", skip_serializing_if = "std::ops::Not::not")]
-    replayed: bool,
+    #[serde(flatten)]
+    replayed: Option<ReplayMeta>,
     traceparent: String,
     #[serde(rename = "io.modelcontextprotocol/serverInfo", skip_serializing_if = "Option::is_none")]
     server: Option<ServerInfo>,
+}
+
+/// What tells an answer that is given again from one that is given for the first time.
+#[derive(Debug, Serialize)]
+struct ReplayMeta {
+    #[serde(rename = "dev.tidegate/replayed")]
+    is_replayed: bool,
+    #[serde(rename = "dev.tidegate/replay-of")]
+    of: CallId,
+    #[serde(rename = "dev.tidegate/completed-at")]
+    completed_at: String,
+}
+
+impl ReplayMeta {
+    fn of(replayed: Replayed) -> Self {
+        let completed_at = UNIX_EPOCH + Duration::from_millis(replayed.completed_at.as_millis());
+        let completed_at = humantime::format_rfc3339_millis(completed_at).to_string();
+        Self { is_replayed: true, of: replayed.first, completed_at }
+    }
 }
 
 impl Wire {
@@ -69,7 +90,7 @@ impl Wire {
     pub fn of(reply: Reply, era: Era, had_token: bool) -> Self {
         let meta = ResultMeta {
             call_id: reply.call_id,
-            replayed: reply.replayed,
+            replayed: reply.replayed.map(ReplayMeta::of),
             traceparent: reply.trace.to_string(),
             server: (era == Era::Modern).then_some(SERVER),
         };

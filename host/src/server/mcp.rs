@@ -265,10 +265,17 @@ fn server_meta() -> MetaObject {
     MetaObject(serde_json::Map::from_iter([("io.modelcontextprotocol/serverInfo".to_owned(), server)]))
 }
 
+/// The member of a tool's `_meta` that tells for how many seconds from its completion the answer to a call with an idempotency
+/// key is given again.
+const KEPT_MEMBER: &str = "dev.tidegate/idempotency-ttl-seconds";
+
 fn listed(listing: &registry::Listing) -> Tool {
     let mut tool = Tool::new(listing.name.to_string(), listing.description.clone(), listing.input_schema.clone());
     tool.title = listing.title.clone();
     tool.output_schema = listing.output_schema.clone();
     tool.annotations = listing.annotations.clone().and_then(|value| serde_json::from_value::<ToolAnnotations>(value).ok());
+    // Every tool takes a key: a write must have one, a read may, in `_meta` or in the header.
+    let seconds = listing.keeps_answers.duration().as_secs();
+    tool.meta = Some(MetaObject(serde_json::Map::from_iter([(KEPT_MEMBER.to_owned(), seconds.into())])));
     tool
 }

@@ -20,6 +20,7 @@ pub mod message;
 pub mod meta;
 pub mod metadata;
 pub mod offer;
+pub mod operator;
 pub mod rpc;
 pub mod stdio;
 pub mod stream;

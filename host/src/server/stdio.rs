@@ -20,6 +20,7 @@ use super::json::JsonLimits;
 use super::lines::Lines;
 use super::mcp::Mcp;
 use super::meta::Meta;
+use super::operator;
 use super::rpc::RpcError;
 use crate::model::{Bytes, Principal, Span};
 use crate::pipeline::{Pipeline, Progress};
@@ -52,16 +53,16 @@ impl Default for StdioConfig {
     }
 }
 
-/// The method by which verbs of `tidegate` ask a live host about its policies. Not part of MCP: only the admin socket has it.
-pub const POLICY_STATUS: &str = "tidegate/policy/status";
-
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// An MCP client.
     Client,
     /// Whoever may open the admin socket in the data folder: the operator, who may also ask about the host itself.
-    Operator,
+    Operator {
+        /// The operating system's word for who that is.
+        uid: u32,
+    },
 }
 
 /// Serves `principal` over `reader` and `writer` until the client closes its side or `shutdown`, then lets requests under way
@@ -117,10 +118,11 @@ impl Service<RoleServer> for Connection {
         if matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_)) {
             return self.mcp.handle_request(request, context).await;
         }
-        if let (Reach::Operator, ClientRequest::CustomRequest(custom)) = (self.reach, &request)
-            && custom.method == POLICY_STATUS
+        if let (Reach::Operator { uid }, ClientRequest::CustomRequest(custom)) = (self.reach, &request)
+            && let Some(answered) =
+                operator::answer(&self.pipeline, uid, &custom.method, custom.params.clone().unwrap_or_default()).await
         {
-            return Ok(ServerResult::CustomResult(CustomResult::new(self.pipeline.policy_report())));
+            return Ok(ServerResult::CustomResult(CustomResult::new(answered?)));
         }
         let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());
         let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta))

@@ -72,7 +72,7 @@ impl Workspace {
         let policies = config.policy_folder();
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
-        let loader = Loader { sandbox, backends, test_hooks: false, permits };
+        let loader = Loader { sandbox, backends, test_hooks: false, permits, keep_answers: config.ledger.keep_answers };
         Ok(Self { config, plugins, policies, loader })
     }
 

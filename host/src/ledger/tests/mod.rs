@@ -2,9 +2,14 @@
 
 mod answers;
 mod decisions;
+mod faults;
 mod format;
+mod keeping;
 mod machine;
+mod merkle;
 mod records;
+mod settling;
+mod sinks;
 mod tamper;
 mod trouble;
 
@@ -32,6 +37,7 @@ use crate::store::StoreConfig;
 struct World {
     dir: Arc<TempDir>,
     store: StoreConfig,
+    config: LedgerConfig,
     now: Arc<AtomicU64>,
     ledger: Ledger,
     recovery: Recovery,
@@ -45,16 +51,26 @@ impl World {
     }
 
     fn with(store: StoreConfig) -> Self {
-        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
-        Self::open(dir, store, Arc::new(AtomicU64::new(1_800_000_000_000))).expect("an empty folder opens")
+        Self::new_with(store, LedgerConfig::default())
     }
 
-    fn open(dir: Arc<TempDir>, store: StoreConfig, now: Arc<AtomicU64>) -> Result<Self, LedgerError> {
+    fn configured(config: LedgerConfig) -> Self {
+        Self::new_with(StoreConfig { min_free: Bytes(0), ..StoreConfig::default() }, config)
+    }
+
+    fn new_with(store: StoreConfig, config: LedgerConfig) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        // Checkpoints come when a test asks for them, and when the ledger closes.
+        let config = LedgerConfig { checkpoint_every: Span::seconds(3600), ..config };
+        Self::open(dir, store, config, Arc::new(AtomicU64::new(1_800_000_000_000))).expect("an empty folder opens")
+    }
+
+    fn open(dir: Arc<TempDir>, store: StoreConfig, config: LedgerConfig, now: Arc<AtomicU64>) -> Result<Self, LedgerError> {
         let clock = Arc::clone(&now);
         let clock = Clock(Arc::new(move || Timestamp(clock.load(Ordering::SeqCst))));
         let opened = Store::open(dir.path(), &store)?;
-        let (ledger, recovery) = Ledger::open_with(opened, &dir.path().join("keys"), &LedgerConfig::default(), clock)?;
-        Ok(Self { dir, store, now, ledger, recovery })
+        let (ledger, recovery) = Ledger::open_with(opened, &dir.path().join("keys"), &config, clock)?;
+        Ok(Self { dir, store, config, now, ledger, recovery })
     }
 
     /// Closes the ledger and opens it again.
@@ -64,9 +80,9 @@ impl World {
     }
 
     fn open_again(self) -> Result<Self, LedgerError> {
-        let Self { dir, store, now, ledger, .. } = self;
+        let Self { dir, store, config, now, ledger, .. } = self;
         drop(ledger);
-        Self::open(dir, store, now)
+        Self::open(dir, store, config, now)
     }
 
     /// What `kill -9` leaves: a copy of the files at this moment, opened by the next process.
@@ -75,7 +91,7 @@ impl World {
     fn crash(self) -> Self {
         let copy = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         copy_folder(self.dir.path(), copy.path());
-        Self::open(copy, self.store.clone(), Arc::clone(&self.now)).expect("what a crash leaves opens")
+        Self::open(copy, self.store.clone(), self.config.clone(), Arc::clone(&self.now)).expect("what a crash leaves opens")
     }
 
     fn pass(&self, millis: u64) {
@@ -127,11 +143,11 @@ impl World {
             let body = record.body.expect("nothing was erased");
             (record.head.kind, serde_json::from_slice(&body).expect("bodies are JSON"))
         };
-        records.into_iter().map(parse).collect()
+        records.into_iter().filter(|record| record.head.kind != Kind::Checkpoint).map(parse).collect()
     }
 
     fn verified(&self) -> Verification {
-        let verification = self.ledger.verify().expect("the store is readable");
+        let verification = self.ledger.verify(None, |_| {}).expect("the store is readable");
         assert_eq!(verification.broken, None);
         verification
     }
@@ -163,6 +179,7 @@ struct Call {
     delta: Delta,
     verdict: Verdict,
     trace: TraceContext,
+    risk: Risk,
 }
 
 fn call(effect: Effect, key: &str) -> Call {
@@ -191,6 +208,7 @@ fn call(effect: Effect, key: &str) -> Call {
             shadow: None,
         },
         trace: TraceContext::random(),
+        risk: Risk::High,
     }
 }
 
@@ -221,6 +239,7 @@ impl Call {
             tool: &self.tool,
             key: &self.key,
             arguments: &self.arguments,
+            reasking: None,
         }
     }
 
@@ -235,7 +254,7 @@ impl Call {
                 plugin_version: "0.1.0",
                 component: Digest([7; 32]),
                 effect: self.effect,
-                risk: Risk::High,
+                risk: self.risk,
                 fuel_limit: 50_000_000,
                 redact: &self.redact,
             },

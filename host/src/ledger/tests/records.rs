@@ -48,11 +48,14 @@ async fn intent_and_outcome_say_everything_about_a_call() {
             "latency_us": 850,
             "log": { "dropped_bytes": 0, "lines": ["paying"] },
             "memory_peak": 1 << 20,
+            "risk": "high",
             "sent": [{
                 "backend": "billing", "bytes_in": 60, "bytes_out": 40, "method": "POST",
                 "path": "/invoices/inv-1/pay", "status": 201
             }],
             "sent_count": 1,
+            "tool": "pay_invoice",
+            "trace_id": call.trace.trace_id(),
         })
     );
     let records = world.ledger.records(1, 10).expect("readable");
@@ -158,7 +161,8 @@ async fn what_a_manifest_redacts_is_nowhere_in_the_folder() {
     for secret in [CANARY, "CANARY-KEY-1", "Countess", &number] {
         assert_eq!(search(world.dir.path(), secret.as_bytes()), Vec::<PathBuf>::new(), "{secret}");
     }
-    assert!(!search(world.dir.path(), b"inv-1").is_empty(), "the search finds what is there");
+    assert!(!search(world.dir.path(), b"intent").is_empty(), "the search finds what is there");
+    assert!(search(world.dir.path(), b"inv-1").is_empty(), "what is about somebody is sealed with their key");
 }
 
 /// The files under `folder` that contain `needle`.
@@ -184,6 +188,36 @@ async fn a_redacted_value_can_be_proven_but_not_compared_across_records() {
     world.run(&Call { key: "key-2".parse().expect("a key"), ..call.again() }, &answer("paid")).await;
     let bodies = world.bodies();
     assert_ne!(bodies[0].1["arguments"]["card"], bodies[2].1["arguments"]["card"]);
+
+    let salt = [3; 32];
+    let secret = &world.ledger.inner.secret;
+    let (value, other) = (json!("4111"), json!("4112"));
+    let (commitment, opening) = (secret.commit(&salt, "/card", &value), secret.opening(&salt, "/card", &value));
+    assert!(secret::opens(&commitment, &opening, &value), "whoever is given the opening needs no secret");
+    assert!(!secret::opens(&commitment, &opening, &other));
+    assert!(!secret::opens(&commitment, &secret.opening(&salt, "/card", &other), &other));
+}
+
+#[tokio::test]
+async fn what_looks_like_a_secret_is_stored_nowhere_even_if_no_manifest_says_so() {
+    const CARD: &str = "4111 1111 1111 1111";
+    const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+    let world = World::new();
+    let call = write("key-1").with(json!({
+        "note": format!("charge {CARD} please"), "aws": KEY, "password": "hunter22", "list": [{ "deep": CARD }], "fine": "inv-1",
+    }));
+    let echo = json!({ "text": format!("charged {CARD}"), "token": "t0psecret", "said": "hunter22 it was", "n": 4_111_111_111_111_111_u64 });
+    world.run(&call, &StoredResponse { value: echo, is_error: false }).await;
+    let bodies = world.bodies();
+    let (arguments, answer) = (&bodies[0].1["arguments"], &bodies[1].1["answer"]);
+    let all = format!("{arguments} {answer}");
+    for secret in [CARD, KEY, "hunter22", "t0psecret", "4111111111111111"] {
+        assert!(!all.contains(secret), "{secret} in {all}");
+    }
+    let note = arguments["note"].as_str().expect("a text");
+    assert!(note.starts_with("charge [card ") && note.ends_with("] please"), "{note}");
+    assert_eq!((&arguments["aws"]["kind"], &arguments["password"]["kind"]), (&json!("credential"), &json!("named")));
+    assert_eq!((&arguments["list"][0]["deep"]["kind"], &arguments["fine"]), (&json!("card"), &json!("inv-1")));
 }
 
 pub(super) fn rejection<'a>(call: &'a Call, why: &'a crate::model::Rejection) -> RejectionFacts<'a> {

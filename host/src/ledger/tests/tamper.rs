@@ -16,7 +16,7 @@ async fn log() -> World {
 }
 
 fn broken(world: &World) -> Broken {
-    world.ledger.verify().expect("the store is readable").broken.expect("something is wrong")
+    world.ledger.verify(None, |_| {}).expect("the store is readable").broken.expect("something is wrong")
 }
 
 /// The pages of the log: the first record of each, and its content.
@@ -76,15 +76,75 @@ async fn a_changed_body_is_found() {
 }
 
 #[tokio::test]
-async fn an_erased_body_is_no_damage() {
+async fn a_body_taken_away_is_found_whatever_is_put_in_its_place() {
     let world = log().await;
     let (first, page) = pages(&world).swap_remove(3);
-    let mut records = records(&page);
-    records[2].1.clear();
-    put(&world, first, Some(as_page(&records))).await;
-    assert_eq!(world.verified().erased_bodies, 1);
-    let erased = world.ledger.records(first + 2, 1).expect("readable").remove(0);
-    assert_eq!((erased.head.seq, erased.body), (first + 2, None));
+    for stand_in in [Vec::new(), body::pruned(7), [&[2][..], &[9; 16]].concat()] {
+        let mut records = records(&page);
+        records[2].1 = stand_in;
+        put(&world, first, Some(as_page(&records))).await;
+        assert_eq!(broken(&world).seq, first + 2, "nobody accounts for it");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_lost_are_found() {
+    let world = log().await;
+    world.ledger.close().await.expect("the ledger closes cleanly");
+    for file in std::fs::read_dir(world.dir.path().join("keys/subjects")).expect("readable") {
+        std::fs::remove_file(file.expect("readable").path()).expect("removable");
+    }
+    let world = world.open_again().expect("it opens");
+    assert_eq!(broken(&world).seq, 1, "no erasure accounts for it");
+}
+
+#[tokio::test]
+async fn a_changed_checkpoint_and_a_changed_tree_are_found() {
+    let world = log().await;
+    let checkpoint = world.ledger.checkpoint().expect("writable");
+    assert_eq!((checkpoint.seq, checkpoint.note.size), (61, 60));
+    assert_eq!(world.ledger.checkpoint().expect("nothing is new"), checkpoint);
+    assert_eq!((world.verified().checkpoints, world.verified().unsigned), (1, 1));
+    let (first, page) = pages(&world).pop().expect("a page");
+    let mut changed = records(&page);
+    let last = changed.last_mut().expect("a record");
+    // What an insider without the signing key can do: another note, and a head that commits to it.
+    let other = signer::Note { size: 60, root: Digest([1; 32]), text: checkpoint.note.text.replace("\n60\n", "\n59\n") };
+    let forged = body::Body::plain(&checkpoint::CheckpointBody { note: other.text });
+    let mut head = Head::decode(&last.0).expect("a head");
+    head.body = forged.commitment;
+    *last = (head.encode(), forged.stored.clone());
+    let mut tip = audit::tip(world.ledger.store()).expect("readable");
+    tip.tip.hash = chain::hash(&last.0);
+    put(&world, first, Some(as_page(&changed))).await;
+    world.ledger.store().commit(move |tx| tx.put(keys::TIP.to_vec(), tip.encode())).await.expect("writable");
+    let found = broken(&world);
+    assert!(found.seq == 61 && found.problem.contains("not signed"), "{found:?}");
+
+    let world = World::new();
+    for n in 0..40 {
+        world.run(&write(&format!("key-{n}")), &answer("paid")).await;
+    }
+    world.ledger.store().commit(|tx| tx.put(keys::nodes(1, 0), vec![1; 32])).await.expect("writable");
+    assert_eq!(broken(&world).seq, 64);
+}
+
+#[tokio::test]
+async fn a_log_that_was_rolled_back_is_found_by_the_copy_of_its_checkpoint() {
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let config = LedgerConfig { checkpoint_copy: Some(elsewhere.path().join("checkpoint")), ..LedgerConfig::default() };
+    let world = World::configured(config);
+    world.run(&write("key-1"), &answer("paid")).await;
+    let old = tempfile::tempdir().expect("a temporary folder");
+    let world = world.reopen().await;
+    copy_folder(world.dir.path(), old.path());
+    world.run(&write("key-2"), &answer("paid")).await;
+    let world = world.reopen().await;
+    let World { store, now, config, ledger, .. } = world;
+    ledger.close().await.expect("the ledger closes cleanly");
+    drop(ledger);
+    let refused = World::open(Arc::new(old), store, config, now).err().expect("it is yesterday's folder");
+    assert!(matches!(refused, LedgerError::RolledBack { marked: 5, reached: 3, .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -174,13 +234,17 @@ async fn a_cut_log_with_a_forged_end_is_found_by_its_mark() {
     let (first, _) = pages(&world).pop().expect("a page");
     let last = world.ledger.records(first - 1, 1).expect("readable").remove(0);
     put(&world, first, None).await;
-    let before = pages(&world).last().expect("a page").0;
-    let tip = Tip { seq: first - 1, hash: last.hash }.encode(before);
+    let page = pages(&world).last().expect("a page").0;
+    let mut tree = tree::Frontier::default();
+    for head in audit::heads(world.ledger.store(), 1, first - 1).expect("readable") {
+        tree.push(tree::leaf(&head), |_, _, _| {});
+    }
+    let tip = chain::TipRow { tip: Tip { seq: first - 1, hash: last.hash }, page, tree }.encode();
     world.ledger.store().commit(move |tx| tx.put(keys::TIP.to_vec(), tip)).await.expect("writable");
     assert_eq!(world.verified().records, first - 1, "in itself it is a good log");
     world.ledger.close().await.expect("the ledger closes cleanly");
     let refused = world.open_again().err().expect("it had been longer");
-    assert!(matches!(refused, LedgerError::RolledBack { marked: 60, reached, .. } if reached == first - 1), "{refused}");
+    assert!(matches!(refused, LedgerError::RolledBack { marked: 60, reached, .. } if reached == first), "{refused}");
 }
 
 #[tokio::test]

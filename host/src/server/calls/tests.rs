@@ -8,7 +8,7 @@ use crate::model::{CallId, Output, TraceContext};
 use crate::pipeline::Answer;
 
 fn reply() -> Reply {
-    Reply { call_id: CallId::random(), trace: TraceContext::random(), replayed: false, answer: Answer::Output(Output::default()) }
+    Reply { call_id: CallId::random(), trace: TraceContext::random(), replayed: None, answer: Answer::Output(Output::default()) }
 }
 
 fn step(done: u64) -> Progress {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::TraceContext;
+use crate::model::{Timestamp, TraceContext};
 
 fn reply(answer: Answer) -> Reply {
-    Reply { call_id: CallId::from_bytes([7; 16]), trace: TraceContext::random(), replayed: false, answer }
+    Reply { call_id: CallId::from_bytes([7; 16]), trace: TraceContext::random(), replayed: None, answer }
 }
 
 fn result(answer: Answer, era: Era) -> Value {
@@ -61,11 +61,13 @@ fn modern_results_say_what_they_are_and_who_sent_them_and_legacy_ones_do_not() {
 fn every_result_carries_its_call_id_and_trace_and_a_replay_says_so() {
     let mut reply = reply(Answer::Output(Output::default()));
     let traceparent = reply.trace.to_string();
-    reply.replayed = true;
+    reply.replayed = Some(Replayed { first: CallId::from_bytes([8; 16]), completed_at: Timestamp(1_800_000_000_000) });
     let Wire::Result(result) = Wire::of(reply, Era::Legacy, false) else { panic!("not a result") };
     let meta = serde_json::to_value(result).expect("JSON")["_meta"].clone();
     assert_eq!(meta["dev.tidegate/call-id"], "call_07070707070707070707070707070707");
-    assert_eq!((&meta["traceparent"], &meta["dev.tidegate/idempotent-replayed"]), (&json!(traceparent), &json!(true)));
+    assert_eq!((&meta["traceparent"], &meta["dev.tidegate/replayed"]), (&json!(traceparent), &json!(true)));
+    assert_eq!(meta["dev.tidegate/replay-of"], "call_08080808080808080808080808080808");
+    assert_eq!(meta["dev.tidegate/completed-at"], "2027-01-15T08:00:00.000Z");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct Faults {
     failures_per_million: u64,
     ignores_filters: bool,
     requests: AtomicU64,
+    /// How many more answers are lost.
+    lost_answers: AtomicU64,
 }
 
 const MILLION: u64 = 1_000_000;
@@ -22,13 +24,24 @@ impl Faults {
     pub fn new(latency: Duration, failure_rate: f64) -> Faults {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 1 first")]
         let failures_per_million = (failure_rate.clamp(0.0, 1.0) * MILLION as f64).round() as u64;
-        Faults { latency, failures_per_million, ignores_filters: false, requests: AtomicU64::new(0) }
+        Faults { latency, failures_per_million, ..Faults::default() }
     }
 
     /// Lists everybody's invoices whatever was asked for, as a backend with a broken query does.
     #[must_use]
     pub fn ignoring_filters(self, ignores_filters: bool) -> Faults {
         Faults { ignores_filters, ..self }
+    }
+
+    /// Never answers the first `count` requests that change something, though they do what was asked for.
+    #[must_use]
+    pub fn losing_answers(self, count: u64) -> Faults {
+        Faults { lost_answers: AtomicU64::new(count), ..self }
+    }
+
+    /// Whether the answer to this request, which has changed something, is lost. Every question is another request.
+    pub fn loses_answer(&self) -> bool {
+        self.lost_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Whether listings are not filtered.
@@ -51,6 +64,12 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_answers_are_lost_as_asked_for() {
+        let faults = Faults::new(Duration::ZERO, 0.0).losing_answers(2);
+        assert_eq!([(); 4].map(|()| faults.loses_answer()), [true, true, false, false]);
+    }
 
     #[test]
     fn failures_are_as_many_as_asked_for_and_evenly_spread() {

@@ -30,6 +30,9 @@ struct Arguments {
     /// Lists everybody's invoices whatever is asked for.
     #[arg(long)]
     ignore_filters: bool,
+    /// Never answers this many requests that change something, though it does what they ask for.
+    #[arg(long, default_value_t = 0)]
+    lose_answers: u64,
     /// Exits when standard input closes, that is, when the process that started it ends.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -52,7 +55,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         writeln!(stdout, "billing listening on http://{}", listener.local_addr()?)?;
         stdout.flush()?;
     }
-    let faults = Faults::new(arguments.latency, arguments.failure_rate).ignoring_filters(arguments.ignore_filters);
+    let faults = Faults::new(arguments.latency, arguments.failure_rate)
+        .ignoring_filters(arguments.ignore_filters)
+        .losing_answers(arguments.lose_answers);
     axum::serve(listener, logged(router(book, faults)))
         .with_graceful_shutdown(async move {
             tokio::select! {

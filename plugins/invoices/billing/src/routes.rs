@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -120,7 +120,13 @@ async fn trouble(State(troubles): State<Arc<Troubles>>, mut request: Request, ne
     if troubles.faults.ignores_filters() {
         *request.uri_mut() = Uri::from_static("/invoices");
     }
-    next.run(request).await
+    let changes = request.method() != Method::GET;
+    let response = next.run(request).await;
+    if changes && troubles.faults.loses_answer() {
+        // Whoever asked waits until they give up: this future ends with their connection.
+        std::future::pending::<()>().await;
+    }
+    response
 }
 
 async fn log(request: Request, next: Next) -> Response {

@@ -1,0 +1,209 @@
+//! The keys of subjects: what is written about a person can be read as long as the person's key exists.
+//!
+//! A key is 32 random bytes under a random id; records carry the id, which tells nobody whose it is. Keys live in files of
+//! their own, not in the engine, whose log keeps old versions around. To erase a person is to overwrite the keys with zeros:
+//! the records stay, the chain over them stays valid, and what they say is gone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chacha20poly1305::aead::{Aead, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use quick_cache::sync::Cache;
+use zeroize::Zeroizing;
+
+use super::LedgerError;
+use crate::model::Digest;
+
+/// The name of a subject's key.
+pub(super) type KeyId = [u8; 16];
+
+/// What sealing adds to a text, in bytes: nonce and tag.
+pub(super) const SEAL: usize = NONCE + 16;
+
+const NONCE: usize = 24;
+
+/// The folder of the key files, in the folder of secrets.
+const FOLDER: &str = "subjects";
+
+/// How many keys are remembered. The rest is read from a file again when it is needed.
+const REMEMBERED: usize = 65_536;
+
+/// One key of one subject.
+pub(super) struct SubjectKey {
+    pub id: KeyId,
+    /// Whose it is: a keyed hash, see [`Secret::subject`](super::secret::Secret::subject).
+    pub tag: Digest,
+    cipher: XChaCha20Poly1305,
+}
+
+impl SubjectKey {
+    /// Encrypts a text, bound to `context`: nonce, ciphertext, tag.
+    pub fn seal(&self, context: &[u8], text: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::with_capacity(SEAL + text.len());
+        sealed.resize(NONCE, 0);
+        getrandom::fill(&mut sealed).expect("the operating system's random source is available");
+        let nonce = XNonce::try_from(&sealed[..]).expect("the nonce has the length asked for");
+        let payload = Payload { msg: text, aad: context };
+        sealed.extend(self.cipher.encrypt(&nonce, payload).expect("texts are far shorter than the cipher's limit"));
+        sealed
+    }
+
+    /// Decrypts what was sealed with this key in this context; `None` if it was not.
+    pub fn unseal(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, msg) = sealed.split_at_checked(NONCE)?;
+        let nonce = XNonce::try_from(nonce).expect("the nonce has the length asked for");
+        self.cipher.decrypt(&nonce, Payload { msg, aad: context }).ok()
+    }
+}
+
+/// The keys of all subjects, in a folder.
+pub(super) struct Subjects {
+    dir: PathBuf,
+    by_tag: Cache<Digest, Arc<SubjectKey>>,
+    /// Also knows of ids that have no key any more.
+    by_id: Cache<KeyId, Option<Arc<SubjectKey>>>,
+    /// Held while a file is changed.
+    change: Mutex<()>,
+}
+
+impl Subjects {
+    /// The keys in the folder of secrets `keys`; `is_new` if there can't be any yet.
+    ///
+    /// # Errors
+    /// There should be keys and there is no folder, or it can't be made.
+    pub fn open(keys: &Path, is_new: bool) -> Result<Self, LedgerError> {
+        let dir = keys.join(FOLDER);
+        if !is_new && !dir.is_dir() {
+            let problem = "is missing, and with it the keys to what the log says of people; restore it from a backup";
+            return Err(LedgerError::Secret { path: dir, problem: problem.to_owned() });
+        }
+        let create = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        create.and_then(|()| File::open(keys)?.sync_all()).map_err(failed(&dir, "cannot be made"))?;
+        Ok(Self { dir, by_tag: Cache::new(REMEMBERED), by_id: Cache::new(REMEMBERED), change: Mutex::default() })
+    }
+
+    /// The key of the subject with this tag, if it is at hand without a look at the disk.
+    pub fn at_hand(&self, tag: &Digest) -> Option<Arc<SubjectKey>> {
+        self.by_tag.get(tag)
+    }
+
+    /// The key of the subject with this tag; a new one, durable on return, if there is none. Blocks on the disk.
+    pub fn key(&self, tag: &Digest) -> Result<Arc<SubjectKey>, LedgerError> {
+        if let Some(key) = self.by_tag.get(tag) {
+            return Ok(key);
+        }
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.file(tag.0[0]);
+        let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
+        let found = entries.iter().filter_map(|entry| parse(entry)).find(|key| key.tag == *tag);
+        let key = Arc::new(match found {
+            Some(key) => key,
+            None => create(&path, &entries, tag).map_err(failed(&path, "cannot be written"))?,
+        });
+        self.by_tag.insert(*tag, Arc::clone(&key));
+        self.by_id.insert(key.id, Some(Arc::clone(&key)));
+        Ok(key)
+    }
+
+    /// The key with this id; `None` if it was destroyed. May block on the disk.
+    pub fn by_id(&self, id: &KeyId) -> Result<Option<Arc<SubjectKey>>, LedgerError> {
+        if let Some(known) = self.by_id.get(id) {
+            return Ok(known);
+        }
+        let path = self.file(id[0]);
+        let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
+        let found = entries.iter().filter_map(|entry| parse(entry)).find(|key| key.id == *id).map(Arc::new);
+        self.by_id.insert(*id, found.clone());
+        Ok(found)
+    }
+
+    /// The ids of the keys that the subject with this tag has: one at most, but for what an interrupted erasure left.
+    pub fn ids(&self, tag: &Digest) -> Result<Vec<KeyId>, LedgerError> {
+        let path = self.file(tag.0[0]);
+        let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
+        Ok(entries.iter().filter_map(|entry| parse(entry)).filter(|key| key.tag == *tag).map(|key| key.id).collect())
+    }
+
+    /// Destroys the key with this id, if it exists. Durable on return.
+    pub fn destroy(&self, id: &KeyId) -> Result<(), LedgerError> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.file(id[0]);
+        let overwrite = || {
+            let entries = read(&path)?;
+            let Some(place) = entries.iter().position(|entry| entry[TAG..TAG + ID] == *id) else { return Ok(()) };
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.write_all_at(&[0; ENTRY], (place * ENTRY) as u64)?;
+            file.sync_all()
+        };
+        overwrite().map_err(failed(&path, "cannot be overwritten"))?;
+        if let Some(Some(key)) = self.by_id.get(id) {
+            self.by_tag.remove(&key.tag);
+        }
+        self.by_id.insert(*id, None);
+        Ok(())
+    }
+
+    /// An id shares its first byte with the tag, so both lead to the same file.
+    fn file(&self, first: u8) -> PathBuf {
+        self.dir.join(format!("{first:02x}"))
+    }
+}
+
+const TAG: usize = 32;
+const ID: usize = 16;
+const KEY: usize = 32;
+/// Tag, id, key, checksum.
+const ENTRY: usize = TAG + ID + KEY + 4;
+
+type Entry = Zeroizing<[u8; ENTRY]>;
+
+/// The entries of a file, whole ones only: a crash may have left the last one unfinished, and nothing was sealed with it.
+fn read(path: &Path) -> io::Result<Vec<Entry>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    match File::open(path) {
+        Ok(mut file) => file.read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(bytes.as_chunks::<ENTRY>().0.iter().map(|entry| Zeroizing::new(*entry)).collect())
+}
+
+/// The key in an entry; `None` if the entry is free, or damaged.
+fn parse(entry: &Entry) -> Option<SubjectKey> {
+    let (content, checksum) = entry.split_at(ENTRY - 4);
+    if checksum != crc32fast::hash(content).to_be_bytes() || content.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    let (tag, rest) = content.split_first_chunk::<TAG>()?;
+    let (id, key) = rest.split_first_chunk::<ID>()?;
+    let cipher = XChaCha20Poly1305::new_from_slice(key).ok()?;
+    Some(SubjectKey { id: *id, tag: Digest(*tag), cipher })
+}
+
+/// Makes a key and writes it into the first free place of its file.
+fn create(path: &Path, entries: &[Entry], tag: &Digest) -> io::Result<SubjectKey> {
+    let mut entry: Entry = Zeroizing::new([0; ENTRY]);
+    entry[..TAG].copy_from_slice(&tag.0);
+    getrandom::fill(&mut entry[TAG..ENTRY - 4]).expect("the operating system's random source is available");
+    entry[TAG] = tag.0[0];
+    let checksum = crc32fast::hash(&entry[..ENTRY - 4]).to_be_bytes();
+    entry[ENTRY - 4..].copy_from_slice(&checksum);
+    let place = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0)).unwrap_or(entries.len());
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.seek(SeekFrom::Start((place * ENTRY) as u64))?;
+    file.write_all(&entry[..])?;
+    file.sync_all()?;
+    if entries.is_empty() {
+        File::open(path.parent().expect("a key file has a folder"))?.sync_all()?;
+    }
+    Ok(parse(&entry).expect("what was just made"))
+}
+
+/// For `map_err`: what could not be done with a key file.
+fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> LedgerError {
+    move |error| LedgerError::Secret { path: path.to_owned(), problem: format!("{what}: {error}") }
+}

@@ -1,0 +1,107 @@
+//! How a call ends for its caller: with the outcome of its own run, or with the answer of an earlier call.
+
+use std::sync::Arc;
+
+use super::checks::Authorized;
+use super::refusal::Refusal;
+use super::rows::Rows;
+use super::{Answer, Call, Pipeline, Replayed, facts, finish};
+use crate::ledger::{Disposition, Intent, OutcomeFacts, Replay, WhyNot};
+use crate::model::{Arguments, Effect, Ended, Envelope, Outcome};
+use crate::registry::Tool;
+
+impl Pipeline {
+    /// Writes the outcome down, and says what the caller is told.
+    pub(super) async fn conclude(&self, call: &Call, tool: &Tool, rows: &Rows, intent: Intent, outcome: &Outcome) -> Answer {
+        let is_write = tool.manifest.effect == Effect::Write;
+        let structured = tool.output.is_none();
+        let asked_for = intent.asks_for();
+        let disposition = match asked_for {
+            Some(_) => finish::disposition_again(&outcome.ended, &outcome.sent),
+            None => finish::disposition(tool.manifest.effect, &outcome.ended, &outcome.sent),
+        };
+        // INVARIANT: what a key stands for is durable before it is given: whoever was answered is answered so again.
+        let is_kept = intent.is_keyed() && disposition == Disposition::Done;
+        let unknown = || {
+            let envelope = match asked_for {
+                Some(first) => Envelope::still_unknown(first, call.id, call.trace.trace_id()),
+                None => Envelope::outcome_unknown(call.id, call.trace.trace_id()),
+            };
+            match facts::reasking(tool, &self.parts.outbound) {
+                Some(_) => envelope.or_ask_again(),
+                None => envelope,
+            }
+        };
+        let may_have_changed = finish::may_have_changed(tool.manifest.effect, &outcome.sent);
+        let envelope = match disposition {
+            Disposition::Unknown => Some(unknown()),
+            _ => Envelope::of_ended(&outcome.ended, may_have_changed, call.id, call.trace.trace_id()),
+        };
+        let whole = match (envelope, &outcome.ended) {
+            (Some(envelope), _) if is_kept => Answer::Error { envelope: envelope.for_good(), structured },
+            (Some(envelope), _) => Answer::Error { envelope, structured },
+            (None, Ended::Completed(output)) => Answer::Output(output.clone()),
+            (None, _) => Answer::Error { envelope: unknown(), structured },
+        };
+        // INVARIANT: kept is the whole answer, delivered what the policies allow: a replay is decided afresh.
+        let differs = is_kept && rows.are_delivered();
+        let kept = differs.then(|| whole.to_stored().expect("neither results nor errors are refusals"));
+        let (answer, delivered) = rows.deliver(call, tool, whole);
+        let told = answer.to_stored().expect("neither results nor errors are refusals");
+        let facts = OutcomeFacts {
+            outcome,
+            answer: &told,
+            kept: kept.as_ref().unwrap_or(&told),
+            error: answer.error(),
+            disposition,
+            asked: &rows.asked(),
+            delivered: &delivered,
+            handle_given: false,
+        };
+        match self.parts.ledger.record_outcome(intent, &facts).await {
+            Ok(()) => answer,
+            // INVARIANT: a write whose outcome could not be committed is unknown, whatever it seemed to be.
+            Err(error) => {
+                tracing::error!(call = %call.id, %error, "an outcome could not be written down");
+                if is_write { Answer::Error { envelope: unknown(), structured } } else { answer }
+            }
+        }
+    }
+
+    /// Hands out the answer of an earlier call with the same key, and writes down that it did.
+    pub(super) async fn replay(
+        &self,
+        call: &Call,
+        tool: &Arc<Tool>,
+        arguments: &Arguments,
+        authorized: &Authorized,
+        replay: Replay,
+    ) -> (Option<Replayed>, Answer) {
+        let rows = Rows::of(call, tool, arguments);
+        // Deciding on rows is work, and work waits its turn.
+        let _permit = match rows.are_delivered() {
+            true => match self.admit(call, tool).await {
+                Ok(permit) => Some(permit),
+                Err(rejection) => {
+                    let refusal = Refusal::of(rejection, Some(tool.clone())).after_another();
+                    return (None, self.reject(call, refusal).await);
+                }
+            },
+            false => None,
+        };
+        let stored = Answer::from_stored(replay.response, tool.output.is_none()).map_err(|error| error.to_string());
+        let delivered = stored.map(|whole| rows.deliver(call, tool, whole));
+        let rows = delivered.as_ref().ok().map(|(_, rows)| rows);
+        let why = WhyNot::Replayed { of: replay.first, verdict: authorized.grant.verdict(), rows };
+        let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), Some(arguments), why);
+        let recorded = self.parts.ledger.record_rejection(&facts).await;
+        match recorded.map_err(|error| error.to_string()).and(delivered) {
+            Ok((answer, _)) => (Some(Replayed { first: replay.first, completed_at: replay.completed_at }), answer),
+            Err(problem) => {
+                tracing::error!(call = %call.id, first = %replay.first, problem, "an answer could not be replayed");
+                let envelope = Envelope::replay_unavailable(call.id, call.trace.trace_id());
+                (None, Answer::Error { envelope, structured: tool.output.is_none() })
+            }
+        }
+    }
+}
