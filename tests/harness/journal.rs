@@ -79,7 +79,7 @@ impl Figures {
         row("reads answered", |figures| figures.reads);
         row("repetitions answered with the same", |figures| figures.repeated);
         row("unanswered at a death: the answer was found", |figures| figures.found);
-        row("unanswered at a death: ran afterwards", |figures| figures.ran_late);
+        row("unanswered or refused at a death: ran afterwards", |figures| figures.ran_late);
         row("unanswered at a death: outcome unknown", |figures| figures.unknown);
         row("of these, done at the backend", |figures| figures.unknown_but_done);
         table
