@@ -20,6 +20,9 @@ pub(super) const LIVE: &[u8] = b"~live";
 /// The folder beside the engine's own in which it is written anew, and which holds the old one afterwards.
 const ASIDE: &str = "store.compact";
 
+/// The file in the data folder that tells how large the engine's files and its rows were when it was last written anew.
+const REACHED: &str = "store.compacted";
+
 /// Below this the engine's files are not worth the work.
 const WORTH: Bytes = Bytes::mib(64);
 
@@ -30,7 +33,7 @@ const RATIO: u64 = 2;
 const LET_GO: Duration = Duration::from_secs(5);
 
 /// How many rows are written at a time.
-const BATCH: usize = 1024;
+const BATCH: usize = 256;
 
 /// How many bytes all rows have; counted, which takes its time, in a store that does not know.
 pub(super) fn live_bytes(db: &sled::Db) -> Result<u64, StoreError> {
@@ -65,9 +68,7 @@ pub(super) fn compact(dir: &Path, config: &StoreConfig, db: sled::Db) -> Result<
         return Ok(db);
     }
     let live = live_bytes(&db)?;
-    // A folder that was written anew is the measure of how small it gets: many small rows take more than their length.
-    let smallest = fs::read_to_string(dir.join("store.compacted")).ok().and_then(|text| text.trim().parse().ok());
-    if on_disk <= RATIO * live || smallest.is_some_and(|smallest: u64| on_disk <= smallest + smallest / 2) {
+    if on_disk <= ratio(dir) * live {
         return Ok(db);
     }
     if let Err(low) = space::require(dir, Bytes(RATIO * live + WORTH.0)) {
@@ -91,9 +92,19 @@ pub(super) fn compact(dir: &Path, config: &StoreConfig, db: sled::Db) -> Result<
     let db = open_again(&engine, config)?;
     let after = bytes_on_disk(&engine).map_err(StoreError::io("measure the folder", &engine))?;
     // Only a hint: without it the next start may do the same again.
-    let _ = fs::write(dir.join("store.compacted"), format!("{after}\n"));
+    let _ = fs::write(dir.join(REACHED), format!("{after} {live}\n"));
     tracing::info!(took = ?begun.elapsed(), on_disk = %Bytes(after), "the store was written anew");
     Ok(db)
+}
+
+/// How many times as large as the rows the engine's files may be: at least [`RATIO`], and well above what writing them anew has
+/// reached. Many small rows take more than their length.
+fn ratio(dir: &Path) -> u64 {
+    let reached = fs::read_to_string(dir.join(REACHED)).ok().and_then(|text| {
+        let (on_disk, live) = text.trim().split_once(' ')?;
+        on_disk.parse::<u64>().ok()?.checked_div(live.parse().ok()?)
+    });
+    reached.map_or(RATIO, |reached| RATIO.max(reached + 2))
 }
 
 /// Opens an engine that this process had open a moment ago: its threads may hold on to its lock for another moment.
@@ -116,6 +127,8 @@ fn write_anew(from: &sled::Db, to: &Path, config: &StoreConfig) -> Result<(), St
         rows += 1;
         if rows.is_multiple_of(BATCH as u64) {
             new.apply_batch(std::mem::take(&mut batch))?;
+            // What the engine replaces while it grows can be reused at once if it is flushed.
+            new.flush()?;
         }
     }
     new.apply_batch(batch)?;
