@@ -76,6 +76,8 @@ fn a_read_cut_off_by_a_crash_is_closed_as_interrupted() {
     let plugins = plugins(&["invoices"]);
     let backend = format!("billing={}", billing.url);
     let mut host = Host::dev(plugins.path()).with(&["--backend", &backend]).start();
+    let opened = |log: &str| log.lines().find(|line| line.contains("the ledger is open")).expect("it says so").to_owned();
+    assert!(opened(&host.log()).contains("recovery"), "it tells how long that took, also if it was nothing");
     let caller = std::thread::spawn({
         let client = host.client();
         move || client.call("list_invoices", json!({"user_id": "u1"}))
@@ -88,6 +90,7 @@ fn a_read_cut_off_by_a_crash_is_closed_as_interrupted() {
     let mut again = Host::dev(plugins.path()).with(&["--backend", &backend]).on(&host.data).start();
     assert!(again.stop("-TERM").success());
     assert_eq!(outcome_of(&records(&again), "list_invoices"), json!("interrupted"));
+    assert!(opened(&again.log()).contains("closed the calls that the last stop cut off"), "{}", opened(&again.log()));
 }
 
 #[test]

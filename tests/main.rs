@@ -6,6 +6,7 @@
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
+//! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
@@ -32,6 +33,7 @@ mod durability;
 mod faults;
 mod hostile;
 mod idempotency;
+mod keeping;
 mod kill;
 mod layering;
 mod policy_tools;

@@ -6,7 +6,7 @@ mod signals;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -116,6 +116,7 @@ impl Host {
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
         let (data, store_config, ledger_config) = (options.data.clone(), config.store.clone(), config.ledger.clone());
+        let begun = Instant::now();
         // Opening replays the store's log; it may take seconds after a crash.
         let (ledger, recovery) = tokio::task::spawn_blocking(move || -> Result<_> {
             let store = Store::open(&data, &store_config)?;
@@ -124,12 +125,16 @@ impl Host {
         })
         .await
         .context("opening the store panicked")??;
-        if recovery.interrupted + recovery.outcome_unknown > 0 {
-            tracing::warn!(
-                interrupted = recovery.interrupted,
-                outcome_unknown = recovery.outcome_unknown,
-                "closed the calls that the last stop cut off"
-            );
+        let (opened, took) = (begun.elapsed(), recovery.took);
+        match (recovery.interrupted, recovery.outcome_unknown) {
+            (0, 0) => tracing::info!(?opened, recovery = ?took, "the ledger is open; the last stop cut off no call"),
+            (interrupted, outcome_unknown) => tracing::warn!(
+                interrupted,
+                outcome_unknown,
+                ?opened,
+                recovery = ?took,
+                "the ledger is open; closed the calls that the last stop cut off"
+            ),
         }
         let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {
@@ -193,6 +198,7 @@ impl Host {
             stop: stop.clone(),
         });
         reload::record_start(&ledger, &registry.current()).await?;
+        ledger.start_sinks()?;
         if let Some(folder) = registry.policy_folder() {
             let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
             let reload = Reload::new(reloader, registry.clone(), ledger.clone(), hangup)?;

@@ -24,7 +24,7 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use cli::{AuditVerb, Cli, PluginVerb, Verb};
+use cli::{Cli, PluginVerb, Verb};
 
 fn main() -> ExitCode {
     // Does nothing but in the binary that tests drive: there `FAILPOINTS` says what fails.
@@ -39,11 +39,7 @@ fn main() -> ExitCode {
         Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
         Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Policy(verb) => cli::policy::run(&verb),
-        Verb::Audit(AuditVerb::Show(args)) => cli::audit::show(&args),
-        Verb::Audit(AuditVerb::List(args)) => cli::audit::list(&args),
-        Verb::Audit(AuditVerb::Verify(args)) => cli::audit::verify(&args),
-        Verb::Audit(AuditVerb::Backup(args)) => cli::backup::backup(&args),
-        Verb::Audit(AuditVerb::Restore(args)) => cli::backup::restore(&args),
+        Verb::Audit(verb) => cli::audit::run(&verb),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", sentence(&error));

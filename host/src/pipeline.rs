@@ -144,13 +144,22 @@ impl Pipeline {
                 Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
                     self.replay(&call, &tool, &arguments, &authorized, replay).await
                 }
-                Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
-                    Ok(permit) => match self.recheck(&mut call, &tool, &arguments, authorized) {
-                        Ok(authorized) => (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
+                Ok(Claimed::Run { tool, arguments, authorized, key }) => {
+                    let again = key.as_ref().is_some_and(|key| key.lease.again().is_some());
+                    let ready = match self.admit(&call, &tool).await {
+                        Ok(permit) => {
+                            self.recheck(&mut call, &tool, &arguments, authorized).map(|authorized| (permit, authorized))
+                        }
+                        Err(rejection) => Err(Refusal::of(rejection, Some(tool.clone())).into()),
+                    };
+                    match ready {
+                        Ok((permit, authorized)) => {
+                            (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await)
+                        }
+                        Err(refusal) if again => (None, self.reject(&call, refusal.after_another()).await),
                         Err(refusal) => (None, self.reject(&call, *refusal).await),
-                    },
-                    Err(rejection) => (None, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
-                },
+                    }
+                }
                 Err(refusal) => (None, self.reject(&call, *refusal).await),
             }
         };
@@ -274,8 +283,9 @@ impl Pipeline {
         let intent = match self.parts.ledger.record_intent(&facts, lease).await {
             Ok(intent) => intent,
             Err(error) => {
-                let rejection = facts::refused_intent(error);
-                return self.reject(&call, Refusal::of(rejection, Some(tool))).await;
+                let refusal = Refusal::of(facts::refused_intent(error), Some(tool));
+                let refusal = if attempt > 1 { refusal.after_another() } else { refusal };
+                return self.reject(&call, refusal).await;
             }
         };
         drop(timer);

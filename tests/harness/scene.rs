@@ -108,8 +108,10 @@ impl Scene {
     }
 }
 
-/// What all choices of a run depend on: `TIDEGATE_SEED`, or a new one.
+/// What all choices of a run depend on: `TIDEGATE_SEED`, or a new one. Shown when a test fails.
 pub fn seed() -> u64 {
-    std::env::var("TIDEGATE_SEED")
-        .map_or_else(|_| fastrand::u64(..1 << 32), |seed| seed.parse().expect("TIDEGATE_SEED is a number"))
+    let told = std::env::var("TIDEGATE_SEED").map(|seed| seed.parse().expect("TIDEGATE_SEED is a number"));
+    let seed = told.unwrap_or_else(|_| fastrand::u64(..1 << 32));
+    eprintln!("TIDEGATE_SEED={seed}");
+    seed
 }

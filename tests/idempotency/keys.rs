@@ -60,6 +60,27 @@ fn a_write_that_failed_before_it_asked_for_a_change_gives_its_key_back() {
 }
 
 #[test]
+fn a_write_that_was_stopped_before_it_asked_for_a_change_gives_its_key_back() {
+    let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
+    let manifest = plugins.path().join("invoices/plugin.toml");
+    let written = std::fs::read_to_string(&manifest).expect("it is there");
+    let starved = written.replace("fuel = 10_000_000", "fuel = 1_000");
+    assert_ne!(written, starved);
+    std::fs::write(&manifest, starved).expect("writable");
+    let mut host = serve(&billing, &plugins, "").start();
+    let invoice = billing.open_invoices("u1").remove(0);
+    let stopped = pay(&host.client(), &invoice, "starved-00000001");
+    assert_eq!((stopped.error().as_str(), &stopped.envelope()["effect"]), ("fuel_exhausted", &json!("none")));
+    assert!(host.stop("-TERM").success());
+
+    std::fs::write(&manifest, written).expect("writable");
+    let host = serve(&billing, &plugins, "").on(&host.data).start();
+    let paid = pay(&host.client(), &invoice, "starved-00000001");
+    assert!(!paid.is_replayed());
+    paid.structured();
+}
+
+#[test]
 fn a_failure_after_the_change_was_asked_for_is_the_answer_for_good() {
     // Every second request fails: the one that reads the invoice does not, the one that pays it does.
     let (host, billing, _plugins) = demo(&["--failure-rate", "0.5"], "");

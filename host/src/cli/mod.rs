@@ -1,7 +1,6 @@
 //! The command line: its verbs and flags, no logic.
 
 pub mod audit;
-pub mod backup;
 pub mod build;
 pub mod call;
 pub mod calls;
@@ -16,8 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::CallId;
-
+pub use audit::AuditVerb;
 pub use calls::CallsVerb;
 pub use policy::PolicyVerb;
 
@@ -50,7 +48,7 @@ pub enum Verb {
     /// See, check, explain, test and replay policies.
     #[command(subcommand)]
     Policy(PolicyVerb),
-    /// Read and check what was written down, on a stopped host.
+    /// Read and check what was written down, of a live host or a stopped one.
     #[command(subcommand)]
     Audit(AuditVerb),
 }
@@ -181,65 +179,18 @@ pub struct BuildArgs {
     pub out: PathBuf,
 }
 
-/// `tidegate audit …`
-#[derive(Debug, Subcommand)]
-pub enum AuditVerb {
-    /// Print every record, oldest first.
-    List(AuditArgs),
-    /// Print where one call stands: running, done, released, or unknown.
-    Show(ShowArgs),
-    /// Check that no record was changed, removed, reordered or inserted; exits with 1 and the first bad one otherwise.
-    Verify(AuditArgs),
-    /// Copy everything the host keeps into a folder, consistently, while it runs or while it is stopped.
-    ///
-    /// A live host writes it itself, as its own user. The backup holds the host's keys, so keep it as safe as the host: who has
-    /// it can read what callers were answered. What is erased or deleted after it was taken is still in it.
-    Backup(BackupArgs),
-    /// Make a new data folder (`--data DIR`) out of a backup, after checking all that is in it.
-    ///
-    /// What happened since the backup was taken is not in it: payments made since are unknown to it, erased people are back.
-    Restore(RestoreArgs),
-}
-
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
     /// The configuration file; `tidegate.toml` here if it exists.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The data folder of the host.
+    /// The data folder of the host, live or stopped.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-}
-
-/// Which call to show.
-#[derive(Debug, Clone, Args)]
-pub struct ShowArgs {
-    /// The call's id, as answers and records name it.
-    pub call: CallId,
-    #[command(flatten)]
-    pub log: AuditArgs,
-}
-
-/// Where to put a backup.
-#[derive(Debug, Clone, Args)]
-pub struct BackupArgs {
-    /// The folder for the backup, new or empty, outside the data folder.
-    pub dir: PathBuf,
-    #[command(flatten)]
-    pub log: AuditArgs,
-}
-
-/// Which backup to restore.
-#[derive(Debug, Clone, Args)]
-pub struct RestoreArgs {
-    /// The folder with the backup.
-    pub dir: PathBuf,
-    #[command(flatten)]
-    pub log: AuditArgs,
 }
 
 /// How listings are printed.

@@ -17,3 +17,11 @@ pub fn text(text: &impl std::fmt::Display) -> Result<()> {
 pub fn json(value: &impl Serialize) -> Result<()> {
     text(&serde_json::to_string_pretty(value).context("can't print this as JSON")?)
 }
+
+/// Prints a part of something long; answers whether anybody still reads.
+pub fn part(text: &impl std::fmt::Display) -> Result<bool> {
+    match write!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        printed => printed.map(|()| true).context("can't print to stdout"),
+    }
+}

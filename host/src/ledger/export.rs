@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::audit::Record;
 use super::body::{self, Found, SALT, Salted};
 use super::chain::{self, Head, Tip};
 use super::signer::PublicKey;
@@ -24,6 +25,9 @@ const VERSION: u32 = 1;
 
 /// The longest line that is read: the longest body, and as much again for its framing.
 const LINE_MAX: u64 = 16 << 20;
+
+/// A page of lines with so many bytes of bodies gets no further ones.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// The first line of an export.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +45,13 @@ pub struct ExportHeader {
     peaks: Vec<Digest>,
     /// The calls that were open there.
     open: Vec<CallId>,
+}
+
+impl ExportHeader {
+    /// The sequence and the hash of the record before the first one; `None` if the header makes no sense.
+    pub(super) fn before(&self) -> Option<(u64, Digest)> {
+        Some((self.from.checked_sub(1)?, self.prev))
+    }
 }
 
 /// One record, as a line of an export.
@@ -96,6 +107,21 @@ pub enum ExportError {
         /// The one asked for.
         wanted: String,
     },
+    /// The checkpoint that it must lead through is none of this log.
+    #[error("the checkpoint can't be held against the log: {0}")]
+    Checkpoint(String),
+}
+
+impl ExportHeader {
+    /// The public key of the log, as the export has it.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The first record.
+    pub fn from(&self) -> u64 {
+        self.from
+    }
 }
 
 impl Ledger {
@@ -106,7 +132,7 @@ impl Ledger {
     pub fn export_header(&self, from: u64) -> Result<ExportHeader, LedgerError> {
         let store = &self.inner.store;
         let start = base::start(store)?;
-        let mut walk = Walk::new(self.public_key(), start);
+        let walk = Walk::new(self.public_key(), start);
         // To begin in the middle is to know what was open there, which only the records before tell.
         let first = walk.tip().seq + 1;
         let mut prefix = Prefix { tip: walk.tip(), tree: walk.tree().clone(), open: walk.open().collect() };
@@ -126,14 +152,18 @@ impl Ledger {
         })
     }
 
-    /// Up to `limit` records from `from` on as lines of an export, ascending. Blocks on the disk.
+    /// Up to `limit` records from `from` on as lines of an export, ascending; fewer if they are long, but one at least if there
+    /// is one. Blocks on the disk.
     ///
     /// # Errors
     /// If the store can't be read, or a record is not what was written.
     pub fn export(&self, from: u64, limit: usize) -> Result<Vec<ExportLine>, LedgerError> {
         let inner = &self.inner;
-        let mut lines = Vec::new();
+        let (mut lines, mut size) = (Vec::new(), 0);
         audit::each(&inner.store, from, limit, |seq, item| {
+            if size >= PAGE_BYTES {
+                return Ok(());
+            }
             let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
             let (bytes, stored) = item.ok_or_else(|| damaged("its page is cut short"))?;
             let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
@@ -153,6 +183,7 @@ impl Ledger {
                 Found::Whole(salted) => {
                     line.salt = Some(STANDARD.encode(salted.salt()));
                     let json = String::from_utf8(salted.json().to_vec()).map_err(|_| damaged("its body is no text"))?;
+                    size += json.len();
                     line.body = Some(RawValue::from_string(json).map_err(|_| damaged("its body is no JSON"))?);
                 }
                 Found::Erased(key) => line.erased = Some(format!("{:032x}", u128::from_be_bytes(key))),
@@ -188,6 +219,30 @@ impl Prefix {
 }
 
 impl ExportLine {
+    /// The record that the line holds, if its body is what its head committed to.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn record(&self) -> Result<Record, String> {
+        let (bytes, found) = self.parts()?;
+        let head = Head::decode(&bytes).map_err(|error| format!("its head makes no sense: {error}"))?;
+        let body = match found {
+            Found::Whole(salted) => Some(salted.json().to_vec()),
+            Found::Erased(_) | Found::Pruned(_) => None,
+            Found::Forged(problem) => return Err(format!("its body was changed: {problem}")),
+        };
+        Ok(Record { head, hash: chain::hash(&bytes), body })
+    }
+
+    /// Why the body is not there; `None` if it is.
+    pub fn gone(&self) -> Option<&'static str> {
+        match (&self.erased, self.pruned) {
+            (Some(_), _) => Some("erased"),
+            (None, Some(_)) => Some("pruned"),
+            (None, None) => None,
+        }
+    }
+
     /// The head's bytes, and the body as far as the line has it.
     fn parts(&self) -> Result<(Vec<u8>, Found), String> {
         let head = STANDARD.decode(&self.head).map_err(|error| format!("its head is no base64: {error}"))?;
@@ -214,11 +269,16 @@ impl ExportLine {
 }
 
 /// Checks an export. `key` is the public key of the log, from somewhere else than the export; without it the export's own word
-/// is taken for that, and the answer tells which key it is.
+/// is taken for that, and the answer tells which key it is. `through` is a checkpoint that was kept elsewhere, which the log must
+/// lead through.
 ///
 /// # Errors
 /// It can't be read, is no export, or is one of another log. What is wrong with its records is in the answer.
-pub fn verify_export(input: impl BufRead, key: Option<&PublicKey>) -> Result<(Verification, PublicKey), ExportError> {
+pub fn verify_export(
+    input: impl BufRead,
+    key: Option<&PublicKey>,
+    through: Option<&str>,
+) -> Result<(Verification, PublicKey), ExportError> {
     let mut lines = Lines { input, number: 0 };
     let malformed = |line: u64| move |problem: String| ExportError::Malformed { line, problem };
     let first = lines.next()?.ok_or_else(|| malformed(1)("it is empty".to_owned()))?;
@@ -237,14 +297,33 @@ pub fn verify_export(input: impl BufRead, key: Option<&PublicKey>) -> Result<(Ve
     let before = header.from.checked_sub(1).ok_or_else(|| malformed(1)("records are counted from 1".to_owned()))?;
     let tree = Frontier::of(before, header.peaks).ok_or_else(|| malformed(1)("its tree is of another size".to_owned()))?;
     let tip = (before > 0).then_some(Tip { seq: before, hash: header.prev });
+    let through = through.map(|note| key.check(note)).transpose().map_err(ExportError::Checkpoint)?;
     let mut walk = Walk::new(&key, Start { tip, tree, open: header.open });
+    let broken = match walk.lead_through(through.as_ref()) {
+        Ok(()) => along(&mut walk, &mut lines)?,
+        Err(broken) => Some(broken),
+    };
+    let verification = Verification::of(&walk, before, broken);
+    drop(walk);
+    Ok((verification, key))
+}
+
+/// Walks along the lines of an export; answers the first thing that is wrong.
+fn along(walk: &mut Walk<'_>, lines: &mut Lines<impl BufRead>) -> Result<Option<Broken>, ExportError> {
     let mut next = lines.record()?;
-    let mut broken = None;
-    while let Some((line, number)) = next.take() {
-        next = lines.record()?;
+    while let Some(read) = next.take() {
         let seq = walk.tip().seq + 1;
-        let (head, found) = line.parts().map_err(malformed(number))?;
-        let following = next.as_ref().and_then(|(line, _)| STANDARD.decode(&line.head).ok());
+        let malformed = |problem: String| Ok(Some(Broken::at(seq, problem)));
+        let line = match read {
+            Ok(line) => line,
+            Err(problem) => return malformed(problem),
+        };
+        next = lines.record()?;
+        let (head, found) = match line.parts() {
+            Ok(parts) => parts,
+            Err(problem) => return malformed(problem),
+        };
+        let following = next.as_ref().and_then(|line| STANDARD.decode(&line.as_ref().ok()?.head).ok());
         let remembered = || following.and_then(|head| Head::decode(&head).ok()).map(|head| head.prev);
         let stepped = walk.step(&head, found, remembered, |_, _, _| {});
         // What a line says beside the head is for readers, who must not be told otherwise.
@@ -254,15 +333,11 @@ pub fn verify_export(input: impl BufRead, key: Option<&PublicKey>) -> Result<(Ve
                 == (head.seq, head.at.as_millis(), head.kind.as_str(), head.call, walk.tip().hash);
             if same { Ok(()) } else { Err(Broken::at(seq, "what its line says is not what its head says")) }
         });
-        if let Err(found) = told {
-            broken = Some(found);
-            break;
+        if let Err(broken) = told {
+            return Ok(Some(broken));
         }
     }
-    let broken = broken.or_else(|| walk.end().err());
-    let verification = Verification::of(&walk, before, broken);
-    drop(walk);
-    Ok((verification, key))
+    Ok(walk.end().and_then(|()| walk.arrived()).err())
 }
 
 /// The lines of an export.
@@ -282,10 +357,18 @@ impl<R: BufRead> Lines<R> {
         Ok((read > 0).then_some(line))
     }
 
-    fn record(&mut self) -> Result<Option<(ExportLine, u64)>, ExportError> {
-        let Some(line) = self.next()? else { return Ok(None) };
-        let line = serde_json::from_str(&line)
-            .map_err(|error| ExportError::Malformed { line: self.number, problem: error.to_string() })?;
-        Ok(Some((line, self.number)))
+    /// The next record, or why its line is none.
+    fn record(&mut self) -> Result<Option<Result<ExportLine, String>>, ExportError> {
+        let line = match self.next() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(None),
+            Err(ExportError::Malformed { line, problem }) => return Ok(Some(Err(format!("line {line}: {problem}")))),
+            Err(ExportError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return Ok(Some(Err(format!("line {}: it is no text", self.number))));
+            }
+            Err(error) => return Err(error),
+        };
+        let number = self.number;
+        Ok(Some(serde_json::from_str(&line).map_err(|error| format!("line {number} is no record: {error}"))))
     }
 }

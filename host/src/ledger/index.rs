@@ -103,6 +103,10 @@ impl Inner {
             };
             let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
             (first, last) = (first.min(head.at), last.max(head.at));
+            let place = ((seq - 1) % CHUNK) as u16;
+            if let (Kind::Admin, Some(call)) = (head.kind, head.call) {
+                postings.add(self.term(Field::Call, &call.to_string()), place);
+            }
             if !matches!(head.kind, Kind::Intent | Kind::Outcome | Kind::Rejection) {
                 return Ok(());
             }
@@ -125,7 +129,6 @@ impl Inner {
                 (Field::Tool, told.tool),
                 (Field::Outcome, outcome),
             ];
-            let place = ((seq - 1) % CHUNK) as u16;
             for (field, text) in terms.into_iter().filter_map(|(field, text)| Some((field, text?))) {
                 let term = match field {
                     Field::Call | Field::Trace => self.term(field, &text),

@@ -19,6 +19,7 @@ mod calls;
 mod cbor;
 mod chain;
 mod checkpoint;
+pub mod cloudevents;
 mod content;
 mod decisions;
 mod detect;
@@ -26,6 +27,7 @@ mod erase;
 mod error;
 mod export;
 mod facts;
+mod history;
 mod hold;
 mod housekeeping;
 mod idempotency;
@@ -35,10 +37,13 @@ mod keys;
 mod listing;
 mod mark;
 mod mend;
+pub mod ocsf;
 mod open;
 mod page;
+mod prove;
 mod prune;
 mod query;
+mod reading;
 mod reask;
 mod redact;
 mod rejections;
@@ -46,6 +51,7 @@ mod resolve;
 mod retention;
 mod secret;
 mod signer;
+mod sink;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -55,6 +61,7 @@ mod upkeep;
 mod verify;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -69,30 +76,31 @@ use open::OpenCalls;
 use rejections::Rejections;
 use secret::Secret;
 use signer::Signer;
+use sink::Sinks;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
 pub use backup::{Backup, restore};
 pub use calls::{CallStatus, Verdict};
 pub use chain::Kind;
-pub use checkpoint::Checkpoint;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
-pub use export::{ExportError, ExportHeader, ExportLine, verify_export};
+pub use export::{ExportHeader, ExportLine, verify_export};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use hold::Hold;
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
 pub use listing::{CallsQuery, PAGE_MAX};
-pub use prune::Pruning;
-pub use query::{FoundCall, Page, Query};
+pub use prove::{Proof, ProveError};
+pub use query::Query;
 pub use reask::Reasking;
 pub use resolve::{NOTE_MAX, Resolution};
 pub use retention::RetentionConfig;
-pub use signer::{Note, PublicKey};
-pub use verify::{Broken, Verification};
+pub use signer::PublicKey;
+pub use sink::SinkConfig;
+pub use verify::Verification;
 
-/// `[ledger]`: how long answers are kept.
+/// `[ledger]`: how long answers are kept, how the log is signed, where else it goes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerConfig {
@@ -105,6 +113,8 @@ pub struct LedgerConfig {
     pub checkpoint_copy: Option<PathBuf>,
     /// `[ledger.retention]`
     pub retention: RetentionConfig,
+    /// `[ledger.sinks.<name>]`: further places that all records go to. None by default.
+    pub sinks: BTreeMap<String, SinkConfig>,
 }
 
 impl Default for LedgerConfig {
@@ -114,6 +124,7 @@ impl Default for LedgerConfig {
             checkpoint_every: Span::seconds(10),
             checkpoint_copy: None,
             retention: RetentionConfig::default(),
+            sinks: BTreeMap::new(),
         }
     }
 }
@@ -137,6 +148,7 @@ struct Inner {
     refusals: Mutex<admin::Refusals>,
     /// Held while the log is pruned.
     pruning: Mutex<()>,
+    sinks: Mutex<Option<Sinks>>,
     keep_answers_ms: u64,
     config: LedgerConfig,
     clock: Clock,
@@ -188,6 +200,7 @@ impl Ledger {
             rejections: Rejections::default(),
             refusals: Mutex::default(),
             pruning: Mutex::default(),
+            sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
             clock,
@@ -242,15 +255,16 @@ impl Ledger {
         &self.inner.store
     }
 
-    /// Writes down what is still counted or queued, and closes the store.
+    /// Writes down what is still counted or queued, lets the sinks have it, and closes the store.
     ///
     /// # Errors
     /// If the last sync failed, or an earlier failure keeps the store shut.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        let inner = Arc::clone(&self.inner);
+        let ledger = self.clone();
         let last_words = move || -> Result<(), LedgerError> {
-            inner.write_counts(true)?;
-            inner.checkpoint().map(drop)
+            let written = ledger.inner.write_counts(true).and_then(|()| ledger.inner.checkpoint().map(drop));
+            ledger.end_sinks();
+            written
         };
         let written = tokio::task::spawn_blocking(last_words).await.unwrap_or(Ok(()));
         self.inner.store.close().await?;

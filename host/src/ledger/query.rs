@@ -51,8 +51,16 @@ pub struct Page {
 /// Records that are looked at in one go where there is no index.
 const STEP: u64 = 512;
 
+/// The most records and rows of the index that one page looks at, so that a question nothing answers does not read the whole log.
+const LOOKS: u64 = 65_536;
+
+/// A page with so many bytes of bodies gets no further calls.
+const BYTES: usize = 2 << 20;
+
 impl Ledger {
     /// Up to `limit` calls that ended, newest first; below record `before`, if that is given. Blocks on the disk.
+    ///
+    /// Fewer, with a place to go on from, if they are long, or hard to find.
     ///
     /// What was said of erased or pruned calls is not found any more.
     ///
@@ -62,18 +70,19 @@ impl Ledger {
         let inner = &self.inner;
         let tip = audit::tip(&inner.store)?.tip.seq;
         let first = super::base::start(&inner.store)?.tree.size() + 1;
-        let mut search = Search { inner, query, limit, calls: Vec::new() };
+        let mut search = Search { inner, query, limit, calls: Vec::new(), bytes: 0, looks: 0 };
         let mut below = before.unwrap_or(u64::MAX).min(tip + 1);
         let indexed = inner.indexed()?;
         // The end of the log is not in the index yet.
-        while below > indexed * CHUNK + 1 && !search.is_full() {
+        while below > indexed * CHUNK + 1 && !search.is_over() {
             let from = below.saturating_sub(STEP).max(indexed * CHUNK + 1);
             search.look_at((from..below).rev())?;
             below = from;
         }
         let terms = query.terms(inner);
-        while below > first && !search.is_full() {
+        while below > first && !search.is_over() {
             let chunk = (below - 2) / CHUNK;
+            search.looks += 1;
             if search.may_hold(chunk)? {
                 let mut places: Option<Vec<u64>> = None;
                 for term in &terms {
@@ -92,18 +101,21 @@ impl Ledger {
                 below = chunk * CHUNK + 1;
             }
         }
-        let next = search.calls.last().map(|call: &FoundCall| call.end.head.seq).filter(|_| search.is_full());
+        let next = match search.calls.last() {
+            Some(call) if search.is_full() => Some(call.end.head.seq),
+            _ => Some(below).filter(|below| *below > first),
+        };
         Ok(Page { calls: search.calls, next })
     }
 }
 
 impl Ledger {
-    /// Whether there are records that should be in the index and are not yet.
+    /// How many records are not in the index: up to one chunk that is not full, and what the index is behind.
     ///
     /// # Errors
     /// If the store can't be read, or holds nonsense.
-    pub fn is_indexing(&self) -> Result<bool, LedgerError> {
-        Ok(audit::tip(&self.inner.store)?.tip.seq >= (self.inner.indexed()? + 1) * CHUNK)
+    pub fn unindexed(&self) -> Result<u64, LedgerError> {
+        Ok(audit::tip(&self.inner.store)?.tip.seq.saturating_sub(self.inner.indexed()? * CHUNK))
     }
 }
 
@@ -142,11 +154,19 @@ struct Search<'a> {
     query: &'a Query,
     limit: usize,
     calls: Vec<FoundCall>,
+    /// The length of their bodies.
+    bytes: usize,
+    looks: u64,
 }
 
 impl Search<'_> {
     fn is_full(&self) -> bool {
-        self.calls.len() >= self.limit
+        self.calls.len() >= self.limit || self.bytes >= BYTES
+    }
+
+    /// Whether this page has cost enough, be it full or not.
+    fn is_over(&self) -> bool {
+        self.is_full() || self.looks >= LOOKS
     }
 
     /// Whether the times asked for meet those of a chunk.
@@ -165,6 +185,7 @@ impl Search<'_> {
             if self.is_full() {
                 break;
             }
+            self.looks += 1;
             let Some(end) = self.one(seq)? else { continue };
             if !matches!(end.head.kind, Kind::Outcome | Kind::Rejection) {
                 continue;
@@ -173,6 +194,8 @@ impl Search<'_> {
             let intent = told.intent.map(|seq| self.one(seq)).transpose()?.flatten();
             let intent_told = intent.as_ref().and_then(|intent| intent.body.as_deref()).map(Told::of).unwrap_or_default();
             if end.body.is_some() && self.query.is_met_by(&end, &told, &intent_told) {
+                let bodies = [Some(&end), intent.as_ref()].into_iter().flatten().filter_map(|record| record.body.as_ref());
+                self.bytes += bodies.map(Vec::len).sum::<usize>();
                 self.calls.push(FoundCall { end, intent });
             }
         }

@@ -3,6 +3,7 @@
 use super::audit::{self, Item, PAGES};
 use super::body;
 use super::chain::{Head, Tip, TipRow};
+use super::signer::Note;
 use super::walk::Walk;
 use super::{Inner, Ledger, LedgerError, base, keys, page};
 use crate::model::Digest;
@@ -67,11 +68,12 @@ impl Ledger {
     /// most one outcome and every outcome its intent. Blocks on the disk.
     ///
     /// Records appended meanwhile are not looked at. Whoever holds the signing key and can rewrite the whole store can also
-    /// make up a whole log; a checkpoint that was copied elsewhere before shows that.
+    /// make up a whole log; a checkpoint that was copied elsewhere before shows that: the log has to lead through `note`, if there
+    /// is one. `progress` is told now and then which record is reached.
     ///
     /// # Errors
     /// If the store can't be read. What is wrong with the log itself is in the answer.
-    pub fn verify(&self) -> Result<Verification, LedgerError> {
+    pub fn verify(&self, note: Option<&Note>, mut progress: impl FnMut(u64)) -> Result<Verification, LedgerError> {
         let inner = &self.inner;
         let senseless = |error: LedgerError| match error {
             LedgerError::Damaged { .. } | LedgerError::Store(StoreError::Damaged { .. }) => Ok(Broken::at(0, error.to_string())),
@@ -84,7 +86,10 @@ impl Ledger {
         };
         let began = start.tree.size();
         let mut check = Check { inner, end, walk: Walk::new(self.public_key(), start), stale: None };
-        let broken = check.run()?;
+        let broken = match check.walk.lead_through(note) {
+            Ok(()) => check.run(&mut progress)?,
+            Err(broken) => Some(broken),
+        };
         Ok(Verification::of(&check.walk, began, broken))
     }
 }
@@ -101,13 +106,14 @@ struct Check<'s> {
 
 impl Check<'_> {
     /// The first thing that is wrong.
-    fn run(&mut self) -> Result<Option<Broken>, LedgerError> {
+    fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Option<Broken>, LedgerError> {
         let end = self.end.tip;
         let mut next_page = keys::LOG_START.to_vec();
         loop {
             let pages = self.inner.store.scan(&next_page, keys::LOG_END, PAGES)?;
             let Some(last) = pages.last() else { break };
             next_page = [last.key.as_slice(), &[0]].concat();
+            progress(self.walk.tip().seq);
             for entry in pages {
                 let expected = self.walk.tip().seq + 1;
                 if expected > end.seq {
@@ -144,14 +150,19 @@ impl Check<'_> {
         if *self.walk.tree() != self.end.tree {
             return Ok(Some(Broken::at(end.seq, "the tree that is remembered with it is another one")));
         }
-        Ok(self.walk.end().err())
+        Ok(self.end())
+    }
+
+    /// What is missing at the end.
+    fn end(&self) -> Option<Broken> {
+        self.walk.end().and_then(|()| self.walk.arrived()).err()
     }
 
     /// The end is reached and something follows: appended meanwhile, or put there by somebody else.
     fn beyond_end(&self, seq: u64) -> Result<Option<Broken>, LedgerError> {
         // Honest appends move the tip in the same batch.
         if audit::tip(&self.inner.store)?.tip.seq > self.end.tip.seq {
-            return Ok(self.walk.end().err());
+            return Ok(self.end());
         }
         Ok(Some(Broken::at(seq, "it lies beyond the end of the log")))
     }

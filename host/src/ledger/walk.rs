@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::Found;
 use super::chain::{self, Head, Kind, Tip};
 use super::checkpoint::CheckpointBody;
-use super::signer::PublicKey;
+use super::signer::{Note, PublicKey};
 use super::subjects::KeyId;
 use super::tree::{self, Frontier};
 use super::verify::Broken;
@@ -43,6 +43,8 @@ pub(super) struct Walk<'k> {
     prunings: HashMap<u64, Pruning>,
     /// The record behind which the walk began.
     start: u64,
+    /// A checkpoint from elsewhere that the log must lead through.
+    through: Option<Note>,
     pub erased_bodies: u64,
     pub pruned_bodies: u64,
     pub checkpoints: u64,
@@ -104,10 +106,52 @@ impl<'k> Walk<'k> {
             pruned: BTreeMap::new(),
             prunings: HashMap::new(),
             start,
+            through: None,
             erased_bodies: 0,
             pruned_bodies: 0,
             checkpoints: 0,
             signed: 0,
+        }
+    }
+
+    /// Demands that the log leads through a checkpoint that somebody kept elsewhere.
+    ///
+    /// # Errors
+    /// The walk begins behind it, or with other records than it signs.
+    pub fn lead_through(&mut self, note: Option<&Note>) -> Result<(), Broken> {
+        self.through = note.cloned();
+        match note {
+            Some(note) if note.size < self.tree.size() => {
+                let problem = format!("what is here begins with it, behind the {} records that the checkpoint signs", note.size);
+                Err(Broken::at(self.tip.seq + 1, problem))
+            }
+            _ => self.pass(self.tip.seq),
+        }
+    }
+
+    /// Holds the tree against the checkpoint from elsewhere, where it signs just this much.
+    fn pass(&self, seq: u64) -> Result<(), Broken> {
+        match &self.through {
+            Some(note) if note.size == self.tree.size() && note.root != self.tree.root() => {
+                let problem =
+                    "the log up to it is not the one that the checkpoint from elsewhere signs; it, or one before it, was changed";
+                Err(Broken::at(seq, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the log has reached the checkpoint that it must lead through.
+    ///
+    /// # Errors
+    /// The first record that is missing.
+    pub fn arrived(&self) -> Result<(), Broken> {
+        match &self.through {
+            Some(note) if note.size > self.tree.size() => {
+                let problem = format!("it is missing; the checkpoint from elsewhere signs {} records", note.size);
+                Err(Broken::at(self.tip.seq + 1, problem))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -191,6 +235,7 @@ impl<'k> Walk<'k> {
             _ => {}
         }
         self.tree.push(tree::leaf(bytes), complete);
+        self.pass(seq)?;
         self.tip = Tip { seq, hash };
         Ok(())
     }

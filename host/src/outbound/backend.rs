@@ -177,7 +177,7 @@ impl Backend {
     }
 }
 
-fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
+pub(super) fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
     let uri: Uri = text.parse().map_err(|_| "it is not a URL")?;
     let scheme = uri.scheme().filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS);
     let scheme = scheme.ok_or("it does not start with `http://` or `https://`")?.clone();
@@ -191,7 +191,7 @@ fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
     Ok((scheme, authority, uri.path().trim_end_matches('/').to_owned()))
 }
 
-fn read_credential(backend: &str, credential: &Credential) -> Result<(HeaderName, HeaderValue), OutboundError> {
+pub(super) fn read_credential(backend: &str, credential: &Credential) -> Result<(HeaderName, HeaderValue), OutboundError> {
     let backend = backend.to_owned();
     let header = HeaderName::from_bytes(credential.header.as_bytes()).ok().filter(headers::can_carry_credential);
     let Some(header) = header else {

@@ -4,6 +4,7 @@
 
 mod backend;
 mod call;
+mod collector;
 mod connect;
 mod error;
 mod headers;
@@ -25,8 +26,9 @@ use self::backend::Backend;
 use self::connect::Client;
 use crate::model::{Digest, ErrorCode, TraceContext};
 
-pub use self::backend::BackendConfig;
+pub use self::backend::{BackendConfig, Credential};
 pub use self::call::OutboundCall;
+pub use self::collector::{Answer, Collector};
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
 

@@ -82,7 +82,10 @@ impl Pipeline {
         let _permit = match rows.are_delivered() {
             true => match self.admit(call, tool).await {
                 Ok(permit) => Some(permit),
-                Err(rejection) => return (None, self.reject(call, Refusal::of(rejection, Some(tool.clone()))).await),
+                Err(rejection) => {
+                    let refusal = Refusal::of(rejection, Some(tool.clone())).after_another();
+                    return (None, self.reject(call, refusal).await);
+                }
             },
             false => None,
         };

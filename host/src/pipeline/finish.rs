@@ -162,6 +162,7 @@ mod tests {
     fn a_key_is_free_again_only_if_nothing_unsafe_left_the_host() {
         assert_eq!(disposition(&failed(), &[]), Disposition::Released);
         assert_eq!(disposition(&failed(), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(disposition(&Ended::Trapped(Trap::DeadlineExceeded), &[sent("GET", None)]), Disposition::Released);
         assert_eq!(disposition(&Ended::Trapped(Trap::OutOfFuel), &[sent("POST", Some(200))]), Disposition::Unknown);
         assert_eq!(disposition(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Unknown);
     }

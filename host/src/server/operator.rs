@@ -1,6 +1,8 @@
 //! What the operator may ask a live host over the admin socket: the methods that are not MCP's, each a line here.
 
+pub mod audit;
 pub mod calls;
+pub mod keeping;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +37,14 @@ pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Va
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,
+        method if method.starts_with(audit::PREFIX) => {
+            let method = method.to_owned();
+            with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await
+        }
+        method if method.starts_with(keeping::PREFIX) => {
+            let (method, by) = (method.to_owned(), user(uid));
+            with_ledger(pipeline, params, move |ledger, params| keeping::answer(ledger, &by, &method, params)).await
+        }
         _ => return None,
     };
     Some(answered)

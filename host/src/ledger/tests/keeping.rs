@@ -68,7 +68,7 @@ async fn a_body_that_is_passed_off_as_pruned_is_found() {
         assert!(page::push(&mut forged, &[head, if index == 2 { &stand_in } else { stored }]));
     }
     world.ledger.store().commit(move |tx| tx.put(page.key, forged)).await.expect("writable");
-    let broken = world.ledger.verify().expect("readable").broken.expect("a body was taken");
+    let broken = world.ledger.verify(None, |_| {}).expect("readable").broken.expect("a body was taken");
     assert!(broken.problem.contains("no pruning accounts"), "{broken:?}");
 }
 
@@ -221,12 +221,12 @@ async fn the_start_of_the_log_goes_once_nothing_in_it_can_be_read_and_the_rest_i
     let lines = world.ledger.export(1, usize::MAX).expect("readable");
     let mut export = serde_json::to_string(&world.ledger.export_header(1).expect("readable")).expect("JSON") + "\n";
     lines.iter().for_each(|line| export += &(serde_json::to_string(line).expect("JSON") + "\n"));
-    let (verified, _) = verify_export(export.as_bytes(), Some(world.ledger.public_key())).expect("an export");
+    let (verified, _) = verify_export(export.as_bytes(), Some(world.ledger.public_key()), None).expect("an export");
     assert_eq!(verified.broken, None);
     let (header, rest) = export.split_once('\n').expect("lines");
     let mut header: Value = serde_json::from_str(header).expect("JSON");
     header["peaks"][0] = Digest([1; 32]).to_string().into();
-    let (forged, _) = verify_export(format!("{header}\n{rest}").as_bytes(), None).expect("an export");
+    let (forged, _) = verify_export(format!("{header}\n{rest}").as_bytes(), None, None).expect("an export");
     assert_eq!(forged.broken.expect("the checkpoint signs what was dropped").seq, done.records + 1);
 }
 
@@ -282,7 +282,7 @@ async fn an_export_is_checked_with_nothing_but_the_public_key() {
         lines
     };
     let key = world.ledger.public_key();
-    let check = |lines: &[String]| verify_export((lines.join("\n") + "\n").as_bytes(), Some(key)).expect("an export").0;
+    let check = |lines: &[String]| verify_export((lines.join("\n") + "\n").as_bytes(), Some(key), None).expect("an export").0;
     let whole = export(1);
     let verified = check(&whole);
     assert_eq!((verified.broken, verified.records, verified.erased_bodies, verified.unsigned), (None, 42, 2, 1));
@@ -292,8 +292,8 @@ async fn an_export_is_checked_with_nothing_but_the_public_key() {
         assert_eq!((verified.broken, verified.records), (None, 43 - from), "from {from}");
     }
     let other = World::new();
-    let foreign = verify_export((whole.join("\n") + "\n").as_bytes(), Some(other.ledger.public_key()));
-    assert!(matches!(foreign, Err(ExportError::OtherLog { .. })));
+    let foreign = verify_export((whole.join("\n") + "\n").as_bytes(), Some(other.ledger.public_key()), None);
+    assert!(matches!(foreign, Err(export::ExportError::OtherLog { .. })));
 
     let seq = |lines: &[String]| check(lines).broken.expect("something is wrong").seq;
     let edit = |at: usize, from: &str, to: &str| {
