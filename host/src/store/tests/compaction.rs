@@ -45,7 +45,7 @@ async fn a_store_that_has_lost_most_of_what_it_held_is_small_again_after_the_nex
     let rows = store.scan(&[], &[0xff; 5], usize::MAX).expect("readable");
     let kept: Vec<_> = rows.into_iter().filter(|row| row.key != compact::LIVE).map(|row| row.intact().expect("intact")).collect();
     assert_eq!((kept.len(), kept.iter().all(|payload| *payload == [7; 3900])), (1_000, true));
-    assert_eq!(store.read(|db| compact::live_bytes(db)).expect("readable"), live);
+    assert_eq!(store.read(compact::live_bytes).expect("readable"), live);
     write(&store, 1_000, 1_010).await;
     store.close().await.expect("the store closes cleanly");
     let store = open(dir.path());
