@@ -1,5 +1,6 @@
 //! Backups: taken from a host under load, restored elsewhere, and served there.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -33,6 +34,9 @@ fn a_backup_of_a_host_under_load_is_restored_and_served_elsewhere() {
     let load = scene.load(&host, Habits::default());
     load.wait_for(60).expect("it lives");
     let taken = audit("backup", &[&backup], &scene.data()).expect("a live host takes it");
+    // Past the test runner, which swallows what a test that passes has to say.
+    let said = format!("\nbacked up under load: {taken}\n");
+    std::io::stderr().write_all(said.as_bytes()).expect("stderr is open");
     load.wait_for(20).expect("it lives");
     let refused = audit("backup", &[&backup], &scene.data()).expect_err("there is one already");
     assert!(refused.contains("is not empty"), "{refused}");

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::body::create_folder;
-use super::{Shared, Store, StoreError, Tx, Urgency, record};
+use super::{Shared, Store, StoreError, Tx, Urgency, compact, record};
 use crate::model::Digest;
 
 /// The first line of a file of rows.
@@ -56,6 +56,7 @@ impl Copying {
     pub fn note(&self, tx: &Tx<'_>) {
         if let Some(changed) = &mut *self.lock() {
             changed.extend(tx.keys().cloned());
+            changed.insert(compact::LIVE.to_vec());
         }
     }
 

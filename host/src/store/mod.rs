@@ -12,6 +12,7 @@
 
 mod body;
 mod commit;
+mod compact;
 mod config;
 mod copy;
 mod error;
@@ -96,7 +97,9 @@ impl Store {
     pub fn open(dir: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
         let lock = open::claim_folder(dir)?;
         let bodies = Bodies::open(dir.join("bodies"))?;
-        let db = open::open_engine(&dir.join("store"), config)?;
+        compact::clean_up(dir)?;
+        let db = compact::compact(dir, config, open::open_engine(&dir.join("store"), config)?)?;
+        let live = compact::live_bytes(&db)?;
         let folder = File::open(dir).map_err(StoreError::io("open the folder", dir))?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -111,7 +114,7 @@ impl Store {
             body_writers: Semaphore::new(MAX_BODY_WRITERS),
             finished: watch::Sender::new(false),
         });
-        let writer = Writer::new(Arc::clone(&shared), db, folder, lock);
+        let writer = Writer::new(Arc::clone(&shared), db, live, folder, lock);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())

@@ -1,5 +1,6 @@
 //! The store against a real disk: what is answered stays, what is refused leaves nothing, and every refusal says why.
 
+mod compaction;
 mod copies;
 pub(crate) mod folder;
 pub(crate) mod reopening;
@@ -276,8 +277,12 @@ proptest! {
         for key in 0..20 {
             prop_assert_eq!(tx.get(&[key]).expect("readable"), model.get(&key).map(|value| vec![*value]));
         }
-        if let Some(batch) = tx.into_batch() {
+        let live = compact::live_bytes(&db).expect("readable");
+        if let Some((batch, live)) = tx.into_batch(live).expect("readable") {
             db.apply_batch(batch).expect("writable");
+            prop_assert_eq!(compact::live_bytes(&db).expect("readable"), live);
+            db.remove(compact::LIVE).expect("writable");
+            prop_assert_eq!(compact::live_bytes(&db).expect("readable"), live, "counted anew it is the same");
         }
         let left: BTreeMap<u8, u8> = db
             .iter()
