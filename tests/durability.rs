@@ -47,13 +47,14 @@ fn wait_until_asked(host: &Started) {
 
 #[test]
 fn a_write_cut_off_by_a_crash_is_unknown_and_never_run_again_by_itself() {
+    let new = json!({"user_id": "u1", "amount_cents": 100});
     let billing = Billing::start(&["--latency", "60s"]);
     let plugins = plugins(&["invoices"]);
     let backend = format!("billing={}", billing.url);
     let mut host = Host::dev(plugins.path()).with(&["--backend", &backend]).start();
     let caller = std::thread::spawn({
-        let client = host.client();
-        move || client.call_keyed("pay_invoice", json!({"invoice_id": "any"}), "crash-00000000001")
+        let (client, new) = (host.client(), new.clone());
+        move || client.call_keyed("create_invoice", new, "crash-00000000001")
     });
     wait_until_running(&host, 1);
     wait_until_asked(&host);
@@ -61,12 +62,12 @@ fn a_write_cut_off_by_a_crash_is_unknown_and_never_run_again_by_itself() {
     assert!(caller.join().is_err(), "the host died before it could answer");
 
     let mut again = Host::dev(plugins.path()).with(&["--backend", &backend]).on(&host.data).start();
-    let retried = again.client().call_keyed("pay_invoice", json!({"invoice_id": "any"}), "crash-00000000001");
+    let retried = again.client().call_keyed("create_invoice", new, "crash-00000000001");
     assert_eq!(retried.error(), "outcome_unknown");
     assert_eq!(retried.envelope()["retryable"], json!(false));
     assert_eq!(retried.envelope()["effect"], json!("possible"), "an agent that reads `none` would pay again with a new key");
     assert!(again.stop("-TERM").success());
-    assert_eq!(outcome_of(&records(&again), "pay_invoice"), json!("outcome_unknown"));
+    assert_eq!(outcome_of(&records(&again), "create_invoice"), json!("outcome_unknown"));
 }
 
 #[test]
@@ -75,6 +76,8 @@ fn a_read_cut_off_by_a_crash_is_closed_as_interrupted() {
     let plugins = plugins(&["invoices"]);
     let backend = format!("billing={}", billing.url);
     let mut host = Host::dev(plugins.path()).with(&["--backend", &backend]).start();
+    let opened = |log: &str| log.lines().find(|line| line.contains("the ledger is open")).expect("it says so").to_owned();
+    assert!(opened(&host.log()).contains("recovery"), "it tells how long that took, also if it was nothing");
     let caller = std::thread::spawn({
         let client = host.client();
         move || client.call("list_invoices", json!({"user_id": "u1"}))
@@ -87,6 +90,7 @@ fn a_read_cut_off_by_a_crash_is_closed_as_interrupted() {
     let mut again = Host::dev(plugins.path()).with(&["--backend", &backend]).on(&host.data).start();
     assert!(again.stop("-TERM").success());
     assert_eq!(outcome_of(&records(&again), "list_invoices"), json!("interrupted"));
+    assert!(opened(&again.log()).contains("closed the calls that the last stop cut off"), "{}", opened(&again.log()));
 }
 
 #[test]

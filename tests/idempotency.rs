@@ -1,5 +1,11 @@
 //! Idempotency keys to the letter: what a key stands for, what burns it, what settles a call that nobody knows the end of.
 
+mod keys;
+mod operator;
+mod reads;
+mod storm;
+mod unknown;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,6 +24,11 @@ fn serve(billing: &Billing, plugins: &tempfile::TempDir, config: &str) -> Host {
     Host::dev(plugins.path()).config(&config)
 }
 
+/// A host that gives its backend longer than any call may run.
+fn patient(billing: &Billing, plugins: &tempfile::TempDir) -> Host {
+    Host::dev(plugins.path()).config(&format!("[backends.billing]\nurl = \"{}\"\ntimeout = \"60s\"\n", billing.url))
+}
+
 fn pay(client: &Client, invoice: &str, key: &str) -> Answer {
     client.call_keyed("pay_invoice", json!({ "invoice_id": invoice }), key)
 }
@@ -31,165 +42,5 @@ fn wait_until_running(host: &Started, calls: usize) {
     while !host.admin("/readyz").1.contains(&format!("\"running\":{calls}")) {
         assert!(Instant::now() < deadline, "the calls never ran: {}", host.admin("/readyz").1);
         std::thread::yield_now();
-    }
-}
-
-mod reads {
-    use super::*;
-
-    #[test]
-    fn a_read_with_a_key_is_replayed_and_one_without_is_asked_anew() {
-        let (mut host, billing, plugins) = demo(&[], "");
-        let client = host.client();
-        let open = json!({ "user_id": "u1", "status": "open" });
-        let first = client.call_keyed("list_invoices", open.clone(), "read-key-0000001");
-        assert!(!first.is_replayed());
-        let invoice = first.structured()["invoices"][0]["id"].as_str().expect("an id").to_owned();
-        pay(&client, &invoice, "read-key-0000002").structured();
-
-        let replayed = client.call_keyed("list_invoices", open.clone(), "read-key-0000001");
-        assert!(replayed.is_replayed(), "at once: its answer was durable before it was given: {replayed:?}");
-        assert_eq!(replayed.body["result"]["content"].to_string(), first.body["result"]["content"].to_string());
-        let in_header = json!({ "name": "list_invoices", "arguments": open });
-        let in_header = client.request_with("tools/call", in_header, &[("idempotency-key", "\"read-key-0000001\"")]);
-        assert!(in_header.is_replayed());
-        let anew = client.call("list_invoices", open.clone());
-        assert_eq!(anew.structured()["invoices"].as_array().map(Vec::len), Some(billing.open_invoices("u1").len()));
-        let other = client.call_keyed("list_invoices", json!({ "user_id": "u1" }), "read-key-0000001");
-        assert_eq!(other.error(), "idempotency_key_reused");
-
-        host.kill();
-        let again = serve(&billing, &plugins, "").on(&host.data).start();
-        assert!(again.client().call_keyed("list_invoices", open, "read-key-0000001").is_replayed(), "a promise is a promise");
-    }
-
-    #[test]
-    fn a_reads_schema_says_nothing_of_keys() {
-        let (host, _billing, _plugins) = demo(&[], "");
-        let listed = host.client().request("tools/list", json!({}));
-        let tools = listed.body["result"]["tools"].as_array().expect("a list").clone();
-        let takes_key = |tool: &Value| tool["inputSchema"]["properties"].get("idempotency_key").is_some();
-        for tool in tools {
-            assert_eq!(takes_key(&tool), tool["annotations"]["readOnlyHint"] == json!(false), "{tool}");
-        }
-    }
-
-    #[test]
-    fn a_read_that_failed_or_was_cut_off_gives_its_key_back() {
-        let (mut host, mut billing, plugins) = demo(&["--latency", "60s"], "");
-        let all = json!({ "user_id": "u1" });
-        let failed = host.client().call_keyed("list_invoices", all.clone(), "read-key-0000003");
-        assert_eq!((failed.error().as_str(), &failed.envelope()["retryable"]), ("backend_timeout", &json!(true)));
-
-        let caller = std::thread::spawn({
-            let (client, all) = (host.client(), all.clone());
-            move || client.call_keyed("list_invoices", all, "read-key-0000003")
-        });
-        wait_until_running(&host, 1);
-        host.kill();
-        assert!(caller.join().is_err(), "the host died before it could answer");
-        billing.kill();
-        billing.restart();
-        let again = serve(&billing, &plugins, "").on(&host.data).start();
-        let answer = again.client().call_keyed("list_invoices", all, "read-key-0000003");
-        assert!(!answer.is_replayed() && answer.structured()["invoices"].is_array());
-    }
-}
-
-mod keys {
-    use super::*;
-
-    #[test]
-    fn what_never_ran_never_burns_a_key() {
-        let (host, billing, _plugins) = demo(&["--latency", "700ms"], "[admission]\nslots = 1\nqueue = 0\n");
-        let (client, invoices) = (host.client(), billing.open_invoices("u1"));
-        let key = "never-ran-000001";
-        let invalid = client.call_keyed("pay_invoice", json!({ "invoice_id": 7 }), key);
-        assert_eq!(invalid.error(), "invalid_arguments");
-        // Another one takes the only slot.
-        let caller = std::thread::spawn({
-            let (client, invoice) = (host.client(), invoices[1].clone());
-            move || pay(&client, &invoice, "never-ran-000002")
-        });
-        wait_until_running(&host, 1);
-        let refused = pay(&client, &invoices[0], key);
-        assert_eq!((refused.error().as_str(), &refused.envelope()["effect"]), ("overloaded", &json!("none")));
-        caller.join().expect("no panic").structured();
-        wait_until_running(&host, 0);
-        let paid = pay(&client, &invoices[0], key);
-        assert!(!paid.is_replayed());
-        paid.structured();
-    }
-
-    #[test]
-    fn a_call_the_policies_deny_does_not_burn_its_key() {
-        let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
-        let policies = tempfile::tempdir().expect("a temporary folder");
-        let wall = policies.path().join("wall.cedar");
-        std::fs::write(&wall, "@id(\"wall\") forbid(principal, action == Action::\"pay_invoice\", resource);").expect("writable");
-        let walled = &["--policies", &policies.path().display().to_string()];
-        let mut host = serve(&billing, &plugins, "").with(walled).start();
-        let invoice = billing.open_invoices("u1").remove(0);
-        let denied = pay(&host.client(), &invoice, "denied-000000001");
-        assert_eq!(denied.error(), "permission_denied");
-        assert!(host.stop("-TERM").success());
-        std::fs::remove_file(wall).expect("it is there");
-        let host = serve(&billing, &plugins, "").with(walled).on(&host.data).start();
-        let paid = pay(&host.client(), &invoice, "denied-000000001");
-        assert!(!paid.is_replayed());
-        paid.structured();
-    }
-
-    #[test]
-    fn a_write_that_failed_before_it_asked_for_a_change_gives_its_key_back() {
-        let (host, mut billing, _plugins) = demo(&["--latency", "60s"], "");
-        // Billing never even says what the invoice is like.
-        let failed = pay(&host.client(), "any", "too-early-000001");
-        assert_eq!((failed.error().as_str(), &failed.envelope()["effect"]), ("backend_timeout", &json!("none")));
-        assert_eq!(failed.envelope()["retryable"], json!(true));
-        billing.kill();
-        billing.restart();
-        let invoice = billing.open_invoices("u1").remove(0);
-        let paid = pay(&host.client(), &invoice, "too-early-000001");
-        assert!(!paid.is_replayed(), "the key is free, for other arguments too");
-        paid.structured();
-    }
-
-    #[test]
-    fn a_failure_after_the_change_was_asked_for_is_the_answer_for_good() {
-        // Every second request fails: the one that reads the invoice does not, the one that pays it does.
-        let (host, billing, _plugins) = demo(&["--failure-rate", "0.5"], "");
-        let client = host.client();
-        // Finding out about the invoices is a request like any other, and so is its failure.
-        let invoice = "inv_0001";
-        let failed = pay(&client, invoice, "for-good-0000001");
-        assert_eq!(failed.error(), "backend_unavailable");
-        let envelope = failed.envelope();
-        assert_eq!((&envelope["retryable"], &envelope["effect"]), (&json!(false), &json!("possible")), "{envelope}");
-        assert_eq!(envelope.get("retry_after_seconds"), None);
-        let again = pay(&client, invoice, "for-good-0000001");
-        assert!(again.is_replayed());
-        assert_eq!(again.envelope(), envelope);
-        assert!(billing.effects_on(invoice).is_empty());
-    }
-
-    #[test]
-    fn a_call_in_flight_is_named_with_a_time_to_come_back() {
-        let (host, billing, _plugins) = demo(&["--latency", "500ms"], "");
-        let invoice = billing.open_invoices("u1").remove(0);
-        let caller = std::thread::spawn({
-            let (client, invoice) = (host.client(), invoice.clone());
-            move || pay(&client, &invoice, "in-flight-000001")
-        });
-        wait_until_running(&host, 1);
-        let second = pay(&host.client(), &invoice, "in-flight-000001");
-        assert_eq!(second.error(), "idempotency_in_flight");
-        let envelope = second.envelope();
-        assert_eq!((&envelope["effect"], &envelope["retryable"]), (&json!("possible"), &json!(true)));
-        assert!(envelope["retry_after_seconds"].as_u64().is_some_and(|seconds| (1..=30).contains(&seconds)), "{envelope}");
-        let first = caller.join().expect("no panic");
-        first.structured();
-        let message = envelope["message"].as_str().expect("a text");
-        assert!(message.contains(&call_id(&first)), "{message} names {}", call_id(&first));
     }
 }

@@ -17,6 +17,8 @@
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
 //! | `layering` | who may use whom in the source |
+//! | `power` | power cuts under load, on a disk of the test's own |
+//! | `kill` | hundreds of crashes at random moments and at every step of a call, under load |
 
 mod harness;
 
@@ -28,8 +30,10 @@ mod clients;
 mod durability;
 mod hostile;
 mod idempotency;
+mod kill;
 mod layering;
 mod policy_tools;
+mod power;
 mod protocol;
 mod readme;
 mod rows;

@@ -1,9 +1,8 @@
 //! Every command in the README works as written, and every config, source and policy that it and the guide show is real.
 
 use std::path::Path;
-use std::process::Command;
 
-use crate::harness::{Host, plugins, tidegate, workspace};
+use crate::harness::{Host, command, plugins, tidegate, workspace};
 
 /// The fenced blocks of the README in one language, in order.
 fn blocks(language: &str) -> Vec<String> {
@@ -31,8 +30,7 @@ fn own_arguments(line: &str) -> Option<Vec<String>> {
 
 /// Runs one README command in `folder`.
 fn run(folder: &Path, arguments: &[String]) -> String {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_tidegate")).current_dir(folder).args(arguments).output().expect("tidegate runs");
+    let output = command().current_dir(folder).args(arguments).output().expect("tidegate runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`tidegate {}`: {said}", arguments.join(" "));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -2,11 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Host, Started, plugins, tidegate, workspace};
+use crate::harness::{Host, Started, command, plugins, tidegate, workspace};
 
 struct Session {
     child: Child,
@@ -16,7 +16,7 @@ struct Session {
 
 impl Session {
     fn start(plugins: &std::path::Path, data: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let mut child = command()
             .current_dir(workspace())
             .arg("run")
             .arg("--plugins")
@@ -94,7 +94,7 @@ fn a_run_that_says_who_the_local_user_is_does_not_speak_for_a_host_that_says_oth
     let plugins = plugins(&["echo"]);
     let host = Host::dev(plugins.path()).start();
     let beside = |host: &Started, subject: &str| {
-        let run = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let run = command()
             .current_dir(workspace())
             .args(["run", "--plugins"])
             .arg(plugins.path())

@@ -6,12 +6,12 @@ mod signals;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -116,6 +116,7 @@ impl Host {
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
         let (data, store_config, ledger_config) = (options.data.clone(), config.store.clone(), config.ledger.clone());
+        let begun = Instant::now();
         // Opening replays the store's log; it may take seconds after a crash.
         let (ledger, recovery) = tokio::task::spawn_blocking(move || -> Result<_> {
             let store = Store::open(&data, &store_config)?;
@@ -124,12 +125,16 @@ impl Host {
         })
         .await
         .context("opening the store panicked")??;
-        if recovery.interrupted + recovery.outcome_unknown > 0 {
-            tracing::warn!(
-                interrupted = recovery.interrupted,
-                outcome_unknown = recovery.outcome_unknown,
-                "closed the calls that the last stop cut off"
-            );
+        let (opened, took) = (begun.elapsed(), recovery.took);
+        match (recovery.interrupted, recovery.outcome_unknown) {
+            (0, 0) => tracing::info!(?opened, recovery = ?took, "the ledger is open; the last stop cut off no call"),
+            (interrupted, outcome_unknown) => tracing::warn!(
+                interrupted,
+                outcome_unknown,
+                ?opened,
+                recovery = ?took,
+                "the ledger is open; closed the calls that the last stop cut off"
+            ),
         }
         let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {
@@ -193,6 +198,7 @@ impl Host {
             stop: stop.clone(),
         });
         reload::record_start(&ledger, &registry.current()).await?;
+        ledger.start_sinks()?;
         if let Some(folder) = registry.policy_folder() {
             let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
             let reload = Reload::new(reloader, registry.clone(), ledger.clone(), hangup)?;
@@ -263,11 +269,17 @@ impl Host {
     pub async fn listen_locally(&self, config: &StdioConfig) -> Result<()> {
         let local_user = self.data.join(LOCAL_USER);
         std::fs::write(&local_user, &self.local_user).with_context(|| format!("can't write `{}`", local_user.display()))?;
-        self.listen_at(socket_path(&self.data), Reach::Client, config).await?;
-        self.listen_at(admin_socket_path(&self.data), Reach::Operator, config).await
+        self.listen_at(socket_path(&self.data), |_| Ok(Reach::Client), config).await?;
+        let operator = |stream: &UnixStream| Ok(Reach::Operator { uid: stream.peer_cred()?.uid() });
+        self.listen_at(admin_socket_path(&self.data), operator, config).await
     }
 
-    async fn listen_at(&self, path: PathBuf, reach: Reach, config: &StdioConfig) -> Result<()> {
+    async fn listen_at(
+        &self,
+        path: PathBuf,
+        reach: impl Fn(&UnixStream) -> std::io::Result<Reach> + Send + 'static,
+        config: &StdioConfig,
+    ) -> Result<()> {
         // The store's lock is ours, so a socket that is still there belongs to nobody.
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).with_context(|| {
@@ -294,6 +306,8 @@ impl Host {
                 };
                 // One too many is closed at once: its client sees the end instead of waiting for an answer.
                 let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                // Gone before anybody could tell who it was.
+                let Ok(reach) = reach(&stream) else { continue };
                 let (reader, writer) = stream.into_split();
                 let (pipeline, principal, shutdown, config) =
                     (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());

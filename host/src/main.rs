@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Verb::Serve(args) => cli::serve::serve(&args),
         Verb::Run(args) => cli::serve::run(&args),
         Verb::Call(args) => cli::call::run(&args),
+        Verb::Calls(verb) => cli::calls::run(&verb),
         Verb::Plugin(PluginVerb::List(args)) => cli::plugin::list(&args),
         Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
         Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),

@@ -144,13 +144,22 @@ impl Pipeline {
                 Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
                     self.replay(&call, &tool, &arguments, &authorized, replay).await
                 }
-                Ok(Claimed::Run { tool, arguments, authorized, key }) => match self.admit(&call, &tool).await {
-                    Ok(permit) => match self.recheck(&mut call, &tool, &arguments, authorized) {
-                        Ok(authorized) => (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await),
+                Ok(Claimed::Run { tool, arguments, authorized, key }) => {
+                    let again = key.as_ref().is_some_and(|key| key.lease.again().is_some());
+                    let ready = match self.admit(&call, &tool).await {
+                        Ok(permit) => {
+                            self.recheck(&mut call, &tool, &arguments, authorized).map(|authorized| (permit, authorized))
+                        }
+                        Err(rejection) => Err(Refusal::of(rejection, Some(tool.clone())).into()),
+                    };
+                    match ready {
+                        Ok((permit, authorized)) => {
+                            (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await)
+                        }
+                        Err(refusal) if again => (None, self.reject(&call, refusal.after_another()).await),
                         Err(refusal) => (None, self.reject(&call, *refusal).await),
-                    },
-                    Err(rejection) => (None, self.reject(&call, Refusal::of(rejection, Some(tool))).await),
-                },
+                    }
+                }
                 Err(refusal) => (None, self.reject(&call, *refusal).await),
             }
         };
@@ -181,6 +190,7 @@ impl Pipeline {
         drop(timer);
 
         let _timer = self.stages.start(Stage::Claim);
+        fail::fail_point!("call::claim", |_| std::process::abort());
         let offered: Vec<OfferedKey> = key_argument.into_iter().chain(offered_keys).collect();
         let key = keys::resolve(&tool.manifest, &arguments, offered).map_err(refuse)?;
         let key = match key {
@@ -224,6 +234,7 @@ impl Pipeline {
             key,
             arguments,
             call: call.id,
+            reasking: facts::reasking(tool, &self.parts.outbound),
         };
         self.parts.ledger.claim(&request).map_err(|error| Rejection::AuditUnavailable(error.to_string()))
     }
@@ -262,28 +273,33 @@ impl Pipeline {
     /// Records the intent, executes, records the outcome. Never cancelled by a caller.
     async fn run(&self, job: Job) -> Answer {
         let Job { call, tool, arguments, authorized, key, permit } = job;
+        fail::fail_point!("call::claimed", |_| std::process::abort());
         let timer = self.stages.start(Stage::Intent);
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let claim = lease.as_ref().map(Lease::claim);
+        let attempt = lease.as_ref().and_then(Lease::again).map_or(1, |again| again.attempt);
         let claims = facts::claims(&call, &tool);
         let facts = facts::intent(&call, &tool, &arguments, &authorized, &claims, &permit);
         let intent = match self.parts.ledger.record_intent(&facts, lease).await {
             Ok(intent) => intent,
             Err(error) => {
-                let rejection = facts::refused_intent(error);
-                return self.reject(&call, Refusal::of(rejection, Some(tool))).await;
+                let refusal = Refusal::of(facts::refused_intent(error), Some(tool));
+                let refusal = if attempt > 1 { refusal.after_another() } else { refusal };
+                return self.reject(&call, refusal).await;
             }
         };
         drop(timer);
 
+        fail::fail_point!("call::intended", |_| std::process::abort());
         let timer = self.stages.start(Stage::Execute);
         let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
-        let invocation = facts::invocation(&call, &tool, &arguments, key.as_ref(), &permit, &outbound, &rows, stop);
+        let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         drop(timer);
 
+        fail::fail_point!("call::executed", |_| std::process::abort());
         let timer = self.stages.start(Stage::Outcome);
         self.stages.burned(execution.fuel);
         let outcome = Outcome {
@@ -296,6 +312,7 @@ impl Pipeline {
         };
         let answer = self.conclude(&call, &tool, &rows, intent, &outcome).await;
         drop(timer);
+        fail::fail_point!("call::concluded", |_| std::process::abort());
         if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
             self.parts.registry.announce_change();
         }

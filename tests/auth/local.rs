@@ -1,12 +1,12 @@
 //! Callers whom no provider vouches for: tokens that `dev` mints, what `serve` demands, the local user over stdio.
 
 use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use super::{ECHO, call_echo};
-use crate::harness::{Host, Started, plugins, tidegate};
+use crate::harness::{Host, Started, command, plugins, tidegate};
 
 /// Asks a `dev` host for a token.
 fn mint(host: &Started, request: &Value) -> (u16, Value) {
@@ -133,7 +133,7 @@ fn over_stdio_the_environment_says_who_calls() {
             json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
         let params = json!({"name": "echo", "arguments": {"text": "hi"}, "_meta": meta});
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let mut child = command()
             .current_dir(data.path())
             .args(["run", "--data", "data", "--plugins"])
             .arg(plugins.path())

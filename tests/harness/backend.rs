@@ -31,6 +31,12 @@ impl Billing {
         self.child.wait().expect("it ends");
     }
 
+    /// Sends it a signal, such as `-STOP`: it does nothing any more, until `-CONT`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
     /// Starts it again at the same address with the same data.
     pub fn restart(&mut self) {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the URL has a port");
@@ -39,8 +45,23 @@ impl Billing {
 
     /// The effects it performed on one invoice.
     pub fn effects_on(&self, invoice: &str) -> Vec<Value> {
-        let effects = self.get("/effects");
-        effects.as_array().expect("an array").clone().into_iter().filter(|effect| effect["invoice_id"] == invoice).collect()
+        self.payments().into_iter().filter(|effect| effect["invoice_id"] == invoice).collect()
+    }
+
+    /// Every payment it performed, oldest first.
+    pub fn payments(&self) -> Vec<Value> {
+        self.get("/effects").as_array().expect("an array").clone()
+    }
+
+    /// The invoices in its book from number `first` on, in the order they were created.
+    pub fn invoices_from(&self, first: usize) -> Vec<Value> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let invoice = |number| {
+            let mut response = agent.get(format!("{}/invoices/inv_{number:04}", self.url)).call().expect("it answers");
+            let text = response.body_mut().read_to_string().expect("text");
+            (response.status() == 200).then(|| serde_json::from_str(&text).expect("JSON"))
+        };
+        (first..).map_while(invoice).collect()
     }
 
     fn get(&self, path: &str) -> Value {

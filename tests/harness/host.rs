@@ -13,14 +13,21 @@ use super::{Client, workspace};
 /// How long a host may take to start or stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What the tests themselves are told by the environment. A host refuses to start if it knows no setting of such a name.
+const TOLD_TO_TESTS: [&str; 3] = ["TIDEGATE_KILLS", "TIDEGATE_POWER_CUTS", "TIDEGATE_SEED"];
+
+/// The `tidegate` under test, to be run.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    for name in TOLD_TO_TESTS {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs `tidegate` to its end.
 pub fn tidegate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .current_dir(workspace())
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("tidegate runs")
+    command().current_dir(workspace()).args(arguments).stdin(Stdio::null()).output().expect("tidegate runs")
 }
 
 /// A host to be started.
@@ -30,6 +37,7 @@ pub struct Host {
     config: String,
     data: PathBuf,
     folder: Option<tempfile::TempDir>,
+    failpoints: String,
 }
 
 /// A host that serves.
@@ -50,7 +58,7 @@ impl Host {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
         let arguments = vec!["--plugins".into(), plugins.display().to_string()];
-        Self { verb: "dev".into(), arguments, config: String::new(), data, folder: Some(folder) }
+        Self { verb: "dev".into(), arguments, config: String::new(), data, folder: Some(folder), failpoints: String::new() }
     }
 
     /// The same host on the data another one left behind.
@@ -68,6 +76,12 @@ impl Host {
     /// With a `tidegate.toml`.
     pub fn config(mut self, toml: &str) -> Self {
         self.config = toml.to_owned();
+        self
+    }
+
+    /// With these failpoints set, as in `store::sync=2*off->return`.
+    pub fn failing(mut self, failpoints: &str) -> Self {
+        self.failpoints = failpoints.to_owned();
         self
     }
 
@@ -98,25 +112,17 @@ impl Host {
         self.try_start().unwrap_or_else(|said| panic!("the host did not start:\n{said}"))
     }
 
+    /// Starts it, and kills it a moment later, whether or not it serves by then.
+    pub fn kill_after(self, moment: Duration) {
+        let mut child = self.spawn();
+        std::thread::sleep(moment);
+        child.kill().expect("nobody has waited for it");
+        child.wait().expect("it ends");
+    }
+
     /// Starts it; if it ends instead of serving, returns what it said.
     pub fn try_start(self) -> Result<Started, String> {
-        std::fs::create_dir_all(self.data.parent().expect("the data folder has a parent")).expect("it can be made");
-        let config = self.data.with_extension("toml");
-        std::fs::write(&config, &self.config).expect("the config can be written");
-        let log = self.data.with_extension("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .current_dir(workspace())
-            .arg(&self.verb)
-            .args(["--port", "0", "--admin-port", "0", "--data"])
-            .arg(&self.data)
-            .arg("--config")
-            .arg(&config)
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).expect("the log can be made"))
-            .spawn()
-            .expect("tidegate starts");
+        let mut child = self.spawn();
         let stdout = child.stdout.take().expect("piped");
         let (say, heard) = mpsc::channel();
         std::thread::spawn(move || {
@@ -135,9 +141,30 @@ impl Host {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(std::fs::read_to_string(&log).unwrap_or_default())
+                Err(std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default())
             }
         }
+    }
+
+    fn spawn(&self) -> Child {
+        std::fs::create_dir_all(self.data.parent().expect("the data folder has a parent")).expect("it can be made");
+        let config = self.data.with_extension("toml");
+        std::fs::write(&config, &self.config).expect("the config can be written");
+        let log = self.data.with_extension("log");
+        command()
+            .current_dir(workspace())
+            .arg(&self.verb)
+            .args(["--port", "0", "--admin-port", "0", "--data"])
+            .arg(&self.data)
+            .arg("--config")
+            .arg(&config)
+            .args(&self.arguments)
+            .env("FAILPOINTS", &self.failpoints)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("the log can be made"))
+            .spawn()
+            .expect("tidegate starts")
     }
 }
 
@@ -175,10 +202,10 @@ impl Started {
         self.child.id()
     }
 
-    /// Ends it as a crash does; its data stays.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+    /// Ends it as a crash does; its data stays. Answers how it ended: it may have died before.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.child.kill().expect("nobody has waited for it");
+        self.child.wait().expect("it ends")
     }
 
     /// Sends a signal, and waits for the end.

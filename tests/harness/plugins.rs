@@ -1,8 +1,9 @@
 //! The plugins and guests of this workspace, built once for all tests.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
+
+use super::command;
 
 /// The workspace's root.
 pub fn workspace() -> &'static Path {
@@ -37,7 +38,7 @@ fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
-        let built = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let built = command()
             .current_dir(workspace())
             .args(["plugin", "build", "plugins", "tests/guests", "--out"])
             .arg(&out)

@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// Posts raw bytes with these headers.
-    pub fn post(&self, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+    fn post(&self, body: &[u8], headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
         let mut request = self.agent.post(&self.url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -47,12 +47,12 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let mut response = request.send(body).expect("the host answers");
+        let mut response = request.send(body)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.body_mut().with_config().limit(256 << 20).read_to_string().expect("a text body");
+        let text = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
         let last_event = text.lines().filter_map(|line| line.strip_prefix("data:")).next_back();
         let body = serde_json::from_str(last_event.unwrap_or(&text)).unwrap_or(Value::String(text));
-        Answer { status, headers, body }
+        Ok(Answer { status, headers, body })
     }
 
     /// Sends one request of the modern protocol.
@@ -61,7 +61,15 @@ impl Client {
     }
 
     /// Sends one request of the modern protocol with further headers.
-    pub fn request_with(&self, method: &str, mut params: Value, extra: &[(&str, &str)]) -> Answer {
+    pub fn request_with(&self, method: &str, params: Value, extra: &[(&str, &str)]) -> Answer {
+        self.try_request_with(method, params, extra).expect("the host answers")
+    }
+
+    /// Sends one request of the modern protocol with further headers to a host that may die over it.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub fn try_request_with(&self, method: &str, mut params: Value, extra: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
         let meta = params.as_object_mut().expect("params are an object").entry("_meta").or_insert_with(|| json!({}));
         meta["io.modelcontextprotocol/protocolVersion"] = json!(PROTOCOL);
         if meta.get("io.modelcontextprotocol/clientCapabilities").is_none() {

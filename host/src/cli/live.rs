@@ -119,3 +119,75 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead as _;
+    use std::os::unix::net::UnixListener;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// A host that says these lines, one after each question, and then ends the connection. Its thread answers what it was asked.
+    fn host(data: &Path, says: Vec<String>) -> JoinHandle<Vec<Value>> {
+        let listener = UnixListener::bind(app::admin_socket_path(data)).expect("the socket can be made");
+        std::thread::spawn(move || {
+            let (socket, _) = listener.accept().expect("somebody connects");
+            let mut reader = BufReader::new(socket);
+            let mut asked = Vec::new();
+            for said in says {
+                let mut line = String::new();
+                reader.read_line(&mut line).expect("a question");
+                asked.push(serde_json::from_str(&line).expect("JSON"));
+                reader.get_mut().write_all(said.as_bytes()).expect("the asker listens");
+            }
+            asked
+        })
+    }
+
+    fn answer(id: u64, result: &Value) -> String {
+        format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+    }
+
+    #[test]
+    fn one_connection_carries_question_after_question_whatever_else_the_host_tells() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let told = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n".to_owned();
+        let host = host(folder.path(), vec![answer(1, &json!("one")), told + &answer(2, &json!({ "two": 2 }))]);
+        let mut live = Live::connect(folder.path()).expect("it answers").expect("it is there");
+        assert_eq!(live.ask("tidegate/first", &Value::Null).expect("answered"), json!("one"));
+        assert_eq!(live.ask("tidegate/second", &json!({ "n": 7 })).expect("answered"), json!({ "two": 2 }));
+        let ended = live.ask("tidegate/third", &Value::Null).expect_err("the host has ended the connection").to_string();
+        assert!(ended.contains("ended the connection"), "{ended}");
+        let asked = host.join().expect("no panic");
+        assert_eq!((&asked[0]["method"], asked[0].get("params")), (&json!("tidegate/first"), None));
+        assert_eq!(asked[1]["params"], json!({ "n": 7 }));
+    }
+
+    #[test]
+    fn what_goes_wrong_is_told_in_words() {
+        let refused = |says: &str| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let host = host(folder.path(), vec![says.to_owned()]);
+            let mut live = Live::demand(folder.path()).expect("it is there");
+            let refused = live.ask("tidegate/any", &Value::Null).expect_err("it is no answer").to_string();
+            host.join().expect("no panic");
+            refused
+        };
+        let error = json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32603, "message": "the disk is full" } });
+        assert_eq!(refused(&format!("{error}\n")), "the host refuses: the disk is full");
+        assert!(refused("what?\n").contains("no JSON"));
+        assert!(refused("{\"jsonrpc\":").contains("in the middle"));
+        assert!(refused("").contains("no place free"));
+    }
+
+    #[test]
+    fn a_folder_without_a_live_host_is_no_error_but_where_one_is_needed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(Live::connect(folder.path()).expect("nothing is wrong").is_none());
+        // A host that was killed leaves its socket behind.
+        drop(UnixListener::bind(app::admin_socket_path(folder.path())).expect("the socket can be made"));
+        assert!(Live::connect(folder.path()).expect("nothing is wrong").is_none());
+        assert!(Live::demand(folder.path()).err().expect("one is needed").to_string().contains("no host answers"));
+    }
+}

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod build;
 pub mod call;
+pub mod calls;
 pub mod dev;
 pub mod live;
 pub mod plugin;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditVerb;
+pub use calls::CallsVerb;
 pub use policy::PolicyVerb;
 
 /// A production host for MCP tools: every call authorized, audited before it runs, run at most once, metered.
@@ -37,6 +39,9 @@ pub enum Verb {
     Run(RunArgs),
     /// Call a tool of a running host.
     Call(CallArgs),
+    /// See which calls are remembered, and settle those whose outcome nobody knows.
+    #[command(subcommand)]
+    Calls(CallsVerb),
     /// List, inspect and build plugins.
     #[command(subcommand)]
     Plugin(PluginVerb),

@@ -115,6 +115,11 @@ pub(super) fn pruned(seq: u64) -> Vec<u8> {
     [&[PRUNED][..], &seq.to_be_bytes()].concat()
 }
 
+/// Whether a stored body is one that was pruned.
+pub(super) fn is_pruned(stored: &[u8]) -> bool {
+    stored.first() == Some(&PRUNED)
+}
+
 /// The id of the key that a stored body is sealed with, if it is sealed.
 pub(super) fn key_of(stored: &[u8]) -> Option<KeyId> {
     match stored.split_first()? {

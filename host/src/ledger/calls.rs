@@ -1,10 +1,12 @@
 //! The life of a call in the ledger: open from its intent to its outcome, then kept for whoever may ask for the answer.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::cbor::{self, Malformed, Reader};
 use super::facts::StoredResponse;
 use super::open::{effect_number, read_effect};
+use super::subjects::SubjectKey;
 use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Digest, Effect, Principal, Timestamp};
 use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
@@ -31,7 +33,8 @@ pub struct CallState {
 }
 
 /// Where a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallStatus {
     /// It has an intent and no outcome yet.
     Running,
@@ -79,16 +82,26 @@ impl Ledger {
         if row.is_expired(self.now()) {
             return Ok(None);
         }
-        let response = self.response(call, &row)?;
+        let Some((holder, answering)) = self.answering(call, &row)? else { return Ok(None) };
+        let response = self.response(&holder, &answering)?;
         Ok(Some(CallState {
             call: *call,
-            status: row.status,
+            status: answering.status,
             effect: row.effect,
             started: row.started,
             ended: Some(row.ended),
             response,
             owner: row.owner,
         }))
+    }
+
+    /// The row that tells how an ended call stands, and whose it is: its own, or that of the call it asked again for. `None` if
+    /// that is forgotten.
+    pub(super) fn answering(&self, call: &CallId, row: &EndedRow) -> Result<Option<(CallId, EndedRow)>, LedgerError> {
+        let Some(first) = row.asked_for else { return Ok(Some((*call, row.clone()))) };
+        let Some(row) = self.inner.store.get(&keys::ended(&first))? else { return Ok(None) };
+        let row = EndedRow::decode(&first, &row)?;
+        Ok((!row.is_expired(self.now())).then_some((first, row)))
     }
 
     /// The response kept with an ended call.
@@ -99,7 +112,18 @@ impl Ledger {
             Kept::Inline(sealed) => sealed.clone(),
             Kept::InFile(name) => self.inner.store.read_body(name)?.ok_or_else(|| damaged("its file is missing"))?,
         };
-        let json = self.inner.secret.unseal(call.as_bytes(), &sealed).ok_or_else(|| damaged("it does not decrypt"))?;
+        let json = match sealed.split_first() {
+            Some((&PLAIN, json)) => json.to_vec(),
+            Some((&SEALED, rest)) => {
+                let (id, sealed) = rest.split_first_chunk().ok_or_else(|| damaged("it is cut short"))?;
+                let key = self.inner.subjects.by_id(id)?.ok_or_else(|| LedgerError::Refused {
+                    what: format!("the answer to {call}"),
+                    problem: "everything about its caller was erased".to_owned(),
+                })?;
+                key.unseal(call.as_bytes(), sealed).ok_or_else(|| damaged("it does not decrypt"))?
+            }
+            _ => return Err(damaged("it makes no sense")),
+        };
         let value = serde_json::from_slice(&json).map_err(LedgerError::damaged(format!("the response of {call}")))?;
         Ok(Some(StoredResponse { value, is_error: row.is_error }))
     }
@@ -118,6 +142,34 @@ pub(super) struct EndedRow {
     pub expires: Option<Timestamp>,
     pub is_error: bool,
     pub response: Kept,
+    /// The sequence of its intent.
+    pub intent: u64,
+    /// The call for whose outcome it asked again: that call's row tells how this one stands.
+    pub asked_for: Option<CallId>,
+    /// The call that asked again for its outcome and got the answer.
+    pub answered_by: Option<CallId>,
+    /// What an operator found out about it.
+    pub resolved: Option<Verdict>,
+}
+
+/// What an operator found out about a call whose outcome was unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It took effect.
+    Executed,
+    /// It changed nothing.
+    NotExecuted,
+}
+
+impl Verdict {
+    /// The verdict as verbs and records spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Executed => "executed",
+            Self::NotExecuted => "not-executed",
+        }
+    }
 }
 
 /// The encrypted response of an ended call.
@@ -130,9 +182,24 @@ pub(super) enum Kept {
     InFile(Digest),
 }
 
+/// A response in clear follows: one that is about nobody.
+const PLAIN: u8 = 0;
+/// A key id follows, then the response, sealed with that key.
+const SEALED: u8 = 1;
+
 impl Kept {
+    /// A response that nobody but the ledger has written.
+    pub fn plain(json: &[u8]) -> Self {
+        Self::Inline([&[PLAIN], json].concat())
+    }
+
+    /// A response as it is kept: readable with the caller's key, for this call.
+    pub fn sealed(key: &SubjectKey, call: &CallId, json: &[u8]) -> Vec<u8> {
+        [&[SEALED], &key.id[..], &key.seal(call.as_bytes(), json)].concat()
+    }
+
     /// The longest response that still fits into the row with everything else there is, in bytes.
-    const INLINE_MAX: usize = MAX_PAYLOAD - 256;
+    const INLINE_MAX: usize = MAX_PAYLOAD - 320;
 
     /// Finds a place for an encrypted response; durable before any row can name it.
     pub async fn keep(store: &Store, sealed: Vec<u8>) -> Result<Self, StoreError> {
@@ -144,6 +211,17 @@ impl Kept {
 }
 
 impl EndedRow {
+    /// Writes the row, and the entry that finds it when it expires, or as long as it is unknown.
+    pub fn put(&self, tx: &mut Tx<'_>, call: &CallId) -> Result<(), LedgerError> {
+        tx.put(keys::ended(call), self.encode())?;
+        // INVARIANT: what never expires is what is unknown, and can be found as such.
+        match self.expires {
+            Some(expires) => tx.put(keys::expiry(expires, call), Vec::new())?,
+            None => tx.put(keys::unknown(self.started, call), Vec::new())?,
+        }
+        Ok(())
+    }
+
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -161,7 +239,7 @@ impl EndedRow {
             CallStatus::Unknown => 2,
         };
         cbor::encode(256, |writer| {
-            writer.array(11).number(1).number(status).number(effect_number(self.effect));
+            writer.array(15).number(2).number(status).number(effect_number(self.effect));
             writer.maybe_bytes(self.claim.as_ref().map(|claim| &claim.0[..])).bytes(&self.owner.0);
             writer.number(self.started.as_millis()).number(self.ended.as_millis());
             // No expiry is the end of time: the row keeps its shape.
@@ -171,14 +249,22 @@ impl EndedRow {
                 Kept::Inline(sealed) => (Some(&sealed[..]), None),
                 Kept::InFile(name) => (None, Some(&name.0[..])),
             };
-            writer.maybe_bytes(inline).maybe_bytes(file);
+            writer.maybe_bytes(inline).maybe_bytes(file).number(self.intent);
+
+            writer.maybe_bytes(self.asked_for.as_ref().map(|call| &call.as_bytes()[..]));
+            writer.maybe_bytes(self.answered_by.as_ref().map(|call| &call.as_bytes()[..]));
+            writer.number(match self.resolved {
+                None => 0,
+                Some(Verdict::Executed) => 1,
+                Some(Verdict::NotExecuted) => 2,
+            });
         })
     }
 
     pub fn decode(call: &CallId, row: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader::new(row);
         let mut read = || {
-            reader.row(11, 1)?;
+            reader.row(15, 2)?;
             let status = match reader.number()? {
                 0 => CallStatus::Done,
                 1 => CallStatus::Released,
@@ -200,6 +286,15 @@ impl EndedRow {
                     (None, Some(name)) => Kept::InFile(name),
                     (Some(_), Some(_)) => return Err(Malformed::message("a response in two places")),
                 },
+                intent: reader.number()?,
+                asked_for: reader.maybe(Reader::array)?.map(CallId::from_bytes),
+                answered_by: reader.maybe(Reader::array)?.map(CallId::from_bytes),
+                resolved: match reader.number()? {
+                    0 => None,
+                    1 => Some(Verdict::Executed),
+                    2 => Some(Verdict::NotExecuted),
+                    _ => return Err(Malformed::message("an unknown verdict")),
+                },
             };
             reader.end().map(|()| row)
         };
@@ -214,7 +309,9 @@ pub(super) fn forget_expired(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> R
     let mut files = Vec::new();
     for (key, _) in &due {
         tx.delete(key.clone());
-        let call = keys::expiry_call(key).ok_or_else(|| LedgerError::damaged("an expiry")("its key is too short"))?;
+        let call = keys::time_and_call(key)
+            .map(|(_, call)| call)
+            .ok_or_else(|| LedgerError::damaged("an expiry")("its key is too short"))?;
         let Some(row) = tx.get(&keys::ended(&call))? else { continue };
         let row = EndedRow::decode(&call, &row)?;
         // INVARIANT: what is unknown is never forgotten, whatever an index says.

@@ -18,7 +18,7 @@ use super::redact::{Redacted, Scrubber, Secrets};
 use super::secret::Secret;
 use super::subjects::SubjectKey;
 use crate::model::scope::Delta;
-use crate::model::{Decision, Digest, Ended, GuestLog, Risk, RowTally, Scope, Sent, ToolName, Trap, Verdict};
+use crate::model::{CallId, Decision, Digest, Ended, GuestLog, Risk, RowTally, Scope, Sent, ToolName, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -41,12 +41,14 @@ pub(super) struct About {
     pub secrets: Secrets,
 }
 
-/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint.
+/// The body of an intent, and the values redacted from it. `claim` is the claim and the fingerprint, `reask_of` the call for whose
+/// outcome it asks again.
 pub(super) fn of_intent(
     secret: &Secret,
     key: &SubjectKey,
     facts: &IntentFacts<'_>,
     claim: Option<(&Digest, &Digest)>,
+    reask_of: Option<CallId>,
 ) -> (Body, Secrets) {
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
@@ -66,6 +68,7 @@ pub(super) fn of_intent(
         policies: first(&facts.verdict.policies),
         print: claim.map(|(_, print)| Hex(print)),
         queued_us: micros(facts.queued),
+        reask_of,
         risk: tool.risk.as_str(),
         scopes: ScopeDelta::of(facts.delta),
         shadow: facts.verdict.shadow.as_deref().map(ShadowBody::of),
@@ -164,6 +167,8 @@ struct IntentBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     print: Option<Hex<'a>>,
     queued_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reask_of: Option<CallId>,
     risk: &'static str,
     scopes: ScopeDelta<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]

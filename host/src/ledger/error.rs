@@ -23,6 +23,37 @@ pub enum LedgerError {
         /// The call.
         call: CallId,
     },
+    /// An operator asked for what can't be.
+    #[error("{what} is refused: {problem}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Why it can't be.
+        problem: String,
+    },
+    /// A call is none that the ledger remembers.
+    #[error(
+        "the ledger does not remember {call}: it never ran, or neither key nor handle made it worth remembering, or its time is \
+         over; `tidegate calls list` lists the calls it remembers, `tidegate audit list` those that were written down"
+    )]
+    Forgotten {
+        /// The call.
+        call: CallId,
+    },
+    /// There is nothing to settle about a call.
+    #[error("{call} can't be resolved: {problem}")]
+    NotUnknown {
+        /// The call.
+        call: CallId,
+        /// How it stands instead, and what to do.
+        problem: String,
+    },
+    /// A listing was to go on from a place that is none.
+    #[error("`{place}` is no place to go on from; take what the page before said of the next")]
+    NoSuchPlace {
+        /// The place.
+        place: String,
+    },
     /// A row is whole but makes no sense.
     #[error("{what} in the ledger makes no sense: {problem}; restore the data folder from a backup")]
     Damaged {
@@ -44,6 +75,17 @@ pub enum LedgerError {
         reached: u64,
         /// The file with the mark.
         mark: PathBuf,
+    },
+    /// After a fault of the disk, the log is not the one, or not all of the one, that was durable before.
+    #[error(
+        "after a failure of the disk the log ends at record {reached}, but record {durable} was durable before and is lost or \
+         another one; restore the data folder from a backup"
+    )]
+    Receded {
+        /// The last record that was known to be durable.
+        durable: u64,
+        /// The last record there is.
+        reached: u64,
     },
     /// The file that holds the ledger's secret can't be used.
     #[error("the secret `{}` {problem}", path.display())]

@@ -47,6 +47,13 @@ pub struct ExportHeader {
     open: Vec<CallId>,
 }
 
+impl ExportHeader {
+    /// The sequence and the hash of the record before the first one; `None` if the header makes no sense.
+    pub(super) fn before(&self) -> Option<(u64, Digest)> {
+        Some((self.from.checked_sub(1)?, self.prev))
+    }
+}
+
 /// One record, as a line of an export.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,9 +159,9 @@ impl Ledger {
     /// If the store can't be read, or a record is not what was written.
     pub fn export(&self, from: u64, limit: usize) -> Result<Vec<ExportLine>, LedgerError> {
         let inner = &self.inner;
-        let (mut lines, mut length) = (Vec::new(), 0);
+        let (mut lines, mut size) = (Vec::new(), 0);
         audit::each(&inner.store, from, limit, |seq, item| {
-            if length >= PAGE_BYTES {
+            if size >= PAGE_BYTES {
                 return Ok(());
             }
             let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
@@ -176,7 +183,7 @@ impl Ledger {
                 Found::Whole(salted) => {
                     line.salt = Some(STANDARD.encode(salted.salt()));
                     let json = String::from_utf8(salted.json().to_vec()).map_err(|_| damaged("its body is no text"))?;
-                    length += json.len();
+                    size += json.len();
                     line.body = Some(RawValue::from_string(json).map_err(|_| damaged("its body is no JSON"))?);
                 }
                 Found::Erased(key) => line.erased = Some(format!("{:032x}", u128::from_be_bytes(key))),

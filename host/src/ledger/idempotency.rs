@@ -3,6 +3,8 @@
 //! `claim = SHA-256(dCBOR(["tidegate/claim/1", iss, sub, plugin, tool, key]))`. A claim is a row that names the call which made
 //! it; where that call stands decides what the next one with the same key gets. Within the process, a claim is reserved from
 //! the first look at it until the outcome of its call is durable; from the intent on the row says the same on disk.
+//!
+//! A claim stays with the call that made it, also while another call asks again for the outcome of that one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use super::calls::{CallStatus, EndedRow};
-use super::cbor::{self, Part, Reader};
+use super::cbor::{self, Malformed, Part, Reader};
 use super::facts::StoredResponse;
+use super::reask::{Again, Reasking};
 use super::{Inner, Ledger, LedgerError, keys};
 use crate::model::{Arguments, CallId, Digest, IdempotencyKey, Timestamp, ToolName};
 use crate::store::Tx;
@@ -33,12 +36,15 @@ pub struct ClaimRequest<'a> {
     pub key: &'a IdempotencyKey,
     /// The arguments; the host's own `idempotency_key` among them does not count.
     pub arguments: &'a Arguments,
+    /// What it takes to ask again for an outcome that nobody knows; `None` where that must not be done.
+    pub reasking: Option<Reasking>,
 }
 
 /// What a call that comes with a key may do.
 #[derive(Debug)]
 pub enum Claim {
-    /// Run: nobody else will with this key, as long as the lease lives.
+    /// Run: nobody else will with this key, as long as the lease lives. It may be another try at a call whose outcome nobody
+    /// knows; [`Lease::again`] tells.
     Fresh(Lease),
     /// Answer with what the first call was answered.
     Replay(Replay),
@@ -81,6 +87,8 @@ pub struct Lease {
     pub(super) claim: Digest,
     pub(super) print: Digest,
     pub(super) call: CallId,
+    executor: Option<Digest>,
+    again: Option<Again>,
 }
 
 impl Lease {
@@ -89,19 +97,25 @@ impl Lease {
         self.claim
     }
 
+    /// The call for whose outcome this one asks again, and how many tries this one makes it.
+    pub fn again(&self) -> Option<Again> {
+        self.again
+    }
+
     /// INVARIANT: called on the writer thread, in the batch that records the intent. This is where a claim is won; everything
     /// before only saves work.
     pub(super) fn take(&self, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), LedgerError> {
-        if let Some(row) = tx.get(&keys::claim(&self.claim))? {
-            let first = ClaimRow::decode(&row)?.call;
-            // A claim whose call has not ended is live; of one that has, its row tells.
-            let ended = tx.get(&keys::ended(&first))?.map(|row| EndedRow::decode(&first, &row)).transpose()?;
-            if ended.is_none_or(|row| row.holds_claim(now)) {
-                return Err(LedgerError::Claimed { first });
+        let held = ClaimRow::get(tx, &self.claim)?;
+        let row = match (held, self.again) {
+            (Some(held), Some(again)) if again.is_next(tx, &held)? => {
+                ClaimRow { attempts: again.attempt, asking: Some(self.call), ..held }
             }
-        }
-        tx.put(keys::claim(&self.claim), ClaimRow { call: self.call, print: self.print }.encode())?;
-        Ok(())
+            // What it was to ask again for has been settled since.
+            (_, Some(again)) => return Err(LedgerError::Claimed { first: again.first }),
+            (Some(held), None) if held.is_live(tx, now)? => return Err(LedgerError::Claimed { first: held.call }),
+            (_, None) => ClaimRow { call: self.call, print: self.print, executor: self.executor, attempts: 1, asking: None },
+        };
+        row.put(tx, &self.claim)
     }
 }
 
@@ -136,16 +150,22 @@ impl Ledger {
             let (first, since) = (held.call, held.since);
             return Ok(if held.print == print { Claim::InFlight { first, since } } else { Claim::Reused { first } });
         }
-        let Some((first, stored)) = self.stored(&claim, now)? else {
+        let stored = self.stored(&claim, now)?;
+        let again = match &stored {
+            Some(stored) if stored.held.print == print => stored.asked_again(request.reasking.as_ref(), now),
+            _ => None,
+        };
+        let Some(Stored { held: ClaimRow { call: first, print: stored_print, .. }, row }) = stored.filter(|_| again.is_none())
+        else {
             // INVARIANT: looked up and reserved under one lock, so of two calls with one key only one finds it free.
             reservations.insert(claim, Reservation { call: request.call, print, since: now });
-            return Ok(Claim::Fresh(Lease { ledger: Arc::clone(inner), claim, print, call: request.call }));
+            let executor = request.reasking.as_ref().map(|reasking| reasking.executor);
+            return Ok(Claim::Fresh(Lease { ledger: Arc::clone(inner), claim, print, call: request.call, executor, again }));
         };
         drop(reservations);
-        if stored.print != print {
+        if stored_print != print {
             return Ok(Claim::Reused { first });
         }
-        let row = stored.row;
         if row.status == CallStatus::Unknown {
             return Ok(Claim::Unknown { first });
         }
@@ -155,24 +175,24 @@ impl Ledger {
     }
 
     /// The live claim on disk, if there is one.
-    fn stored(&self, claim: &Digest, now: Timestamp) -> Result<Option<(CallId, Stored)>, LedgerError> {
+    fn stored(&self, claim: &Digest, now: Timestamp) -> Result<Option<Stored>, LedgerError> {
         let store = &self.inner.store;
         let Some(row) = store.get(&keys::claim(claim))? else { return Ok(None) };
-        let ClaimRow { call, print } = ClaimRow::decode(&row)?;
-        let Some(row) = store.get(&keys::ended(&call))? else {
+        let held = ClaimRow::decode(&row)?;
+        let Some(row) = store.get(&keys::ended(&held.call))? else {
             // Calls of this process hold a reservation until their ended row is there, and those of the one before have been
             // given an outcome at the start.
-            return Err(LedgerError::damaged("a claim")(format!("its call, {call}, is nowhere to be found")));
+            return Err(LedgerError::damaged("a claim")(format!("its call, {}, is nowhere to be found", held.call)));
         };
-        let row = EndedRow::decode(&call, &row)?;
-        Ok(row.holds_claim(now).then_some((call, Stored { print, row })))
+        let row = EndedRow::decode(&held.call, &row)?;
+        Ok(row.holds_claim(now).then_some(Stored { held, row }))
     }
 }
 
 /// A claim on disk and how its call ended.
-struct Stored {
-    print: Digest,
-    row: EndedRow,
+pub(super) struct Stored {
+    pub held: ClaimRow,
+    pub row: EndedRow,
 }
 
 impl ClaimRequest<'_> {
@@ -192,9 +212,7 @@ impl ClaimRequest<'_> {
 
 /// Gives a claim back, if it is still `call`'s.
 pub(super) fn free(tx: &mut Tx<'_>, claim: &Digest, call: &CallId) -> Result<(), LedgerError> {
-    if let Some(row) = tx.get(&keys::claim(claim))?
-        && ClaimRow::decode(&row)?.call == *call
-    {
+    if ClaimRow::get(tx, claim)?.is_some_and(|held| held.call == *call) {
         tx.delete(keys::claim(claim));
     }
     Ok(())
@@ -219,23 +237,53 @@ impl Reservations {
 }
 
 /// The row of a claim.
-struct ClaimRow {
-    call: CallId,
-    print: Digest,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClaimRow {
+    /// The call that made it.
+    pub call: CallId,
+    pub print: Digest,
+    /// What ran that call, if it may be asked again for its outcome.
+    pub executor: Option<Digest>,
+    /// How often it was tried, counting from 1.
+    pub attempts: u32,
+    /// The call that asks again for its outcome at this moment.
+    pub asking: Option<CallId>,
 }
 
 impl ClaimRow {
+    pub fn get(tx: &Tx<'_>, claim: &Digest) -> Result<Option<Self>, LedgerError> {
+        tx.get(&keys::claim(claim))?.map(|row| Self::decode(&row)).transpose()
+    }
+
+    pub fn put(&self, tx: &mut Tx<'_>, claim: &Digest) -> Result<(), LedgerError> {
+        Ok(tx.put(keys::claim(claim), self.encode())?)
+    }
+
+    /// Whether nobody else may have the key: the call has not ended, or its end is remembered.
+    fn is_live(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool, LedgerError> {
+        let ended = tx.get(&keys::ended(&self.call))?.map(|row| EndedRow::decode(&self.call, &row)).transpose()?;
+        Ok(ended.is_none_or(|row| row.holds_claim(now)))
+    }
+
     fn encode(&self) -> Vec<u8> {
-        cbor::encode(64, |writer| {
-            writer.array(3).number(1).bytes(self.call.as_bytes()).bytes(&self.print.0);
+        cbor::encode(128, |writer| {
+            writer.array(6).number(2).bytes(self.call.as_bytes()).bytes(&self.print.0);
+            writer.maybe_bytes(self.executor.as_ref().map(|executor| &executor.0[..])).number(self.attempts.into());
+            writer.maybe_bytes(self.asking.as_ref().map(|call| &call.as_bytes()[..]));
         })
     }
 
     fn decode(row: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader::new(row);
         let mut read = || {
-            reader.row(3, 1)?;
-            let row = Self { call: CallId::from_bytes(reader.array()?), print: reader.digest()? };
+            reader.row(6, 2)?;
+            let row = Self {
+                call: CallId::from_bytes(reader.array()?),
+                print: reader.digest()?,
+                executor: reader.maybe(Reader::digest)?,
+                attempts: u32::try_from(reader.number()?).map_err(|_| Malformed::message("too many attempts"))?,
+                asking: reader.maybe(Reader::array)?.map(CallId::from_bytes),
+            };
             reader.end().map(|()| row)
         };
         read().map_err(LedgerError::damaged("a claim"))

@@ -279,6 +279,6 @@ mod tests {
         };
         assert_eq!(places(terms[2999]), [2999]);
         assert_eq!(places(terms[3]), (0..CHUNK as u16).filter(|place| place % 10 == 3).collect::<Vec<_>>());
-        assert_eq!(places(99), Vec::<u16>::new());
+        assert_eq!(places(5000 << 16 | 7 << 58), Vec::<u16>::new());
     }
 }

@@ -10,8 +10,8 @@ use super::content::{self, About};
 use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
 use super::idempotency::{self, Lease};
 use super::open::{OpenCall, Place};
-use super::{Inner, Ledger, LedgerError, keys};
-use crate::model::{Effect, Timestamp};
+use super::{Inner, Ledger, LedgerError, reask};
+use crate::model::{CallId, Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
 
 /// Proof that a call was written down, durably, before it runs.
@@ -72,7 +72,8 @@ impl Ledger {
         let (slot, outcome_slot) = inner.store.reserve_pair().await?;
         let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
         let key = inner.subject_key(facts.principal).await?;
-        let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim);
+        let again = lease.as_ref().and_then(Lease::again);
+        let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim, again.map(|again| again.first));
         if !body.is_inline() {
             inner.store.check_space()?;
         }
@@ -91,7 +92,7 @@ impl Ledger {
                 generation: facts.generation.number,
                 policies: facts.generation.policies,
             },
-            place: inner.open_calls.place(),
+            place: inner.open_calls.place(facts.call),
             lease,
             slot: Some(outcome_slot),
             about: About { tool: facts.tool.name.clone(), risk: facts.tool.risk, trace_id: facts.trace.trace_id(), key, secrets },
@@ -126,10 +127,12 @@ impl Ledger {
         let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
         let mut body = content::of_outcome(&inner.secret, facts, &told, pending.open.intent, keyed, &pending.about);
         let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
+        end.asked_for = pending.lease.as_ref().and_then(Lease::again).map(|again| again.first);
         if end.remembered && facts.disposition != Disposition::Unknown {
             let same = std::ptr::eq(facts.answer, facts.kept);
             let kept = if same { told } else { serde_json::to_vec(&facts.kept.value).expect("JSON values serialize") };
-            let sealed = inner.secret.seal(call.as_bytes(), &kept);
+            // Whoever comes with the key finds the answer with the call that made the claim.
+            let sealed = Kept::sealed(&pending.about.key, &end.asked_for.unwrap_or(call), &kept);
             end.response = Kept::keep(&inner.store, sealed).await?;
             end.is_error = facts.kept.is_error;
         }
@@ -139,7 +142,7 @@ impl Ledger {
         let slot = pending.slot.take();
         let urgency = if effect == Effect::Write || keyed { Urgency::Now } else { Urgency::Soon };
         let settle = move |tx: &mut Tx<'_>| {
-            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
+            pending.settle(tx, body, end)?;
             // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
             Ok::<_, LedgerError>(pending)
         };
@@ -155,6 +158,11 @@ impl Intent {
     /// Whether the call holds an idempotency key.
     pub fn is_keyed(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.lease.is_some())
+    }
+
+    /// The call for whose outcome it asks again.
+    pub fn asks_for(&self) -> Option<CallId> {
+        self.pending.as_ref()?.lease.as_ref()?.again().map(|again| again.first)
     }
 
     fn pending(&mut self) -> &mut Pending {
@@ -175,11 +183,13 @@ impl Drop for Intent {
         let (body, end) = pending.open.lost(lost);
         let slot = pending.slot.take();
         let store = pending.ledger.store.clone();
-        let settle = move |tx: &mut Tx<'_>| {
-            pending.open.settle(tx, &pending.ledger, &pending.place, body, end)?;
-            Ok::<_, LedgerError>(pending)
+        let settle = move |tx: &mut Tx<'_>| match pending.settle(tx, body, end) {
+            Ok(()) => Ok(Some(pending)),
+            // The intent's own commit failed, and what it was to write is not on the disk: there is nothing to end.
+            Err(LedgerError::NotOpen { .. }) if pending.stage == Stage::Written => Ok(None),
+            Err(error) => Err(error),
         };
-        // Logged by the store if it fails; the next start then finds the intent open.
+        // Logged by the store if it fails; whoever looks through the open calls next closes this one.
         drop(store.submit(slot, Urgency::Now, settle));
     }
 }
@@ -197,6 +207,16 @@ impl Pending {
         self.stage = Stage::Written;
         Ok(())
     }
+
+    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
+    ///
+    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
+    fn settle(&mut self, tx: &mut Tx<'_>, body: Body, end: End) -> Result<(), LedgerError> {
+        self.place.remove(tx, &self.open.call)?;
+        self.open.end(tx, &self.ledger, body, end)?;
+        self.place.vacate();
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Pending {
@@ -212,6 +232,8 @@ pub(super) struct End {
     pub remembered: bool,
     pub is_error: bool,
     pub response: Kept,
+    /// The call for whose outcome it asked again.
+    pub asked_for: Option<CallId>,
 }
 
 impl End {
@@ -221,27 +243,29 @@ impl End {
             Disposition::Released => CallStatus::Released,
             Disposition::Unknown => CallStatus::Unknown,
         };
-        Self { status, remembered, is_error: false, response: Kept::Nothing }
+        Self { status, remembered, is_error: false, response: Kept::Nothing, asked_for: None }
     }
 }
 
 impl OpenCall {
-    /// Writes the outcome and closes the call: record, end of the open call, answer and claim in one batch.
-    ///
-    /// INVARIANT: the first outcome takes the entry at `place` away, so there is no second one.
-    pub(super) fn settle(&self, tx: &mut Tx<'_>, ledger: &Inner, place: &Place, body: Body, end: End) -> Result<(), LedgerError> {
-        place.remove(tx, &self.call)?;
-        self.end(tx, ledger, body, end)
-    }
-
-    /// [`OpenCall::settle`] for a caller that takes the entry away itself.
+    /// Writes the outcome of a call whose entry the caller takes away in the same commit: record, answer and claim.
     pub(super) fn end(&self, tx: &mut Tx<'_>, ledger: &Inner, body: Body, end: End) -> Result<(), LedgerError> {
         let call = self.call;
         let now = ledger.clock.now();
         let generation = Generation { number: self.generation, policies: self.policies };
         audit::append(tx, Draft { kind: Kind::Outcome, call: Some(call), generation, body }, now)?;
-        if let (Some(claim), CallStatus::Released) = (&self.claim, end.status) {
-            idempotency::free(tx, claim, &call)?;
+        if let Some(claim) = &self.claim {
+            let again = match end.status {
+                CallStatus::Done => end.asked_for,
+                // After a crash nobody else remembers, and without an answer it is worth a look.
+                _ => reask::asked_for(tx, claim, &call)?,
+            };
+            if let Some(first) = again {
+                return self.end_again(tx, ledger, first, end, now);
+            }
+            if end.status == CallStatus::Released {
+                idempotency::free(tx, claim, &call)?;
+            }
         }
         // What is unknown is remembered in any case, and for good: somebody has to find out.
         let unknown = end.status == CallStatus::Unknown;
@@ -259,12 +283,12 @@ impl OpenCall {
             expires,
             is_error: end.is_error,
             response: end.response,
+            intent: self.intent,
+            asked_for: None,
+            answered_by: None,
+            resolved: None,
         };
-        tx.put(keys::ended(&call), row.encode())?;
-        if let Some(expires) = expires {
-            tx.put(keys::expiry(expires, &call), Vec::new())?;
-        }
-        Ok(())
+        row.put(tx, &call)
     }
 
     /// The outcome of a call that nobody told the end of.

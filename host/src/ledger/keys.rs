@@ -13,6 +13,7 @@
 //! | `o/` | page number | a page of calls with an intent and, so far, no outcome |
 //! | `q/` | bucket, chunk, part | the index: where terms occur among 4096 records |
 //! | `t/` | chunk | when the records of a chunk were written |
+//! | `u/` | start, call id | a call of `c/` of which nobody knows how it ended |
 //! | `x/` | expiry, call id | when a row of `c/` may be deleted |
 //!
 //! Numbers are big-endian, so that their order is the order of the keys. Records and open calls share rows because the engine
@@ -44,8 +45,14 @@ pub(super) const LOG_END: &[u8] = b"a0";
 pub(super) const OPEN_START: &[u8] = b"o/";
 /// The end of the open calls, exclusive.
 pub(super) const OPEN_END: &[u8] = b"o0";
+/// The start of the calls with an unknown outcome.
+pub(super) const UNKNOWN_START: &[u8] = b"u/";
+/// The end of the calls with an unknown outcome, exclusive.
+pub(super) const UNKNOWN_END: &[u8] = b"u0";
 /// The start of the expiries.
 pub(super) const EXPIRY_START: &[u8] = b"x/";
+/// The end of the expiries, exclusive.
+pub(super) const EXPIRY_END: &[u8] = b"x0";
 
 /// The page of the log that starts with record `seq`.
 pub(super) fn log(seq: u64) -> Vec<u8> {
@@ -62,6 +69,11 @@ pub(super) fn open(page: u32) -> Vec<u8> {
     key(b"o/", &[&page.to_be_bytes()])
 }
 
+/// The number in the key of a page of open calls; `None` if it is no such key.
+pub(super) fn open_page(key: &[u8]) -> Option<u32> {
+    key.strip_prefix(b"o/")?.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// An ended call.
 pub(super) fn ended(call: &CallId) -> Vec<u8> {
     key(b"c/", &[call.as_bytes()])
@@ -70,6 +82,17 @@ pub(super) fn ended(call: &CallId) -> Vec<u8> {
 /// A claimed idempotency key.
 pub(super) fn claim(claim: &Digest) -> Vec<u8> {
     key(b"i/", &[&claim.0])
+}
+
+/// A call that started then and has an unknown outcome.
+pub(super) fn unknown(started: Timestamp, call: &CallId) -> Vec<u8> {
+    key(UNKNOWN_START, &[&started.as_millis().to_be_bytes(), call.as_bytes()])
+}
+
+/// The time and the call in a key of `u/` or `x/`; `None` if it is no such key.
+pub(super) fn time_and_call(key: &[u8]) -> Option<(Timestamp, CallId)> {
+    let (time, call) = key.get(2..)?.split_first_chunk::<8>()?;
+    Some((Timestamp(u64::from_be_bytes(*time)), CallId::from_bytes(call.try_into().ok()?)))
 }
 
 /// The expiry of an ended call.
@@ -107,6 +130,11 @@ pub(super) fn index_chunk(key: &[u8]) -> Option<u64> {
 /// When the records of a chunk were written.
 pub(super) fn times(chunk: u64) -> Vec<u8> {
     key(b"t/", &[&chunk.to_be_bytes()])
+}
+
+/// How far a sink has got.
+pub(super) fn sink(name: &str) -> Vec<u8> {
+    key(b"m/sink/", &[name.as_bytes()])
 }
 
 /// A legal hold.

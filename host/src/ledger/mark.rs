@@ -20,6 +20,7 @@ fn path(dir: &Path) -> PathBuf {
 pub(super) fn write(dir: &Path, tip: &Tip) -> io::Result<()> {
     let unfinished = dir.join("ledger.mark.new");
     fs::write(&unfinished, format!("{} {}\n", tip.seq, tip.hash))?;
+    fail::fail_point!("mark::unnamed", |_| std::process::abort());
     fs::rename(unfinished, path(dir))
 }
 

@@ -8,6 +8,7 @@
 //! time from completion, and only the clock at the moment of the question counts: a clock set back keeps them longer, a clock
 //! set forward forgets them sooner, and neither brings back what the sweep has deleted. What is unknown is never forgotten.
 
+mod act;
 mod admin;
 mod audit;
 mod base;
@@ -21,33 +22,45 @@ pub mod cloudevents;
 mod content;
 mod decisions;
 mod detect;
+mod erase;
 mod error;
 mod export;
 mod facts;
 mod history;
+mod hold;
+mod housekeeping;
 mod idempotency;
 mod index;
 mod intent;
 mod keys;
+mod listing;
 mod mark;
+mod mend;
 pub mod ocsf;
 mod open;
 mod page;
 mod prove;
+mod prune;
 mod query;
 mod reading;
+mod reask;
 mod redact;
 mod rejections;
+mod resolve;
+mod retention;
 mod secret;
 mod signer;
+mod sink;
 mod subjects;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod truncate;
 mod upkeep;
 mod verify;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -62,23 +75,30 @@ use open::OpenCalls;
 use rejections::Rejections;
 use secret::Secret;
 use signer::Signer;
+use sink::Sinks;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
+pub use calls::{CallStatus, Verdict};
 pub use chain::Kind;
-pub use checkpoint::Checkpoint;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
 pub use export::{ExportHeader, ExportLine, verify_export};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
+pub use hold::Hold;
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
 pub use intent::Intent;
+pub use listing::{CallsQuery, PAGE_MAX};
 pub use prove::{Proof, ProveError};
 pub use query::Query;
+pub use reask::Reasking;
+pub use resolve::{NOTE_MAX, Resolution};
+pub use retention::RetentionConfig;
 pub use signer::PublicKey;
+pub use sink::SinkConfig;
 pub use verify::Verification;
 
-/// `[ledger]`: how long answers are kept.
+/// `[ledger]`: how long answers are kept, how the log is signed, where else it goes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerConfig {
@@ -89,11 +109,21 @@ pub struct LedgerConfig {
     /// A file outside the data folder, best on another machine's disk, that each checkpoint is copied to. A log that does not lead
     /// through the one found there is not opened. None by default.
     pub checkpoint_copy: Option<PathBuf>,
+    /// `[ledger.retention]`
+    pub retention: RetentionConfig,
+    /// `[ledger.sinks.<name>]`: further places that all records go to. None by default.
+    pub sinks: BTreeMap<String, SinkConfig>,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { keep_answers: Span::seconds(24 * 60 * 60), checkpoint_every: Span::seconds(10), checkpoint_copy: None }
+        Self {
+            keep_answers: Span::seconds(24 * 60 * 60),
+            checkpoint_every: Span::seconds(10),
+            checkpoint_copy: None,
+            retention: RetentionConfig::default(),
+            sinks: BTreeMap::new(),
+        }
     }
 }
 
@@ -112,11 +142,14 @@ struct Inner {
     open_calls: Arc<OpenCalls>,
     rejections: Rejections,
     refusals: Mutex<admin::Refusals>,
+    /// Held while the log is pruned.
+    pruning: Mutex<()>,
+    sinks: Mutex<Option<Sinks>>,
     keep_answers_ms: u64,
     config: LedgerConfig,
     clock: Clock,
-    /// Dropped with the ledger, which ends the upkeep thread.
-    _upkeep: mpsc::Sender<()>,
+    /// Dropped with the ledger, which ends its threads.
+    _threads: [mpsc::Sender<()>; 2],
 }
 
 /// What opening the ledger had to put right.
@@ -146,11 +179,12 @@ impl Ledger {
     }
 
     fn open_with(store: Store, keys: &Path, config: &LedgerConfig, clock: Clock) -> Result<(Self, Recovery), LedgerError> {
+        config.retention.check().map_err(|problem| LedgerError::Refused { what: "the config".into(), problem })?;
         let is_new = store.get(keys::SECRET_CHECK)?.is_none();
         let secret = open_secret(&store, keys)?;
         let subjects = Subjects::open(keys, is_new)?;
         let signer = Signer::open(&store, keys)?;
-        let (alive, ended) = mpsc::channel();
+        let ((upkeep, upkeep_ended), (keeping, keeping_ended)) = (mpsc::channel(), mpsc::channel());
         let inner = Arc::new(Inner {
             store,
             secret,
@@ -160,16 +194,23 @@ impl Ledger {
             open_calls: Arc::default(),
             rejections: Rejections::default(),
             refusals: Mutex::default(),
+            pruning: Mutex::default(),
+            sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
             clock,
-            _upkeep: alive,
+            _threads: [upkeep, keeping],
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;
         checkpoint::check_copy(&ledger)?;
         let recovery = recover(&ledger.inner)?;
-        upkeep::start(&ledger.inner, ended);
+        // What was begun before the last stop.
+        ledger.inner.destroy_doomed()?;
+        ledger.inner.remove_doomed_files()?;
+        mend::register(&ledger.inner);
+        upkeep::start(&ledger.inner, upkeep_ended);
+        housekeeping::start(&ledger.inner, keeping_ended);
         Ok((ledger, recovery))
     }
 
@@ -209,15 +250,16 @@ impl Ledger {
         &self.inner.store
     }
 
-    /// Writes down what is still counted or queued, and closes the store.
+    /// Writes down what is still counted or queued, lets the sinks have it, and closes the store.
     ///
     /// # Errors
-    /// If the last sync failed, or an earlier failure had shut the store.
+    /// If the last sync failed, or an earlier failure keeps the store shut.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        let inner = Arc::clone(&self.inner);
+        let ledger = self.clone();
         let last_words = move || -> Result<(), LedgerError> {
-            inner.write_counts(true)?;
-            inner.checkpoint().map(drop)
+            let written = ledger.inner.write_counts(true).and_then(|()| ledger.inner.checkpoint().map(drop));
+            ledger.end_sinks();
+            written
         };
         let written = tokio::task::spawn_blocking(last_words).await.unwrap_or(Ok(()));
         self.inner.store.close().await?;
@@ -289,7 +331,7 @@ fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
             let mut closed = (0, 0);
             for entry in pages {
                 tx.delete(entry.key.clone());
-                for open in open::on_page(&entry.intact()?)? {
+                for (_, open) in open::on_page(&entry.intact()?)? {
                     let (body, end) = open.lost(Lost::Interrupted);
                     open.end(tx, &ledger, body, end)?;
                     match open.effect {
@@ -300,6 +342,7 @@ fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
             }
             Ok::<_, LedgerError>(closed)
         })?;
+        fail::fail_point!("recovery::page", |_| std::process::abort());
         recovery.interrupted += reads;
         recovery.outcome_unknown += writes;
     }

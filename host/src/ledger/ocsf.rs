@@ -59,6 +59,12 @@ pub fn event(log: &str, record: &Record, intent: Option<&Record>) -> Value {
     event.0.into()
 }
 
+/// How much a record matters, as the schema counts: 1 is informational, 4 is high.
+pub(super) fn severity_of(record: &Record, intent: Option<&Record>) -> u64 {
+    let told = Reading::of(record, intent);
+    severity(&told, status(&told)).0
+}
+
 /// Members of an object; what is not known is left out, the schema knows no nulls.
 #[derive(Default)]
 struct Members(Map<String, Value>);

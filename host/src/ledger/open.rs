@@ -70,24 +70,46 @@ struct State {
     free: BTreeSet<u32>,
     /// The first place never given out. As high as the most calls that were ever open at a time.
     next: u32,
+    /// Places given out, and to which calls.
+    held: HashMap<u32, CallId>,
+    /// Places given up while their entry was still there: not given out again until it has been taken away.
+    blocked: Vec<u32>,
     /// Calls whose intent is durable and whose outcome is not.
     running: HashMap<CallId, OpenCall>,
 }
 
 impl OpenCalls {
     /// A place for one more open call.
-    pub fn place(self: &Arc<Self>) -> Place {
+    pub fn place(self: &Arc<Self>, call: CallId) -> Place {
         let mut state = self.lock();
         let number = state.free.pop_first().unwrap_or_else(|| {
             state.next += 1;
             state.next - 1
         });
-        Place { calls: Arc::clone(self), number, running: None }
+        state.held.insert(number, call);
+        Place { calls: Arc::clone(self), number, occupied: false, running: None }
+    }
+
+    /// Whether the entry at this place of this page is that of a call which somebody in this process is going to end.
+    pub fn is_held(&self, page: u32, tag: u8, call: &CallId) -> bool {
+        self.lock().held.get(&(page * PER_PAGE + u32::from(tag))) == Some(call)
+    }
+
+    /// Gives out again the places whose entries nobody took away. Only once they have been.
+    pub fn unblock(&self) {
+        let mut state = self.lock();
+        let blocked = std::mem::take(&mut state.blocked);
+        state.free.extend(blocked);
     }
 
     /// The call, if it is running.
     pub fn running(&self, call: &CallId) -> Option<OpenCall> {
         self.lock().running.get(call).cloned()
+    }
+
+    /// All calls that are running.
+    pub fn all(&self) -> Vec<OpenCall> {
+        self.lock().running.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -100,6 +122,8 @@ impl OpenCalls {
 pub(super) struct Place {
     calls: Arc<OpenCalls>,
     number: u32,
+    /// Whether the entry is there, as far as this process knows.
+    occupied: bool,
     running: Option<CallId>,
 }
 
@@ -113,19 +137,25 @@ impl Place {
     /// Adds the entry to its page.
     ///
     /// INVARIANT: a place has one entry at most; it is given out again only after the outcome that removed the last one.
-    pub fn put(&self, tx: &mut Tx<'_>, open: &OpenCall) -> Result<(), LedgerError> {
+    pub fn put(&mut self, tx: &mut Tx<'_>, open: &OpenCall) -> Result<(), LedgerError> {
         let (key, mut page) = self.page(tx)?;
         let fits = page::push(&mut page, &[&self.tag(), &open.encode()]);
         assert!(fits, "a page has room for the entries of all its places");
         tx.put(key, page)?;
+        self.occupied = true;
         Ok(())
+    }
+
+    /// That the entry is gone for good, with all that was to be written in the same commit.
+    pub fn vacate(&mut self) {
+        self.occupied = false;
     }
 
     /// Removes the entry from its page.
     ///
     /// # Errors
     /// [`LedgerError::NotOpen`] if it is not there: the call has its outcome already.
-    pub fn remove(&self, tx: &mut Tx<'_>, call: &CallId) -> Result<(), LedgerError> {
+    pub fn remove(&mut self, tx: &mut Tx<'_>, call: &CallId) -> Result<(), LedgerError> {
         let (key, page) = self.page(tx)?;
         let mut rest = Vec::with_capacity(page.len());
         let mut removed = false;
@@ -138,6 +168,7 @@ impl Place {
             }
         }
         if !removed {
+            self.occupied = false;
             return Err(LedgerError::NotOpen { call: *call });
         }
         if rest.is_empty() {
@@ -162,20 +193,36 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.calls.lock();
-        state.free.insert(self.number);
+        state.held.remove(&self.number);
+        if self.occupied {
+            state.blocked.push(self.number);
+        } else {
+            state.free.insert(self.number);
+        }
         if let Some(call) = self.running {
             state.running.remove(&call);
         }
     }
 }
 
-/// The open calls on a page.
-pub(super) fn on_page(page: &[u8]) -> Result<Vec<OpenCall>, LedgerError> {
+/// The open calls on a page, each with the tag of its place.
+pub(super) fn on_page(page: &[u8]) -> Result<Vec<(u8, OpenCall)>, LedgerError> {
     let entries = page::pairs(page).map(|entry| {
-        let (_, entry) = entry.ok_or_else(|| Malformed::message("it is cut short"))?;
-        OpenCall::decode(entry)
+        let (tag, entry) = entry.ok_or_else(|| Malformed::message("it is cut short"))?;
+        let [tag] = *tag else { return Err(Malformed::message("an entry has no place")) };
+        Ok((tag, OpenCall::decode(entry)?))
     });
     entries.collect::<Result<_, _>>().map_err(LedgerError::damaged("a page of open calls"))
+}
+
+/// A page with these entries, as they were on one page.
+pub(super) fn page_of(entries: &[(u8, OpenCall)]) -> Vec<u8> {
+    let mut page = Vec::new();
+    for (tag, open) in entries {
+        let fits = page::push(&mut page, &[&[*tag], &open.encode()]);
+        assert!(fits, "a page has room for what was on it");
+    }
+    page
 }
 
 pub(super) fn effect_number(effect: Effect) -> u64 {

@@ -10,10 +10,11 @@ use serde_json::value::RawValue;
 use super::audit::Record;
 use super::body::Salted;
 use super::chain::{self, Head};
+use super::checkpoint::Checkpoint;
 use super::secret;
 use super::signer::PublicKey;
 use super::tree;
-use super::{Checkpoint, Ledger, LedgerError};
+use super::{Ledger, LedgerError};
 use crate::model::Digest;
 
 /// The version of the format.

@@ -109,6 +109,16 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Whether there are records that should be in the index and are not yet.
+    ///
+    /// # Errors
+    /// If the store can't be read, or holds nonsense.
+    pub fn is_indexing(&self) -> Result<bool, LedgerError> {
+        Ok(audit::tip(&self.inner.store)?.tip.seq >= (self.inner.indexed()? + 1) * CHUNK)
+    }
+}
+
 impl Query {
     /// The terms of the index that must occur.
     fn terms(&self, inner: &Inner) -> Vec<u64> {

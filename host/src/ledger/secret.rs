@@ -7,8 +7,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -31,8 +29,6 @@ pub(super) struct Secret {
     subjects: Hmac<Sha256>,
     /// Terms of the index.
     terms: Hmac<Sha256>,
-    /// Responses kept for replay.
-    responses: XChaCha20Poly1305,
 }
 
 /// The argument by which the host offers agents to pass an idempotency key. It is no part of what the tool is asked to do.
@@ -41,7 +37,6 @@ pub(super) const KEY_ARGUMENT: &str = "idempotency_key";
 const FILE: &str = "ledger.key";
 const FILE_ASIDE: &str = "ledger.key.new";
 const PREFIX: &str = "tidegate-secret-1:";
-const NONCE: usize = 24;
 
 impl Secret {
     /// Reads the secret in `folder`, or makes one for a ledger that is new. `known` is what the ledger remembers of it.
@@ -101,8 +96,7 @@ impl Secret {
         let mac = |label: &[u8]| Hmac::new_from_slice(&derive(label).0).expect("HMAC takes keys of any length");
         let (redaction, subjects) = (mac(b"tidegate/redaction/2"), mac(b"tidegate/subjects/1"));
         let terms = mac(b"tidegate/terms/1");
-        let responses = XChaCha20Poly1305::new(&derive(b"tidegate/responses/1").0.into());
-        Self { key, redaction, subjects, terms, responses }
+        Self { key, redaction, subjects, terms }
     }
 
     /// What the log remembers of the secret, to tell whether it is still the same one.
@@ -158,23 +152,6 @@ impl Secret {
         let preimage = cbor::encode_parts(&[Part::Text(field), Part::Text(text)]);
         let digest = finish(self.terms.clone().chain_update(preimage));
         u64::from_be_bytes(*digest.0.first_chunk().expect("a digest is longer than 8 bytes"))
-    }
-
-    /// Encrypts a response, bound to the call it answers.
-    pub fn seal(&self, call: &[u8; 16], response: &[u8]) -> Vec<u8> {
-        let mut sealed = vec![0; NONCE];
-        getrandom::fill(&mut sealed).expect("the operating system's random source is available");
-        let nonce = XNonce::try_from(&sealed[..]).expect("the nonce has the length asked for");
-        let payload = Payload { msg: response, aad: call };
-        sealed.extend(self.responses.encrypt(&nonce, payload).expect("responses are far shorter than the cipher's limit"));
-        sealed
-    }
-
-    /// Decrypts a response; `None` if it is not one that was sealed for this call.
-    pub fn unseal(&self, call: &[u8; 16], sealed: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, msg) = sealed.split_at_checked(NONCE)?;
-        let nonce = XNonce::try_from(nonce).expect("the nonce has the length asked for");
-        self.responses.decrypt(&nonce, Payload { msg, aad: call }).ok()
     }
 }
 

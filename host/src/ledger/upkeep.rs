@@ -19,7 +19,10 @@ const BATCH: usize = 128;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long after its expiry a call is deleted, in milliseconds: whoever has just found its answer can still read it.
-const GRACE_MS: u64 = 60_000;
+fn grace_ms() -> u64 {
+    fail::fail_point!("upkeep::grace", |_| 0);
+    60_000
+}
 
 /// Starts the thread. It ends when the ledger is dropped, which is what `ended` waits for.
 pub(super) fn start(inner: &Arc<Inner>, ended: Receiver<()>) {
@@ -46,10 +49,6 @@ impl Inner {
         self.write_counts(false)?;
         self.forget_all_expired()?;
         self.mark(marked)?;
-        // One chunk a turn, unless the index has fallen far behind.
-        while self.index_next()? {
-            std::thread::sleep(PAUSE);
-        }
         if signed.elapsed() >= self.config.checkpoint_every.duration() {
             self.checkpoint()?;
             *signed = Instant::now();
@@ -78,11 +77,12 @@ impl Inner {
 
     /// Deletes up to [`BATCH`] calls that expired a while ago, and answers how many.
     pub(super) fn forget_expired(&self) -> Result<usize, LedgerError> {
-        let now = Timestamp(self.clock.now().as_millis().saturating_sub(GRACE_MS));
+        let now = Timestamp(self.clock.now().as_millis().saturating_sub(grace_ms()));
         if self.store.scan(keys::EXPIRY_START, &keys::expired_end(now), 1)?.is_empty() {
             return Ok(0);
         }
         let (files, forgotten) = self.store.commit_blocking(Urgency::Now, move |tx| calls::forget_expired(tx, now, BATCH))?;
+        fail::fail_point!("upkeep::forgotten", |_| std::process::abort());
         for file in files {
             // Only after the commit: until then a row names the file.
             self.store.remove_body(&file)?;

@@ -40,7 +40,9 @@ pub(super) struct Walk<'k> {
     /// Bodies that are pruned, by the record that is to account for them.
     pruned: BTreeMap<u64, Pruned>,
     /// What records of prunings say, by their sequence.
-    prunings: HashMap<u64, (u64, String)>,
+    prunings: HashMap<u64, Pruning>,
+    /// The record behind which the walk began.
+    start: u64,
     /// A checkpoint from elsewhere that the log must lead through.
     through: Option<Note>,
     pub erased_bodies: u64,
@@ -52,6 +54,7 @@ pub(super) struct Walk<'k> {
 
 struct Pruned {
     first: u64,
+    last: u64,
     count: u64,
     seqs: Sha256,
 }
@@ -63,26 +66,46 @@ enum Account {
     Erase {
         keys: Vec<String>,
     },
-    Prune {
-        count: u64,
-        seqs_sha256: String,
-    },
+    Prune(Pruning),
     #[serde(other)]
     Other,
+}
+
+/// What a record of a pruning says.
+#[derive(Deserialize)]
+struct Pruning {
+    count: u64,
+    first: u64,
+    last: u64,
+    seqs_sha256: String,
+}
+
+impl Pruning {
+    /// Whether it accounts for these bodies, in a log that begins behind record `start`.
+    fn accounts_for(&self, pruned: &Pruned, start: u64) -> bool {
+        if self.first <= start {
+            // Some of its records were dropped altogether; of the rest, which can't be told any more, but not how many.
+            return pruned.count <= self.count && pruned.last <= self.last;
+        }
+        (pruned.count, Digest(pruned.seqs.clone().finalize().into()).to_string()) == (self.count, self.seqs_sha256.clone())
+    }
 }
 
 impl<'k> Walk<'k> {
     /// A walk from `start` along a log whose checkpoints are signed with `key`.
     pub fn new(key: &'k PublicKey, start: Start) -> Self {
+        let tip = start.tip.unwrap_or(Tip::EMPTY);
+        let (start, tree, open) = (tip.seq, start.tree, start.open);
         Self {
             key,
-            tip: start.tip.unwrap_or(Tip::EMPTY),
-            tree: start.tree,
-            open: start.open.into_iter().map(|call| (call, 0)).collect(),
+            tip,
+            tree,
+            open: open.into_iter().map(|call| (call, 0)).collect(),
             gone: BTreeMap::new(),
             destroyed: HashSet::new(),
             pruned: BTreeMap::new(),
             prunings: HashMap::new(),
+            start,
             through: None,
             erased_bodies: 0,
             pruned_bodies: 0,
@@ -190,8 +213,10 @@ impl<'k> Walk<'k> {
             }
             Found::Pruned(run) => {
                 self.pruned_bodies += 1;
-                let pruned = self.pruned.entry(*run).or_insert_with(|| Pruned { first: seq, count: 0, seqs: Sha256::new() });
+                let pruned =
+                    self.pruned.entry(*run).or_insert_with(|| Pruned { first: seq, last: seq, count: 0, seqs: Sha256::new() });
                 pruned.count += 1;
+                pruned.last = seq;
                 pruned.seqs.update(seq.to_be_bytes());
                 None
             }
@@ -238,9 +263,7 @@ impl<'k> Walk<'k> {
                     self.destroyed.insert(id.to_be_bytes());
                 }
             }
-            Ok(Account::Prune { count, seqs_sha256 }) => {
-                self.prunings.insert(seq, (count, seqs_sha256));
-            }
+            Ok(Account::Prune(pruning)) => drop(self.prunings.insert(seq, pruning)),
             Ok(Account::Other) => {}
             Err(error) => return Err(Broken::at(seq, format!("what an operator did makes no sense: {error}"))),
         }
@@ -254,10 +277,10 @@ impl<'k> Walk<'k> {
     pub fn end(&self) -> Result<(), Broken> {
         let lost = self.gone.iter().filter(|(key, _)| !self.destroyed.contains(*key)).map(|(_, seq)| *seq).min();
         let lost = lost.map(|seq| Broken::at(seq, "its body can't be read, and no erasure accounts for that"));
-        let unaccounted = self.pruned.iter().filter(|(run, pruned)| {
-            let digest = Digest(pruned.seqs.clone().finalize().into()).to_string();
-            self.prunings.get(run) != Some(&(pruned.count, digest))
-        });
+        let unaccounted = self
+            .pruned
+            .iter()
+            .filter(|(run, pruned)| !self.prunings.get(run).is_some_and(|told| told.accounts_for(pruned, self.start)));
         let dropped = unaccounted.map(|(_, pruned)| pruned.first).min();
         let dropped = dropped.map(|seq| Broken::at(seq, "its body is gone, and no pruning accounts for that"));
         lost.into_iter().chain(dropped).min_by_key(|broken| broken.seq).map_or(Ok(()), Err)

@@ -1,107 +1,11 @@
-//! The one error envelope that every refused or failed call answers with, and its append-only list of codes.
+//! The one error envelope that every refused or failed call answers with.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallId, Ended, Rejection, Trap};
-
-/// The error codes of the envelope. Append-only: agents and programs branch on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// A backend could not be reached, or said that it cannot serve.
-    BackendUnavailable,
-    /// A backend did not answer in time.
-    BackendTimeout,
-    /// The caller, or the host at a backend, calls too often.
-    RateLimited,
-    /// All slots and the whole queue are taken.
-    Overloaded,
-    /// The guest burned all the fuel one call may burn.
-    FuelExhausted,
-    /// The guest ran longer than its deadline.
-    DeadlineExceeded,
-    /// The guest asked for more memory than it may have.
-    MemoryExceeded,
-    /// The guest crashed.
-    PluginTrapped,
-    /// The guest returned something its tool never promised.
-    OutputInvalid,
-    /// A scope is missing, or a policy said no.
-    PermissionDenied,
-    /// The arguments do not fit the tool's schema.
-    InvalidArguments,
-    /// A write came without a key.
-    IdempotencyKeyRequired,
-    /// A key came back with other arguments.
-    IdempotencyKeyReused,
-    /// The first call with the key has not ended.
-    IdempotencyInFlight,
-    /// Nobody knows whether the call took effect.
-    OutcomeUnknown,
-    /// A read was cut off by a crash of the host.
-    Interrupted,
-    /// The tool changed while the call was queued.
-    ToolChanged,
-    /// The audit log cannot be written, so nothing ran.
-    AuditUnavailable,
-    /// The call was cancelled before it ended.
-    Cancelled,
-    /// The state of what was to be changed does not allow it.
-    Conflict,
-    /// What was asked for does not exist.
-    NotFound,
-    /// The tool failed in a way no other code describes.
-    Failed,
-}
-
-impl ErrorCode {
-    /// The code as it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BackendUnavailable => "backend_unavailable",
-            Self::BackendTimeout => "backend_timeout",
-            Self::RateLimited => "rate_limited",
-            Self::Overloaded => "overloaded",
-            Self::FuelExhausted => "fuel_exhausted",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::MemoryExceeded => "memory_exceeded",
-            Self::PluginTrapped => "plugin_trapped",
-            Self::OutputInvalid => "output_invalid",
-            Self::PermissionDenied => "permission_denied",
-            Self::InvalidArguments => "invalid_arguments",
-            Self::IdempotencyKeyRequired => "idempotency_key_required",
-            Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::IdempotencyInFlight => "idempotency_in_flight",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::Interrupted => "interrupted",
-            Self::ToolChanged => "tool_changed",
-            Self::AuditUnavailable => "audit_unavailable",
-            Self::Cancelled => "cancelled",
-            Self::Conflict => "conflict",
-            Self::NotFound => "not_found",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The codes a guest may report by itself; any other word of a guest becomes `failed`, so that no guest can
-    /// claim that the host, the ledger or a policy refused.
-    pub fn from_guest(word: &str) -> Self {
-        match word {
-            "backend_unavailable" => Self::BackendUnavailable,
-            "backend_timeout" => Self::BackendTimeout,
-            "rate_limited" => Self::RateLimited,
-            "permission_denied" => Self::PermissionDenied,
-            "invalid_arguments" => Self::InvalidArguments,
-            "cancelled" => Self::Cancelled,
-            "conflict" => Self::Conflict,
-            "not_found" => Self::NotFound,
-            _ => Self::Failed,
-        }
-    }
-}
+use super::{CallId, Ended, ErrorCode, Rejection, Trap};
 
 /// Whether the refused or failed call may have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +122,27 @@ impl Envelope {
         Words::new(ErrorCode::OutcomeUnknown, OUTCOME_UNKNOWN).envelope(EffectState::Possible, call_id, trace_id)
     }
 
+    /// The same, of a call whose backends can be asked again what became of it.
+    #[must_use]
+    pub fn or_ask_again(self) -> Self {
+        Self {
+            message: format!("{}, or call again with the same key to have the backend asked what became of it", self.message),
+            ..self
+        }
+    }
+
+    /// The envelope of a write that asked in vain for the outcome of the call `first`.
+    pub fn still_unknown(first: CallId, call_id: CallId, trace_id: String) -> Self {
+        let message = format!("{first} used this key: {OUTCOME_UNKNOWN}");
+        Words::new(ErrorCode::OutcomeUnknown, message).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
+    /// The envelope of a write that, as an operator found out, took effect.
+    pub fn resolved_as_executed(call_id: CallId, trace_id: String) -> Self {
+        let message = "an operator found out that the call took effect, but its answer is lost; do not call again";
+        Words::new(ErrorCode::AnswerLost, message).envelope(EffectState::Committed, call_id, trace_id)
+    }
+
     /// The envelope as a JSON object.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("an envelope holds only strings, numbers and booleans")
@@ -314,29 +239,13 @@ impl Words {
         Envelope {
             error: self.error,
             message: self.message,
-            retryable: is_retryable(self.error),
+            retryable: self.error.is_retryable(),
             effect,
             retry_after_seconds: self.retry_after.map(|wait| wait.as_millis().div_ceil(1000) as u64),
             call_id,
             trace_id,
         }
     }
-}
-
-/// Whether the same call may succeed later although the caller changes nothing.
-fn is_retryable(code: ErrorCode) -> bool {
-    use ErrorCode::*;
-    matches!(
-        code,
-        BackendUnavailable
-            | BackendTimeout
-            | RateLimited
-            | Overloaded
-            | IdempotencyInFlight
-            | Interrupted
-            | AuditUnavailable
-            | Cancelled
-    )
 }
 
 #[cfg(test)]

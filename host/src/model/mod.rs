@@ -1,6 +1,7 @@
 //! Plain data that every layer speaks: no I/O, no engine types, no clocks but the ones handed in.
 
 pub mod call;
+pub mod code;
 pub mod document;
 pub mod envelope;
 pub mod id;
@@ -17,8 +18,9 @@ pub mod unit;
 pub mod verdict;
 
 pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, argument_at};
+pub use code::ErrorCode;
 pub use document::DocumentError;
-pub use envelope::{Envelope, ErrorCode};
+pub use envelope::Envelope;
 pub use id::{CallId, Digest, Timestamp};
 pub use manifest::{Manifest, ResourceManifest, Rows, RowsOutput, TestHook, ToolManifest};
 pub use outcome::{Ended, Failure, GuestLog, Outcome, Output, Sent, Trap};

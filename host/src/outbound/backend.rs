@@ -35,6 +35,10 @@ pub struct BackendConfig {
     /// How long a request waits for its turn before the backend counts as overloaded.
     #[serde(default = "defaults::max_wait")]
     pub max_wait: Span,
+    /// For how long the backend honours an `Idempotency-Key`, from the first request with it: for tools whose manifest says that
+    /// it does, the outcome of a call that nobody knows is asked for again within this time. Default 24 h; `"0s"` for never.
+    #[serde(default = "defaults::keyed_for")]
+    pub keyed_for: Span,
     /// What callers are told when the backend cannot be reached.
     #[serde(default = "defaults::retry_after")]
     pub retry_after: Span,
@@ -76,6 +80,9 @@ mod defaults {
     pub(super) fn retry_after() -> Span {
         Span::seconds(30)
     }
+    pub(super) fn keyed_for() -> Span {
+        Span::seconds(24 * 60 * 60)
+    }
     pub(super) fn header() -> String {
         "authorization".to_owned()
     }
@@ -91,6 +98,7 @@ impl BackendConfig {
             max_response: defaults::max_response(),
             max_concurrent: defaults::max_concurrent(),
             max_wait: defaults::max_wait(),
+            keyed_for: defaults::keyed_for(),
             retry_after: defaults::retry_after(),
             credential: None,
         }
@@ -106,6 +114,7 @@ pub(super) struct Backend {
     pub(super) credential: Option<(HeaderName, HeaderValue)>,
     pub(super) timeout: Duration,
     pub(super) max_wait: Duration,
+    pub(super) keyed_for: Duration,
     pub(super) retry_after: Duration,
     pub(super) max_request: usize,
     pub(super) max_response: u64,
@@ -158,6 +167,7 @@ impl Backend {
             credential,
             timeout: config.timeout.duration(),
             max_wait: config.max_wait.duration(),
+            keyed_for: config.keyed_for.duration(),
             retry_after: config.retry_after.duration(),
             max_request: config.max_request.as_usize(),
             max_response: config.max_response.0,
@@ -167,7 +177,7 @@ impl Backend {
     }
 }
 
-fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
+pub(super) fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
     let uri: Uri = text.parse().map_err(|_| "it is not a URL")?;
     let scheme = uri.scheme().filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS);
     let scheme = scheme.ok_or("it does not start with `http://` or `https://`")?.clone();
@@ -181,7 +191,7 @@ fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
     Ok((scheme, authority, uri.path().trim_end_matches('/').to_owned()))
 }
 
-fn read_credential(backend: &str, credential: &Credential) -> Result<(HeaderName, HeaderValue), OutboundError> {
+pub(super) fn read_credential(backend: &str, credential: &Credential) -> Result<(HeaderName, HeaderValue), OutboundError> {
     let backend = backend.to_owned();
     let header = HeaderName::from_bytes(credential.header.as_bytes()).ok().filter(headers::can_carry_credential);
     let Some(header) = header else {

@@ -182,6 +182,7 @@ impl OutboundCall {
             Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let ticket = self.leaves(&name, &backend, &head, path, body.len());
         let request = Request::from_parts(head, Full::new(body));
+        fail::fail_point!("outbound::leaves", |_| std::process::abort());
         let response = match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -199,6 +200,7 @@ impl OutboundCall {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         };
+        fail::fail_point!("outbound::answered", |_| std::process::abort());
         self.answered(&ticket, response.status().as_u16());
         Ok(self.passed_on(response, &backend, deadline, ticket, turns))
     }

@@ -18,6 +18,14 @@ pub enum OutboundError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The URL is not one a collector can have.
+    #[error("`{url}` cannot be the url of a collector: {problem}; write for example \"http://127.0.0.1:4318\"")]
+    Collector {
+        /// The URL, without what might be a password in it.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The credential's header is not a header.
     #[error("backend `{backend}`: `{header}` is not an HTTP header that can carry a credential")]
     Header {

@@ -4,6 +4,7 @@
 
 mod backend;
 mod call;
+mod collector;
 mod connect;
 mod error;
 mod headers;
@@ -19,13 +20,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
+use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
 use self::connect::Client;
-use crate::model::{ErrorCode, TraceContext};
+use crate::model::{Digest, ErrorCode, TraceContext};
 
-pub use self::backend::BackendConfig;
+pub use self::backend::{BackendConfig, Credential};
 pub use self::call::OutboundCall;
+pub use self::collector::{Answer, Collector};
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
 
@@ -80,6 +83,23 @@ impl Outbound {
     /// How the last request to each backend went: `untried`, `answers` or `unavailable`.
     pub fn health(&self) -> BTreeMap<&str, &'static str> {
         self.backends.iter().map(|(name, backend)| (name.as_str(), backend.health.as_str())).collect()
+    }
+
+    /// For how long all of these backends honour an `Idempotency-Key`, and a digest of where they are: elsewhere nobody knows the
+    /// keys. `None` if one is not defined.
+    pub fn keyed(&self, names: &[String]) -> Option<(Duration, Digest)> {
+        let mut places = Sha256::new();
+        let mut shortest = Duration::MAX;
+        for name in names {
+            let backend = self.backends.get(name)?;
+            shortest = shortest.min(backend.keyed_for);
+            for part in [name, backend.scheme.as_str(), backend.authority.as_str(), &backend.base] {
+                // Behind its length, so that no two lists of parts are one text.
+                places.update((part.len() as u64).to_be_bytes());
+                places.update(part);
+            }
+        }
+        Some((shortest, Digest(places.finalize().into())))
     }
 
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.

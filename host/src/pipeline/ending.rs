@@ -15,10 +15,23 @@ impl Pipeline {
     pub(super) async fn conclude(&self, call: &Call, tool: &Tool, rows: &Rows, intent: Intent, outcome: &Outcome) -> Answer {
         let is_write = tool.manifest.effect == Effect::Write;
         let structured = tool.output.is_none();
-        let disposition = finish::disposition(tool.manifest.effect, &outcome.ended, &outcome.sent);
+        let asked_for = intent.asks_for();
+        let disposition = match asked_for {
+            Some(_) => finish::disposition_again(&outcome.ended, &outcome.sent),
+            None => finish::disposition(tool.manifest.effect, &outcome.ended, &outcome.sent),
+        };
         // INVARIANT: what a key stands for is durable before it is given: whoever was answered is answered so again.
         let is_kept = intent.is_keyed() && disposition == Disposition::Done;
-        let unknown = || Envelope::outcome_unknown(call.id, call.trace.trace_id());
+        let unknown = || {
+            let envelope = match asked_for {
+                Some(first) => Envelope::still_unknown(first, call.id, call.trace.trace_id()),
+                None => Envelope::outcome_unknown(call.id, call.trace.trace_id()),
+            };
+            match facts::reasking(tool, &self.parts.outbound) {
+                Some(_) => envelope.or_ask_again(),
+                None => envelope,
+            }
+        };
         let may_have_changed = finish::may_have_changed(tool.manifest.effect, &outcome.sent);
         let envelope = match disposition {
             Disposition::Unknown => Some(unknown()),
@@ -69,7 +82,10 @@ impl Pipeline {
         let _permit = match rows.are_delivered() {
             true => match self.admit(call, tool).await {
                 Ok(permit) => Some(permit),
-                Err(rejection) => return (None, self.reject(call, Refusal::of(rejection, Some(tool.clone()))).await),
+                Err(rejection) => {
+                    let refusal = Refusal::of(rejection, Some(tool.clone())).after_another();
+                    return (None, self.reject(call, refusal).await);
+                }
             },
             false => None,
         };

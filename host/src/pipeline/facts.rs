@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::checks::Authorized;
 use super::rows::Rows;
 use super::{Call, Progress};
 use crate::admission::Permit;
-use crate::ledger::{self, IntentFacts, Ledger, LedgerError, RejectionFacts, ToolFacts, WhyNot};
+use crate::ledger::{self, IntentFacts, Ledger, LedgerError, Reasking, RejectionFacts, ToolFacts, WhyNot};
 use crate::model::scope::{Bindings, Delta};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Rejection, Timestamp};
-use crate::outbound::{CallScope, DeriveKey, OutboundCall};
+use crate::outbound::{CallScope, DeriveKey, Outbound, OutboundCall};
 use crate::registry::Tool;
 use crate::sandbox::{CallLimits, GuestContext, HostFunctions, Invocation};
 
@@ -113,6 +114,18 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
     }
 }
 
+/// What it takes to ask the tool's backends again for an outcome that nobody knows; `None` if it must not be done: they make no
+/// promise about keys, or the tool can reach others than them.
+pub fn reasking(tool: &Tool, outbound: &Outbound) -> Option<Reasking> {
+    let sandbox = &tool.plugin.manifest.sandbox;
+    if tool.manifest.effect == Effect::Read || !tool.manifest.backend_keyed || !sandbox.origins.is_empty() {
+        return None;
+    }
+    let (window, places) = outbound.keyed(&sandbox.backends).filter(|(window, _)| !window.is_zero())?;
+    let executor = Sha256::new().chain_update(tool.plugin.digest.0).chain_update(places.0);
+    Some(Reasking { executor: Digest(executor.finalize().into()), window })
+}
+
 /// Whether a call of the tool sends nothing unsafe before a row was permitted: it changes rows, and its scopes say which.
 fn is_gated(tool: &Tool) -> bool {
     let has_conditions = tool.manifest.scopes.iter().any(|scope| !scope.conditions().is_empty());
@@ -125,6 +138,7 @@ pub fn invocation(
     call: &Call,
     tool: &Tool,
     arguments: &Arguments,
+    attempt: u32,
     key: Option<&IdempotencyKey>,
     permit: &Permit,
     outbound: &Arc<OutboundCall>,
@@ -146,7 +160,7 @@ pub fn invocation(
         context: GuestContext {
             subject: call.principal.subject.clone(),
             trace_id: trace_id.clone(),
-            attempt: 1,
+            attempt,
             idempotency_key: key.map(|key| key.as_str().to_owned()),
         },
         host: HostFunctions {

@@ -112,6 +112,20 @@ pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition 
     }
 }
 
+/// What becomes of a call that asked again for the outcome of an earlier one.
+///
+/// INVARIANT: only the backend's own good word about every change settles it. A failure may be about this try alone (the first
+/// one still under way, credentials that are no longer valid), and a run that asked for no change has asked nothing.
+pub fn disposition_again(ended: &Ended, sent: &[Sent]) -> Disposition {
+    let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
+    let has_asked = unsafe_requests.peek().is_some();
+    let is_done = unsafe_requests.all(|request| request.status.is_some_and(|status| (200..300).contains(&status)));
+    match ended {
+        Ended::Completed(_) if has_asked && is_done => Disposition::Done,
+        _ => Disposition::Unknown,
+    }
+}
+
 /// Whether the call may have changed something at a backend.
 pub fn may_have_changed(effect: Effect, sent: &[Sent]) -> bool {
     effect == Effect::Write && sent.iter().any(Sent::is_unsafe)
@@ -148,6 +162,7 @@ mod tests {
     fn a_key_is_free_again_only_if_nothing_unsafe_left_the_host() {
         assert_eq!(disposition(&failed(), &[]), Disposition::Released);
         assert_eq!(disposition(&failed(), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(disposition(&Ended::Trapped(Trap::DeadlineExceeded), &[sent("GET", None)]), Disposition::Released);
         assert_eq!(disposition(&Ended::Trapped(Trap::OutOfFuel), &[sent("POST", Some(200))]), Disposition::Unknown);
         assert_eq!(disposition(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Unknown);
     }
@@ -156,6 +171,26 @@ mod tests {
     fn an_answered_failure_is_kept_and_an_unanswered_one_is_unknown() {
         assert_eq!(disposition(&failed(), &[sent("POST", Some(409))]), Disposition::Done);
         assert_eq!(disposition(&failed(), &[sent("POST", None)]), Disposition::Unknown);
+    }
+
+    #[test]
+    fn only_a_change_that_the_backend_confirms_settles_what_is_unknown() {
+        let completed = || Ended::Completed(Output::default());
+        assert_eq!(disposition_again(&completed(), &[sent("GET", Some(200)), sent("POST", Some(201))]), Disposition::Done);
+        let doubts = [
+            (completed(), vec![]),
+            (completed(), vec![sent("GET", Some(200))]),
+            (completed(), vec![sent("POST", Some(409))]),
+            (completed(), vec![sent("POST", Some(200)), sent("POST", None)]),
+            (failed(), vec![sent("POST", Some(200))]),
+            (failed(), vec![sent("POST", Some(422))]),
+            (failed(), vec![]),
+            (Ended::Cancelled, vec![sent("POST", Some(200))]),
+            (Ended::Trapped(Trap::DeadlineExceeded), vec![sent("POST", Some(200))]),
+        ];
+        for (ended, sent) in doubts {
+            assert_eq!(disposition_again(&ended, &sent), Disposition::Unknown, "{ended:?} {sent:?}");
+        }
     }
 
     #[test]

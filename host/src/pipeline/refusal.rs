@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Answer, Call, Pipeline, facts};
 use crate::ledger::{RejectionFacts, WhyNot};
+use crate::model::envelope::EffectState;
 use crate::model::{Arguments, Envelope, Rejection};
 use crate::registry::Tool;
 
@@ -17,18 +18,25 @@ pub struct Refusal {
     pub tool: Option<Arc<Tool>>,
     /// The arguments.
     pub arguments: Option<Arguments>,
+    /// An earlier call with the same key ran, and may have changed something although this one did not.
+    pub follows: bool,
 }
 
 impl Refusal {
     /// A refusal that hides nothing.
     pub fn of(rejection: Rejection, tool: Option<Arc<Tool>>) -> Self {
-        Self { rejection, hidden: false, tool, arguments: None }
+        Self { rejection, hidden: false, tool, arguments: None, follows: false }
+    }
+
+    /// The same, of a call whose key has been used: nobody must read that nothing has happened with it.
+    pub fn after_another(self) -> Self {
+        Self { follows: true, ..self }
     }
 }
 
 impl Pipeline {
     /// Writes the rejection down, and says what the caller is told.
-    pub(super) async fn reject(&self, call: &Call, Refusal { rejection, hidden, tool, arguments }: Refusal) -> Answer {
+    pub(super) async fn reject(&self, call: &Call, Refusal { rejection, hidden, tool, arguments, follows }: Refusal) -> Answer {
         let name = match (&rejection, &tool) {
             (Rejection::UnknownTool(name), _) => name.clone(),
             (_, tool) => tool.as_ref().map_or_else(String::new, |tool| tool.manifest.name.to_string()),
@@ -46,7 +54,12 @@ impl Pipeline {
             tracing::error!(call = %call.id, %error, "a rejection could not be written down");
         }
         let told = if hidden { Rejection::UnknownTool(name) } else { rejection };
-        self.refusal(call, told, tool.is_none_or(|tool| tool.output.is_none()))
+        match self.refusal(call, told, tool.is_none_or(|tool| tool.output.is_none())) {
+            Answer::Error { envelope, structured } if follows => {
+                Answer::Error { envelope: Envelope { effect: EffectState::Possible, ..envelope }, structured }
+            }
+            answer => answer,
+        }
     }
 
     fn refusal(&self, call: &Call, rejection: Rejection, structured: bool) -> Answer {

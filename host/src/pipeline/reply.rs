@@ -82,6 +82,12 @@ impl Answer {
         }
     }
 
+    /// What whoever comes with the key of a call is told once an operator has found out that the call took effect.
+    pub fn resolved_as_executed(call: CallId, trace_id: String) -> Self {
+        // Whether it may be structured is decided anew whenever it is given.
+        Self::Error { envelope: Envelope::resolved_as_executed(call, trace_id), structured: false }
+    }
+
     /// The answer as the ledger keeps it; `None` for refusals, which are not kept.
     pub fn to_stored(&self) -> Option<StoredResponse> {
         let (stored, is_error) = match self {

@@ -1,6 +1,8 @@
 //! What the operator may ask a live host over the admin socket: the methods that are not MCP's, each a line here.
 
 pub mod audit;
+pub mod calls;
+pub mod keeping;
 
 use std::sync::Arc;
 
@@ -15,13 +17,20 @@ use crate::pipeline::Pipeline;
 /// Which policies are in force, since when, and what was refused last.
 pub const POLICY_STATUS: &str = "tidegate/policy/status";
 
-/// The answer to one of the operator's own methods; `None` if it is none of them.
-pub async fn answer(pipeline: &Arc<Pipeline>, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
+/// The answer to one of the operator's own methods; `None` if it is none of them. `uid` is who asks.
+pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
     let answered = match method {
         POLICY_STATUS => Ok(pipeline.policy_report()),
+        calls::LIST => with_ledger(pipeline, params, calls::list).await,
+        calls::SHOW => with_ledger(pipeline, params, calls::show).await,
+        calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
             with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await
+        }
+        method if method.starts_with(keeping::PREFIX) => {
+            let (method, by) = (method.to_owned(), user(uid));
+            with_ledger(pipeline, params, move |ledger, params| keeping::answer(ledger, &by, &method, params)).await
         }
         _ => return None,
     };
@@ -51,4 +60,27 @@ where
     let answered =
         tokio::task::spawn_blocking(ask).await.unwrap_or_else(|_| Err("looking it up panicked; see the host's log".to_owned()));
     answered.map_err(|problem| ErrorData::internal_error(problem, None))
+}
+
+/// A user of this machine, as records name who did something: `alice (uid 1000)`.
+pub fn user(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    // name:password:uid:…
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    });
+    name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_by_name_and_number_as_far_as_both_are_known() {
+        assert_eq!(user(0), "root (uid 0)");
+        assert_eq!(user(u32::MAX - 7), "uid 4294967288");
+    }
 }

@@ -59,7 +59,10 @@ pub enum Reach {
     /// An MCP client.
     Client,
     /// Whoever may open the admin socket in the data folder: the operator, who may also ask about the host itself.
-    Operator,
+    Operator {
+        /// The operating system's word for who that is.
+        uid: u32,
+    },
 }
 
 /// Serves `principal` over `reader` and `writer` until the client closes its side or `shutdown`, then lets requests under way
@@ -115,9 +118,9 @@ impl Service<RoleServer> for Connection {
         if matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_)) {
             return self.mcp.handle_request(request, context).await;
         }
-        if let (Reach::Operator, ClientRequest::CustomRequest(custom)) = (self.reach, &request)
+        if let (Reach::Operator { uid }, ClientRequest::CustomRequest(custom)) = (self.reach, &request)
             && let Some(answered) =
-                operator::answer(&self.pipeline, &custom.method, custom.params.clone().unwrap_or_default()).await
+                operator::answer(&self.pipeline, uid, &custom.method, custom.params.clone().unwrap_or_default()).await
         {
             return Ok(ServerResult::CustomResult(CustomResult::new(answered?)));
         }

@@ -44,9 +44,11 @@ impl Bodies {
         if !path.exists() {
             let unfinished = self.unfinished_path();
             write_synced(&unfinished, body)?;
+            fail::fail_point!("body::unnamed", |_| std::process::abort());
             fs::rename(&unfinished, &path).map_err(StoreError::io("finish the body", &path))?;
         }
         sync_folder(folder)?;
+        fail::fail_point!("body::named", |_| std::process::abort());
         Ok(digest)
     }
 

@@ -1,5 +1,7 @@
 //! One commit: its turn on the writer thread, and the promise of an answer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -48,7 +50,15 @@ where
             return None;
         }
     };
-    let decided = decide(tx);
+    let decide = || {
+        fail::fail_point!("store::commit");
+        decide(tx)
+    };
+    let decided = catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
+        // It may have left half of its thoughts in the caller's own state: nothing of its group is written.
+        tx.poison();
+        Err(StoreError::closed("the commit panicked").into())
+    });
     match &decided {
         Ok(_) => tx.keep(),
         Err(_) => tx.undo(),

@@ -55,10 +55,10 @@ pub enum StoreError {
     /// The storage engine failed to read.
     #[error("the storage engine failed: {0}")]
     Engine(Arc<sled::Error>),
-    /// The store takes no more writes.
-    #[error("the store takes no more writes: {why}")]
+    /// The store takes no writes.
+    #[error("the store takes no writes: {why}")]
     Closed {
-        /// The failure that closed it, or that it was shut down.
+        /// The failure that shut it and what is being done about it, or that it was shut down.
         why: Arc<str>,
     },
     /// The disk is so full that new work is refused, while what already runs can still be written down.

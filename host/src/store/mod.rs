@@ -4,7 +4,8 @@
 //!
 //! - **Writing.** [`Store::commit_in`] hands a closure to the writer thread. It decides and writes there, alone, on a view that
 //!   shows what earlier closures of the same group wrote. The group becomes one atomic batch, is flushed and synced, and only
-//!   then is everyone answered. After any failure of that the store is shut for writing until it is opened anew.
+//!   then is everyone answered. After any failure of that the store is shut, and by itself opens the engine anew from what the
+//!   disk really has, as soon as the cause is gone; whoever owns the data looks it through first ([`Store::mend_with`]).
 //! - **Reading.** [`Store::get`] and [`Store::scan`] look at what has been applied, which may be a moment before it is durable.
 //!   They mostly find it in memory, but may touch the disk, and wait while a batch is being applied (well under a millisecond
 //!   as a rule): fine for a key or two on an async thread; scans belong off it.
@@ -13,9 +14,13 @@ mod body;
 mod commit;
 mod config;
 mod error;
+mod gate;
 mod open;
 mod queue;
+mod read;
 mod record;
+mod reopen;
+mod space;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tx;
@@ -24,7 +29,7 @@ mod writer;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
@@ -32,14 +37,17 @@ use tokio::time::timeout;
 use crate::model::Digest;
 use body::Bodies;
 use commit::run;
+use gate::Gate;
 use queue::{Queue, Queued, Turn};
-use writer::{Gate, Space, Writer};
+use space::Space;
+use writer::Writer;
 
 pub use commit::Receipt;
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use queue::{Slot, Urgency};
 pub use record::MAX_PAYLOAD;
+pub use reopen::{Mended, Mender, Unmended};
 pub use tx::Tx;
 
 /// A handle on the open store; clones share it.
@@ -58,7 +66,9 @@ struct Shared {
     queue: Queue,
     gate: Gate,
     slots: Arc<Semaphore>,
-    /// For reading; taken away by the writer thread when it closes the engine.
+    /// Looks a reopened engine through before it is used.
+    mender: OnceLock<Mender>,
+    /// For reading; taken away by the writer thread when it closes the engine or no longer trusts it.
     engine: RwLock<Option<sled::Db>>,
     bodies: Bodies,
     /// Bounds the threads that write body files at a time.
@@ -68,33 +78,6 @@ struct Shared {
 
 /// The most body files being written at a time.
 const MAX_BODY_WRITERS: usize = 16;
-
-/// One stored value, in whatever state it was found.
-#[derive(Debug)]
-pub struct Entry {
-    /// Its key.
-    pub key: Vec<u8>,
-    /// The payload, not to be believed before a look at `damage`.
-    pub payload: Vec<u8>,
-    /// That it is not what was written.
-    pub damage: Option<StoreError>,
-}
-
-impl Entry {
-    /// The payload, if it is what was written.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`].
-    pub fn intact(self) -> Result<Vec<u8>, StoreError> {
-        self.damage.map_or(Ok(self.payload), Err)
-    }
-
-    fn of((key, value): (sled::IVec, sled::IVec)) -> Self {
-        let (payload, problem) = record::inspect(&key, &value);
-        let damage = problem.map(|problem| StoreError::damaged_value(&key, problem));
-        Self { payload: payload.to_vec(), damage, key: key.to_vec() }
-    }
-}
 
 impl Store {
     /// Opens the store in the data folder `dir`, creating it if need be, and starts its writer thread.
@@ -115,12 +98,13 @@ impl Store {
             queue: Queue::new(config.linger.duration()),
             gate: Gate::default(),
             slots: Arc::new(Semaphore::new(config.max_commits as usize)),
+            mender: OnceLock::new(),
             engine: RwLock::new(Some(db.clone())),
             bodies,
             body_writers: Semaphore::new(MAX_BODY_WRITERS),
             finished: watch::Sender::new(false),
         });
-        let writer = Writer { shared: Arc::clone(&shared), db, folder, lock };
+        let writer = Writer::new(Arc::clone(&shared), db, folder, lock);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -133,7 +117,12 @@ impl Store {
         &self.shared().dir
     }
 
-    /// Whether the store takes writes. Once it does not, it never will again until it is opened anew.
+    /// Has `mender` look a reopened engine through before anybody uses it. Only the first one registered is asked.
+    pub fn mend_with(&self, mender: Mender) {
+        let _ = self.shared().mender.set(mender);
+    }
+
+    /// Whether the store takes writes.
     pub fn is_open(&self) -> bool {
         self.shared().gate.is_open()
     }
@@ -178,9 +167,10 @@ impl Store {
     /// it never runs.
     ///
     /// # Errors
-    /// [`StoreError::Closed`] and [`StoreError::DiskLow`]: nothing was written. [`StoreError::Timeout`]: `decide` either never
-    /// runs, or had already run and its writes still come to stand; in that case its answer is dropped on the writer thread
-    /// *after* they are durable, so an answer that must not get lost can act in its `Drop`.
+    /// [`StoreError::DiskLow`]: nothing was written. [`StoreError::Closed`]: nothing was written, or `decide` had run and nobody
+    /// knows whether its writes came to stand. [`StoreError::Timeout`]: `decide` either never runs, or had already run and its
+    /// writes still come to stand. Whenever it had run, its answer is dropped on the writer thread, after the writes are durable
+    /// or the engine that failed is gone from sight; so an answer that must not get lost can act in its `Drop`.
     pub async fn commit_in<T, E, F>(&self, slot: Slot, decide: F) -> Result<T, E>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
@@ -200,7 +190,7 @@ impl Store {
     }
 
     /// Hands in a commit that finishes something already begun: it runs even if nobody waits for it, while the disk is low,
-    /// and while the store shuts down.
+    /// and while the store shuts down. Handed in while the store is shut, it waits until the store is open again.
     ///
     /// The receipt tells when it is durable; without it the commit goes its way alone, and failing, is logged.
     pub fn submit<T, E, F>(&self, slot: Option<Slot>, urgency: Urgency, decide: F) -> Receipt<T, E>
@@ -273,30 +263,6 @@ impl Store {
         Ok(slot.expect("the semaphore is never closed"))
     }
 
-    /// The value under `key`.
-    ///
-    /// # Errors
-    /// If it is damaged, can't be read, or the store was closed.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|engine| engine.get(key)?.map(|value| record::unwrap(key, &value)).transpose())
-    }
-
-    /// The first `limit` entries with keys in `from..until`, ascending. Blocks on the disk when they are not in memory.
-    ///
-    /// # Errors
-    /// If the engine can't read, or the store was closed. What is damaged is said in the entry.
-    pub fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.read(|engine| engine.range(from..until).take(limit).map(|found| Ok(Entry::of(found?))).collect())
-    }
-
-    /// The last entry with a key in `from..until`.
-    ///
-    /// # Errors
-    /// As [`Store::scan`].
-    pub fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Entry>, StoreError> {
-        self.read(|engine| engine.range(from..until).next_back().map(|found| Ok(Entry::of(found?))).transpose())
-    }
-
     /// Writes a body that is too long for a value into a file named by its SHA-256. Durable on return, so that a record may
     /// name it.
     ///
@@ -333,7 +299,7 @@ impl Store {
     /// Writes down what is queued, closes the store and gives up the data folder. Other handles find it closed.
     ///
     /// # Errors
-    /// If the last sync failed, or an earlier failure had shut the store.
+    /// If the last sync failed, or an earlier failure keeps the store shut.
     pub async fn close(&self) -> Result<(), StoreError> {
         let shared = self.shared();
         shared.queue.drain();
@@ -349,11 +315,6 @@ impl Store {
         &self.0.0
     }
 
-    fn read<T>(&self, look: impl FnOnce(&sled::Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let engine = self.shared().engine.read().unwrap_or_else(PoisonError::into_inner);
-        look(engine.as_ref().ok_or_else(|| self.lost())?)
-    }
-
     fn push(&self, queued: Queued) {
         if let Err(refused) = self.shared().queue.push(queued) {
             let closed = self.lost();
@@ -364,7 +325,7 @@ impl Store {
 
     /// Why a commit was not answered.
     fn lost(&self) -> StoreError {
-        self.shared().gate.check().err().unwrap_or_else(|| StoreError::closed("it was shut down"))
+        self.shared().gate.refusal()
     }
 }
 

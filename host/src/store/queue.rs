@@ -51,7 +51,8 @@ pub enum Urgency {
 pub(super) struct Queued {
     pub job: Job,
     pub urgency: Urgency,
-    /// Finishes something already begun: accepted while the disk is low and while the store shuts down.
+    /// Finishes something already begun: accepted while the disk is low, while the engine is out of order, and while the store
+    /// shuts down.
     pub essential: bool,
     /// Given back when the job is through.
     pub slot: Option<Slot>,
@@ -92,8 +93,12 @@ enum Sleep {
 enum Phase {
     #[default]
     Open,
+    /// The engine is out of order: only essential commits are taken, and wait.
+    Held,
     /// Only essential commits are taken; the rest of the queue is being written.
     Draining,
+    /// Nothing is taken: the engine stays out of order.
+    Barred,
     /// The writer has left.
     Closed,
 }
@@ -106,7 +111,12 @@ impl Queue {
     /// Hands a job in, or back if the store is shut.
     pub fn push(&self, queued: Queued) -> Result<(), Queued> {
         let mut state = self.lock();
-        if state.phase == Phase::Closed || (state.phase == Phase::Draining && !queued.essential) {
+        let taken = match state.phase {
+            Phase::Open => true,
+            Phase::Held | Phase::Draining => queued.essential,
+            Phase::Barred | Phase::Closed => false,
+        };
+        if !taken {
             return Err(queued);
         }
         let urgent = queued.urgency == Urgency::Now;
@@ -115,6 +125,9 @@ impl Queue {
             state.soon_since = Some(Instant::now());
         }
         state.jobs.push_back(queued);
+        if state.phase == Phase::Held {
+            return Ok(());
+        }
         let wake = match state.sleeping {
             Sleep::Awake => false,
             Sleep::UntilWork => true,
@@ -166,12 +179,65 @@ impl Queue {
     /// Takes no more new work, and lets the writer leave once everything accepted is written.
     pub fn drain(&self) {
         let mut state = self.lock();
-        if state.phase == Phase::Open {
+        if matches!(state.phase, Phase::Open | Phase::Held | Phase::Barred) {
             state.phase = Phase::Draining;
         }
         state.sleeping = Sleep::Awake;
         drop(state);
         self.wake.notify_one();
+    }
+
+    /// Takes only essential commits from now on, and keeps them. `unwritten` comes back to the front, in its order. Answers
+    /// with what must be refused.
+    pub fn hold(&self, unwritten: Vec<Queued>) -> Vec<Queued> {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Held;
+        }
+        let waiting = unwritten.into_iter().chain(state.jobs.drain(..)).collect::<Vec<_>>();
+        let (kept, refused) = waiting.into_iter().partition(|queued| queued.essential);
+        state.put(kept);
+        refused
+    }
+
+    /// Lets the writer take groups again, what was kept first.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Held {
+            state.phase = Phase::Open;
+        }
+    }
+
+    /// Takes nothing any more, until it is drained. Answers with what must be refused.
+    pub fn bar(&self) -> Vec<Queued> {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open | Phase::Held) {
+            state.phase = Phase::Barred;
+        }
+        state.take_all()
+    }
+
+    /// Waits until the store is to be closed, at most this long; answers whether it is.
+    pub fn wait_for_close(&self, at_most: Option<Duration>) -> bool {
+        let until = at_most.map(|wait| Instant::now() + wait);
+        let mut state = self.lock();
+        loop {
+            if state.phase == Phase::Draining {
+                return true;
+            }
+            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return false,
+                Some(left) => self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Closes without writing what is left, and answers with it.
+    pub fn close(&self) -> Vec<Queued> {
+        let mut state = self.lock();
+        state.phase = Phase::Closed;
+        state.take_all()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,6 +247,18 @@ impl Queue {
 }
 
 impl State {
+    /// Puts jobs into the empty queue.
+    fn put(&mut self, jobs: Vec<Queued>) {
+        self.urgent = jobs.iter().filter(|queued| queued.urgency == Urgency::Now).count();
+        self.soon_since = (jobs.len() > self.urgent).then(Instant::now);
+        self.jobs = jobs.into();
+    }
+
+    fn take_all(&mut self) -> Vec<Queued> {
+        (self.urgent, self.soon_since) = (0, None);
+        self.jobs.drain(..).collect()
+    }
+
     fn take_group(&mut self) -> Vec<Queued> {
         let size = self.jobs.len().min(GROUP_MAX);
         let group: Vec<_> = self.jobs.drain(..size).collect();

@@ -1,6 +1,7 @@
 //! The store against a real disk: what is answered stays, what is refused leaves nothing, and every refusal says why.
 
 pub(crate) mod folder;
+pub(crate) mod reopening;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -189,18 +190,6 @@ async fn callers_beyond_the_limit_are_refused_in_time() {
     assert!(matches!(refused, Err(StoreError::Timeout { .. })), "{refused:?}");
     drop(both);
     put(&store, "k", b"v").await.expect("there is room again");
-}
-
-#[tokio::test]
-async fn a_commit_that_panics_shuts_the_store_for_good() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let store = open(dir.path());
-    let panicked: Result<(), StoreError> = store.commit(|_| panic!("a bug")).await;
-    assert!(matches!(panicked, Err(StoreError::Closed { .. })), "{panicked:?}");
-    let after = put(&store, "k", b"v").await;
-    assert!(after.expect_err("the store is shut").to_string().contains("panicked"));
-    assert!(!store.is_open());
-    assert!(store.failure().is_some());
 }
 
 #[tokio::test]

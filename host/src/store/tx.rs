@@ -21,11 +21,13 @@ pub struct Tx<'a> {
     writes: BTreeMap<Vec<u8>, Write>,
     /// What the current commit replaced in `writes`, oldest first, to undo it.
     replaced: Vec<(Vec<u8>, Option<Write>)>,
+    /// A commit of the group panicked.
+    poisoned: bool,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(tree: &'a sled::Tree) -> Self {
-        Self { tree, writes: BTreeMap::new(), replaced: Vec::new() }
+        Self { tree, writes: BTreeMap::new(), replaced: Vec::new(), poisoned: false }
     }
 
     /// The value under `key`, as this group leaves it.
@@ -90,6 +92,20 @@ impl<'a> Tx<'a> {
             }
         };
         self.replaced.push((key, before));
+    }
+
+    /// Marks the group as one that must not be written.
+    pub(super) fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// What the group puts under `key`, as it is going to be stored.
+    pub(super) fn wrapped(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.writes.get(key)?.as_ref().map(|payload| record::wrap(key, payload))
     }
 
     /// Makes the current commit's writes part of the group.

@@ -3,55 +3,22 @@
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
 
 use super::queue::{Completion, Queued, Turn};
-use super::{Shared, StoreError, Tx};
-use crate::model::Bytes;
-
-/// Whether the store still takes writes.
-///
-/// INVARIANT: once shut it stays shut until the store is opened anew. After a failed sync the kernel may have dropped what it
-/// could not write, so a later sync that succeeds proves nothing.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    shut: AtomicBool,
-    why: OnceLock<Arc<str>>,
-}
-
-impl Gate {
-    pub fn is_open(&self) -> bool {
-        !self.shut.load(Ordering::Acquire)
-    }
-
-    /// The failure that shut it.
-    pub fn failure(&self) -> Option<Arc<str>> {
-        self.why.get().cloned()
-    }
-
-    /// The refusal to answer with, if it is shut.
-    pub fn check(&self) -> Result<(), StoreError> {
-        if self.is_open() {
-            return Ok(());
-        }
-        Err(StoreError::closed(self.failure().unwrap_or_else(|| "it was shut down".into())))
-    }
-
-    fn shut(&self, why: &str) {
-        if self.why.set(why.into()).is_ok() {
-            tracing::error!(why, "the store takes no more writes");
-        }
-        self.shut.store(true, Ordering::Release);
-    }
-}
+use super::space::Space;
+use super::{Shared, Tx};
 
 /// What the writer thread owns.
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
-    pub db: sled::Db,
+    /// `None` while it is out of order, or in use.
+    pub engine: Option<sled::Db>,
+    /// The thread on which an engine that failed comes to its end.
+    pub farewell: Option<JoinHandle<()>>,
+    /// What the mender's landmark was when it was last known to be durable.
+    pub landmark: Option<Vec<u8>>,
     /// The data folder, open: `syncfs` wants a descriptor on its file system.
     pub folder: File,
     /// The lock on the data folder, given up last.
@@ -59,110 +26,127 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    pub fn new(shared: Arc<Shared>, db: sled::Db, folder: File, lock: File) -> Self {
+        Self { shared, engine: Some(db), farewell: None, landmark: None, folder, lock }
+    }
+
     /// Writes groups until the store is closed, then closes the engine and gives up the folder.
-    pub fn run(self) {
+    pub fn run(mut self) {
         let mut space = Space::new(&self.shared);
-        while let Some(group) = self.shared.queue.next_group() {
-            self.commit(group, &mut space);
+        // INVARIANT: there is one handle on the engine besides the readers', so that parting with both is parting with it.
+        while let Some(db) = self.ready_engine() {
+            let Some(group) = self.shared.queue.next_group() else {
+                self.engine = Some(db);
+                break;
+            };
+            self.commit(db, group, &mut space);
         }
-        let Self { shared, db, folder, lock } = self;
+        self.refuse(self.shared.queue.close());
+        let Self { shared, engine, farewell, folder, lock, .. } = self;
         // INVARIANT: the last handle on the engine is dropped here, on this thread: dropping it blocks on the disk.
         let reader = shared.engine.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop((reader, db));
-        let synced = if shared.gate.is_open() { sync(&folder) } else { shared.gate.check().map_err(io::Error::other) };
-        if let Err(error) = &synced {
+        drop((reader, engine));
+        if shared.gate.is_open()
+            && let Err(error) = sync(&folder)
+        {
             shared.gate.shut(&format!("closing the store failed: {error}"));
         }
-        shared.gate.shut.store(true, Ordering::Release);
+        shared.gate.close();
+        if let Some(farewell) = farewell.filter(JoinHandle::is_finished) {
+            let _ = farewell.join();
+        }
         drop(lock);
         shared.finished.send_replace(true);
     }
 
-    fn commit(&self, group: Vec<Queued>, space: &mut Space) {
+    fn commit(&mut self, db: sled::Db, group: Vec<Queued>, space: &mut Space) {
+        let landmark = self.shared.mender.get().map(|mender| mender.landmark);
+        if let (Some(key), None) = (landmark, &self.landmark) {
+            // All that is applied is durable at this moment.
+            self.landmark = db.get(key).ok().flatten().map(|value| value.to_vec());
+        }
         let low = space.check();
-        let mut tx = Tx::new(&self.db);
+        let mut tx = Tx::new(&db);
         let mut completions: Vec<Completion> = Vec::with_capacity(group.len());
         let mut slots = Vec::with_capacity(group.len());
+        let mut unwritten = Vec::new();
         for queued in group {
+            if tx.is_poisoned() {
+                unwritten.push(queued);
+                continue;
+            }
             slots.push(queued.slot);
-            let turn = match (self.shared.gate.check(), &low) {
-                (Err(closed), _) => Turn::Refused(closed),
-                (Ok(()), Some(low)) if !queued.essential => Turn::Refused(low.clone()),
+            let turn = match &low {
+                Some(low) if !queued.essential => Turn::Refused(low.clone()),
                 _ => Turn::Run(&mut tx),
             };
-            // A commit that panics may have left half of its thoughts in the caller's own state: nothing is safe after it.
-            match catch_unwind(AssertUnwindSafe(|| (queued.job)(turn))) {
-                Ok(completion) => completions.extend(completion),
-                Err(_) => self.shared.gate.shut("a commit panicked; this is a bug in tidegate"),
-            }
+            completions.extend((queued.job)(turn));
         }
-        let written = self.shared.gate.check().and_then(|()| match tx.into_batch() {
-            Some(batch) => self.write(batch),
-            None => Ok(()),
-        });
+        let moved = landmark.and_then(|key| tx.wrapped(key));
+        let written = match tx.is_poisoned() {
+            true => Err("a commit panicked, which is a bug in tidegate".to_owned()),
+            false => tx.into_batch().map_or(Ok(()), |batch| make_durable(&db, batch, &self.folder)),
+        };
+        match &written {
+            Ok(()) => {
+                self.landmark = moved.or(self.landmark.take());
+                self.engine = Some(db);
+            }
+            Err(why) => self.fail(db, why, unwritten),
+        }
         // Free the queue before the callers wake: they come straight back with their next commit.
         drop(slots);
+        let told = written.map_err(|_| self.shared.gate.refusal());
         for complete in completions {
-            complete(written.clone());
+            complete(told.clone());
         }
     }
 
-    /// Makes a batch durable: applied, flushed to the file, and the file system synced.
+    /// Puts the engine out of order.
     ///
-    /// INVARIANT: the engine's own flush only starts the write-out on Linux; without the sync after it, a power cut loses
-    /// what callers were told is safe.
-    fn write(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        let attempt = catch_unwind(AssertUnwindSafe(|| {
-            self.db.apply_batch(batch).map_err(|error| format!("writing failed: {error}"))?;
-            self.db.flush().map_err(|error| format!("flushing failed: {error}"))?;
-            sync(&self.folder).map_err(|error| format!("syncing failed: {error}"))
-        }));
-        let why = match attempt {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(why)) => why,
-            Err(_) => "the storage engine panicked".to_owned(),
-        };
-        self.shared.gate.shut(&format!("{why}; restart once the cause is removed"));
-        self.shared.gate.check()
+    /// INVARIANT: it is out of everybody's sight before anybody is told of the failure. What it shows may not be on the disk,
+    /// and whoever was told that a call is over may look at once.
+    fn fail(&mut self, db: sled::Db, why: &str, unwritten: Vec<Queued>) {
+        self.shared.gate.shut(&format!("{why}; it is opened anew as soon as that works"));
+        tracing::error!(why, "the store failed and takes no writes until its engine is opened anew");
+        metrics::counter!("tidegate_store_failures_total").increment(1);
+        let reader = self.shared.engine.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.part_with(db, reader);
+        self.refuse(self.shared.queue.hold(unwritten));
+    }
+
+    /// Refuses jobs that had their chance.
+    pub fn refuse(&self, jobs: Vec<Queued>) {
+        for Queued { job, slot, .. } in jobs {
+            let none = job(Turn::Refused(self.shared.gate.refusal()));
+            debug_assert!(none.is_none(), "a refused job has nothing to wait for");
+            drop(slot);
+        }
     }
 }
 
-fn sync(folder: &File) -> io::Result<()> {
+/// Makes a batch durable: applied, flushed to the file, and the file system synced. Says in words what failed.
+///
+/// INVARIANT: the engine's own flush only starts the write-out on Linux; without the sync after it, a power cut loses
+/// what callers were told is safe.
+pub(super) fn make_durable(db: &sled::Db, batch: sled::Batch, folder: &File) -> Result<(), String> {
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        db.apply_batch(batch).map_err(|error| format!("writing failed: {error}"))?;
+        fail::fail_point!("store::applied", |_| std::process::abort());
+        db.flush().map_err(|error| format!("flushing failed: {error}"))?;
+        fail::fail_point!("store::flushed", |_| std::process::abort());
+        sync(folder).map_err(|error| format!("syncing failed: {error}"))?;
+        fail::fail_point!("store::synced", |_| std::process::abort());
+        Ok(())
+    }));
+    attempt.unwrap_or_else(|_| Err("the storage engine panicked".to_owned()))
+}
+
+pub(super) fn sync(folder: &File) -> io::Result<()> {
+    // Left out, it has to be missed: else the tests with power cuts prove nothing.
+    fail::fail_point!("store::sync", |how| match how {
+        Some(_) => Ok(()),
+        None => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+    });
     Ok(rustix::fs::syncfs(folder)?)
-}
-
-/// Watches the free space of the data folder's disk, asking the system at most once per second.
-pub(super) struct Space {
-    dir: PathBuf,
-    min_free: Bytes,
-    asked: Option<Instant>,
-    low: Option<StoreError>,
-}
-
-impl Space {
-    const INTERVAL: Duration = Duration::from_secs(1);
-
-    pub fn new(shared: &Shared) -> Self {
-        Self { dir: shared.dir.clone(), min_free: shared.config.min_free, asked: None, low: None }
-    }
-
-    /// The refusal to answer new work with, while space is low.
-    ///
-    /// While it is low every call asks again, so that work goes on at once when space is freed.
-    pub fn check(&mut self) -> Option<StoreError> {
-        let fresh = self.asked.is_some_and(|asked| asked.elapsed() < Self::INTERVAL);
-        if fresh && self.low.is_none() {
-            return None;
-        }
-        self.asked = Some(Instant::now());
-        // A system that does not tell is not a reason to refuse: a full disk still fails the write itself.
-        let free = rustix::fs::statvfs(&self.dir).map(|stat| Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)));
-        self.low = match free {
-            Ok(free) if free < self.min_free => {
-                Some(StoreError::DiskLow { dir: self.dir.clone(), free, min_free: self.min_free })
-            }
-            _ => None,
-        };
-        self.low.clone()
-    }
 }

@@ -1,6 +1,7 @@
 //! `tidegate audit …`: reading the log, checking it, and taking it elsewhere; of a live host or a stopped one alike.
 
 mod export;
+mod keeping;
 mod list;
 mod progress;
 mod prove;
@@ -47,6 +48,13 @@ pub enum AuditVerb {
     Checkpoint(AuditArgs),
     /// Take the log elsewhere: lines of JSON that end with a checkpoint and can be checked with the public key alone.
     Export(ExportArgs),
+    /// Drop what has had its time, now instead of within the hour.
+    Prune(keeping::PruneArgs),
+    /// Keep records whatever their time: legal holds.
+    #[command(subcommand)]
+    Hold(keeping::HoldVerb),
+    /// Make everything that is written about a person unreadable, for good; the log stays provable.
+    Erase(keeping::EraseArgs),
 }
 
 /// `tidegate audit tail`
@@ -174,6 +182,9 @@ pub fn run(verb: &AuditVerb) -> Result<ExitCode> {
         AuditVerb::Key(args) => prove::key(args),
         AuditVerb::Checkpoint(args) => prove::checkpoint(args),
         AuditVerb::Export(args) => export::run(args),
+        AuditVerb::Prune(args) => keeping::prune(args),
+        AuditVerb::Hold(verb) => keeping::hold(verb),
+        AuditVerb::Erase(args) => keeping::erase(args),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

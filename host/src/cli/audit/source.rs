@@ -11,6 +11,7 @@ use crate::cli::live::Live;
 use crate::cli::{AuditArgs, HostArgs, serve};
 use crate::ledger::{ExportLine, Ledger, Record};
 use crate::server::operator::audit::{self, Extent, Place};
+use crate::server::operator::{self, keeping};
 use crate::store::Store;
 
 /// How long a live host may take for an answer: an export that begins in the middle has to read all that comes before.
@@ -41,6 +42,10 @@ impl Source<'_> {
         let params = serde_json::to_value(params).context("the question can't be put into words")?;
         let answer = match self {
             Self::Live(live) => live.ask(method, &params)?,
+            Self::Stopped(ledger) if method.starts_with(keeping::PREFIX) => {
+                let by = operator::user(rustix::process::geteuid().as_raw());
+                keeping::answer(ledger, &by, method, params)?
+            }
             Self::Stopped(ledger) => audit::answer(ledger, method, params)?,
         };
         serde_json::from_value(answer).context("the host's answer makes no sense; is it of another version?")

@@ -66,13 +66,42 @@ fn a_head_in_any_other_encoding_is_refused() {
 }
 
 #[test]
-fn a_sealed_response_opens_for_its_call_only() {
-    let secret = Secret::of(&SECRET);
-    let sealed = secret.seal(&[1; 16], b"{}");
-    assert_eq!(secret.unseal(&[1; 16], &sealed).as_deref(), Some(&b"{}"[..]));
-    assert_eq!(secret.unseal(&[2; 16], &sealed), None);
-    assert_eq!(Secret::of(&[2; 32]).unseal(&[1; 16], &sealed), None);
-    assert_eq!(secret.unseal(&[1; 16], &sealed[..10]), None);
+fn what_is_sealed_opens_with_its_key_in_its_place_only() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let subjects = subjects::Subjects::open(dir.path(), true).expect("a new folder");
+    let (one, other) = (subjects.key(&Digest([1; 32])).expect("writable"), subjects.key(&Digest([2; 32])).expect("writable"));
+    let sealed = one.seal(&[1; 16], b"{}");
+    assert_eq!(one.unseal(&[1; 16], &sealed).as_deref(), Some(&b"{}"[..]));
+    assert_eq!(one.unseal(&[2; 16], &sealed), None, "another call");
+    assert_eq!(other.unseal(&[1; 16], &sealed), None, "another person");
+    assert_eq!(one.unseal(&[1; 16], &sealed[..10]), None);
+}
+
+#[test]
+fn keys_are_found_again_by_tag_and_by_id_until_they_are_destroyed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let tags: Vec<Digest> = (0..40).map(|n| Digest([7, n].repeat(16).try_into().expect("32 bytes"))).collect();
+    let subjects = subjects::Subjects::open(dir.path(), true).expect("a new folder");
+    let ids: Vec<_> = tags.iter().map(|tag| subjects.key(tag).expect("writable").id).collect();
+    subjects.destroy(&ids[3]).expect("writable");
+    subjects.destroy(&ids[3]).expect("destroying twice changes nothing");
+    // What a crash in the middle of making a key leaves.
+    let file = dir.path().join("subjects/07");
+    let whole = std::fs::read(&file).expect("readable");
+    std::fs::write(&file, [&whole[..], &[1; 30]].concat()).expect("writable");
+
+    let subjects = subjects::Subjects::open(dir.path(), false).expect("it is there");
+    for (n, (tag, id)) in tags.iter().zip(&ids).enumerate().filter(|(n, _)| *n != 3) {
+        assert_eq!(subjects.by_id(id).expect("readable").expect("it is there").tag, *tag, "{n}");
+        assert_eq!(subjects.key(tag).expect("readable").id, *id, "{n}");
+    }
+    assert!(subjects.by_id(&ids[3]).expect("readable").is_none());
+    assert!(!whole.windows(16).any(|window| window == ids[3]), "nothing of it is left in the file");
+    let again = subjects.key(&tags[3]).expect("writable").id;
+    assert_ne!(again, ids[3]);
+    assert_eq!(std::fs::read(&file).expect("readable").len(), whole.len() + 30, "the free place is taken");
+    std::fs::remove_dir_all(dir.path().join("subjects")).expect("removable");
+    assert!(subjects::Subjects::open(dir.path(), false).is_err(), "keys that are gone are not made anew");
 }
 
 proptest::proptest! {

@@ -2,10 +2,14 @@
 
 mod answers;
 mod decisions;
+mod faults;
 mod format;
+mod keeping;
 mod machine;
 mod merkle;
 mod records;
+mod settling;
+mod sinks;
 mod tamper;
 mod trouble;
 
@@ -175,6 +179,7 @@ struct Call {
     delta: Delta,
     verdict: Verdict,
     trace: TraceContext,
+    risk: Risk,
 }
 
 fn call(effect: Effect, key: &str) -> Call {
@@ -203,6 +208,7 @@ fn call(effect: Effect, key: &str) -> Call {
             shadow: None,
         },
         trace: TraceContext::random(),
+        risk: Risk::High,
     }
 }
 
@@ -233,6 +239,7 @@ impl Call {
             tool: &self.tool,
             key: &self.key,
             arguments: &self.arguments,
+            reasking: None,
         }
     }
 
@@ -247,7 +254,7 @@ impl Call {
                 plugin_version: "0.1.0",
                 component: Digest([7; 32]),
                 effect: self.effect,
-                risk: Risk::High,
+                risk: self.risk,
                 fuel_limit: 50_000_000,
                 redact: &self.redact,
             },

@@ -137,23 +137,6 @@ async fn a_call_that_is_not_open_gets_no_outcome() {
 }
 
 #[tokio::test]
-async fn a_store_that_failed_refuses_claims_and_intents() {
-    let world = World::new();
-    let call = write("key-1");
-    let lease = world.lease(&call);
-    let panicked: Result<(), LedgerError> = world.ledger.store().commit(|_| panic!("a fault")).await;
-    assert!(panicked.is_err());
-    let refused = world.intent(&call, Some(lease)).await.expect_err("nothing can be recorded");
-    assert!(refused.to_string().contains("takes no more writes"), "{refused}");
-    assert!(world.claim(&call.again()).is_err());
-    let World { dir, store, now, ledger, .. } = world;
-    let _ = ledger.close().await;
-    drop(ledger);
-    let world = World::open(dir, store, LedgerConfig::default(), now).expect("opened anew it works again");
-    world.run(&call.again(), &answer("paid")).await;
-}
-
-#[tokio::test]
 async fn a_secret_that_cannot_be_trusted_is_refused() {
     let world = World::new();
     world.run(&write("key-1"), &answer("paid")).await;
@@ -219,42 +202,4 @@ async fn a_low_disk_refuses_new_calls_and_still_gives_old_answers() {
     assert!(refused.to_string().contains("min_free"), "{refused}");
     assert_eq!(world.ledger.tip().expect("readable").seq, 3, "the two of the first call, and a checkpoint");
     drop(world.lease(&call.again()));
-}
-
-#[tokio::test]
-#[ignore = "mounts a file system: run as root with --ignored"]
-async fn on_a_full_disk_nothing_runs_and_nothing_is_half_recorded() {
-    let disk = crate::store::tests::folder::Mounted::new("24m");
-    let dir = Arc::new(tempfile::tempdir_in(disk.path()).expect("a temporary folder"));
-    let store = StoreConfig { min_free: Bytes(0), ..StoreConfig::default() };
-    let world = World::open(dir, store, LedgerConfig::default(), Arc::new(AtomicU64::new(1_800_000_000_000)))
-        .expect("an empty folder opens");
-    let mut paid = Vec::new();
-    let refused = loop {
-        let call = write(&format!("key-{}", paid.len()));
-        let lease = match world.claim(&call) {
-            Ok(Claim::Fresh(lease)) => lease,
-            other => break other.expect_err("the store has failed"),
-        };
-        match world.intent(&call, Some(lease)).await {
-            Ok(intent) => match world.end(intent, Disposition::Done, &answer(&"x".repeat(1000))).await {
-                Ok(()) => paid.push(call),
-                Err(error) => break error,
-            },
-            Err(error) => break error,
-        }
-    };
-    assert!(refused.to_string().contains("takes no more writes"), "{refused}");
-    let World { dir, store, now, ledger, .. } = world;
-    let _ = ledger.close().await;
-    drop(ledger);
-
-    disk.resize("128m");
-    let world = World::open(dir, store, LedgerConfig::default(), now).expect("with room again it opens");
-    for call in &paid {
-        assert!(matches!(world.claim(&call.again()), Ok(Claim::Replay(replay)) if replay.first == call.id));
-    }
-    assert_eq!(world.verified().open_calls, 0);
-    world.run(&write("after"), &answer("paid")).await;
-    assert!(paid.len() > 100, "{}", paid.len());
 }

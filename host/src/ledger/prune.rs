@@ -1,0 +1,272 @@
+//! Pruning: bodies go when the time of their class has come, and the start of the log when nothing in it is left to read.
+//!
+//! What goes is accounted for by a record in the same batch: how many bodies, and a digest over which. So the check of the log
+//! still tells a body that was pruned from one that was taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::act::{self, Act};
+use super::body::{self, Found};
+use super::cbor::{self, Reader};
+use super::chain::{Head, Kind};
+use super::hold::Held;
+use super::index::Told;
+use super::retention::Class;
+use super::{Inner, Ledger, LedgerError, audit, keys, page};
+use crate::model::{Digest, Timestamp};
+use crate::store::{Tx, Urgency};
+
+/// Records looked at in one go.
+const STEP: usize = 512;
+
+/// The pause between two commits, so that calls hardly notice.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// What a pruning did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruning {
+    /// Bodies dropped of calls of low risk.
+    pub low: u64,
+    /// Of medium risk.
+    pub medium: u64,
+    /// Of high risk.
+    pub high: u64,
+    /// Of calls that did not run.
+    pub rejections: u64,
+    /// Bodies whose time has come, but a legal hold keeps them.
+    pub held: u64,
+    /// Whole records dropped from the start of the log.
+    pub records: u64,
+}
+
+impl Pruning {
+    fn of_class(&mut self, class: Class) -> &mut u64 {
+        match class {
+            Class::Low => &mut self.low,
+            Class::Medium => &mut self.medium,
+            Class::High => &mut self.high,
+            Class::Rejection => &mut self.rejections,
+        }
+    }
+}
+
+impl Ledger {
+    /// Drops what may go, or with `dry_run` only counts it. Blocks on the disk, for as long as it takes.
+    ///
+    /// # Errors
+    /// If the store fails or refuses, or holds nonsense.
+    pub fn prune(&self, dry_run: bool) -> Result<Pruning, LedgerError> {
+        self.inner.prune(dry_run)
+    }
+}
+
+impl Inner {
+    pub(super) fn prune(self: &Arc<Self>, dry_run: bool) -> Result<Pruning, LedgerError> {
+        let _turn = self.pruning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut done = Pruning::default();
+        let now = self.clock.now();
+        for class in Class::ALL {
+            let keep = self.config.retention.of(class);
+            let until = Timestamp(now.as_millis().saturating_sub(keep));
+            self.prune_class(class, keep, until, dry_run, &mut done)?;
+        }
+        if !dry_run {
+            self.remove_doomed_files()?;
+            done.records = self.truncate()?;
+        }
+        Ok(done)
+    }
+
+    /// Drops the bodies of a class that were written before `until`.
+    fn prune_class(
+        self: &Arc<Self>,
+        class: Class,
+        keep: u64,
+        until: Timestamp,
+        dry: bool,
+        done: &mut Pruning,
+    ) -> Result<(), LedgerError> {
+        let holds = self.holds()?;
+        let first = super::base::start(&self.store)?.tree.size() + 1;
+        let mut from = if dry { first } else { Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first) };
+        loop {
+            let (mut next, mut due, mut ripe) = (from, Vec::new(), true);
+            audit::each(&self.store, from, STEP, |seq, item| {
+                let Some((bytes, stored)) = item else {
+                    return Err(LedgerError::damaged(format!("record {seq}"))("it is cut short"));
+                };
+                let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
+                ripe = ripe && head.at < until;
+                if !ripe {
+                    return Ok(());
+                }
+                next = seq + 1;
+                if self.class(&head, stored, class, |held| holds.hold(held), &mut done.held)? {
+                    due.push(seq);
+                }
+                Ok(())
+            })?;
+            *done.of_class(class) += due.len() as u64;
+            let is_over = !ripe || next == from;
+            // Where there is nothing to drop, only the last look is worth a commit.
+            if !dry && (!due.is_empty() || is_over) {
+                self.drop_bodies(class, keep, due, next)?;
+                std::thread::sleep(PAUSE);
+            }
+            if is_over {
+                return Ok(());
+            }
+            from = next;
+        }
+    }
+
+    /// Whether a body is there, of this class, and not held.
+    fn class(
+        &self,
+        head: &Head,
+        stored: &[u8],
+        class: Class,
+        is_held: impl Fn(&Held<'_>) -> bool,
+        held: &mut u64,
+    ) -> Result<bool, LedgerError> {
+        let subject = match body::key_of(stored) {
+            Some(id) => self.subjects.by_id(&id)?.map(|key| key.tag),
+            None => None,
+        };
+        let told = match (head.kind, body::find(&self.store, &self.subjects, stored, &head.body)?) {
+            (Kind::Admin | Kind::Checkpoint, _) | (_, Found::Pruned(_)) => return Ok(false),
+            // Nobody can read it, or tell its class, any more.
+            (_, Found::Erased(_)) => return Ok(class == Class::Low),
+            (_, Found::Forged(problem)) => return Err(LedgerError::damaged(format!("record {}", head.seq))(problem)),
+            (_, Found::Whole(salted)) => Told::of(salted.json()),
+        };
+        if Class::of(head.kind, told.risk.as_deref()) != class {
+            return Ok(false);
+        }
+        let is_held = is_held(&Held { at: head.at, call: head.call, subject, tool: told.tool.as_deref() });
+        *held += u64::from(is_held);
+        Ok(!is_held)
+    }
+
+    /// Drops these bodies, tells of it in a record, and moves the cursor, all in one batch.
+    fn drop_bodies(self: &Arc<Self>, class: Class, keep: u64, due: Vec<u64>, next: u64) -> Result<(), LedgerError> {
+        let mut pages: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
+        for seq in &due {
+            let page = self.store.last(keys::LOG_START, &keys::log(seq + 1))?;
+            let page = page.ok_or_else(|| LedgerError::damaged(format!("record {seq}"))("its page is missing"))?;
+            pages.entry(page.key).or_default().push(*seq);
+        }
+        let ledger = Arc::clone(self);
+        self.store.commit_blocking(Urgency::Soon, move |tx| {
+            let mut cursors = Cursors::read(tx.get(keys::PRUNED)?)?;
+            *cursors.of_mut(class) = next;
+            tx.put(keys::PRUNED.to_vec(), cursors.encode())?;
+            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(()) };
+            // INVARIANT: the record has this place, because nothing is appended before it in this commit.
+            let run = audit::tip_in(tx)?.tip.seq + 1;
+            for (key, seqs) in &pages {
+                rewrite(tx, key, seqs, run)?;
+            }
+            let mut digest = Sha256::new();
+            due.iter().for_each(|seq| digest.update(seq.to_be_bytes()));
+            let act = Act::Prune {
+                class: class.as_str(),
+                count: due.len() as u64,
+                first: *first,
+                kept_for_ms: keep,
+                last: *last,
+                seqs_sha256: Digest(digest.finalize().into()).to_string(),
+            };
+            let told = act::record(tx, &ledger, None, &act)?;
+            assert_eq!(told, run, "nothing came between");
+            Ok::<_, LedgerError>(())
+        })
+    }
+
+    /// Removes the body files that nothing names any more.
+    pub(super) fn remove_doomed_files(&self) -> Result<(), LedgerError> {
+        loop {
+            let rows = self.store.scan(&keys::doomed_file(&Digest([0; 32])), b"d0", STEP)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut gone = Vec::new();
+            for entry in rows {
+                if let Some(name) = entry.key.get(2..).and_then(|name| name.try_into().ok()) {
+                    self.store.remove_body(&Digest(name))?;
+                }
+                gone.push(entry.key);
+            }
+            self.store.commit_blocking(Urgency::Soon, move |tx| {
+                gone.into_iter().for_each(|key| tx.delete(key));
+                Ok::<_, LedgerError>(())
+            })?;
+        }
+    }
+}
+
+/// Puts `run` in place of the bodies of these records of a page.
+fn rewrite(tx: &mut Tx<'_>, key: &[u8], seqs: &[u64], run: u64) -> Result<(), LedgerError> {
+    let damaged = |problem: &str| LedgerError::damaged("a page of the log")(problem);
+    let old = tx.get(key)?.ok_or_else(|| damaged("it is missing"))?;
+    let first = keys::log_seq(key).ok_or_else(|| damaged("its key is malformed"))?;
+    let mut page = Vec::with_capacity(old.len());
+    for (seq, item) in (first..).zip(page::pairs(&old)) {
+        let (head, stored) = item.ok_or_else(|| damaged("it is cut short"))?;
+        if !seqs.contains(&seq) {
+            assert!(page::push(&mut page, &[head, stored]), "a page only gets shorter");
+            continue;
+        }
+        let committed = Head::decode(head).map_err(LedgerError::damaged(format!("record {seq}")))?.body;
+        if let Some(file) = body::file_of(stored, &committed) {
+            tx.put(keys::doomed_file(&file), Vec::new())?;
+        }
+        assert!(page::push(&mut page, &[head, &body::pruned(run)]), "a page only gets shorter");
+    }
+    Ok(tx.put(key.to_vec(), page)?)
+}
+
+/// Makes the next pruning look at everything again.
+pub(super) fn look_again(tx: &mut Tx<'_>) {
+    tx.delete(keys::PRUNED.to_vec());
+}
+
+/// The first record of each class that was not looked at yet.
+struct Cursors([u64; Class::ALL.len()]);
+
+impl Cursors {
+    fn read(row: Option<Vec<u8>>) -> Result<Self, LedgerError> {
+        let Some(row) = row else { return Ok(Self([1; Class::ALL.len()])) };
+        let mut reader = Reader::new(&row);
+        let mut read = || {
+            reader.row(1 + Class::ALL.len() as u64, 1)?;
+            let mut cursors = Self([0; Class::ALL.len()]);
+            for cursor in &mut cursors.0 {
+                *cursor = reader.number()?;
+            }
+            reader.end().map(|()| cursors)
+        };
+        read().map_err(LedgerError::damaged("how far the log was pruned"))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        cbor::encode(48, |writer| {
+            writer.array(1 + self.0.len() as u64).number(1);
+            for cursor in self.0 {
+                writer.number(cursor);
+            }
+        })
+    }
+
+    fn of(&self, class: Class) -> u64 {
+        self.0[class as usize]
+    }
+
+    fn of_mut(&mut self, class: Class) -> &mut u64 {
+        &mut self.0[class as usize]
+    }
+}

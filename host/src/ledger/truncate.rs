@@ -1,0 +1,116 @@
+//! Dropping the start of the log, once nothing in it can be read any more. What is left begins with a checkpoint, which signs what
+//! is gone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::act::{self, Act};
+use super::body;
+use super::chain::{self, Head, Kind, Tip};
+use super::index::CHUNK;
+use super::tree::{self, Frontier};
+use super::{Inner, LedgerError, audit, base, keys};
+use crate::model::CallId;
+use crate::store::Urgency;
+
+/// The least that is worth it: what a chunk of the index covers.
+const LEAST: u64 = CHUNK;
+
+/// The most calls that may be open where the log is cut: they are all named there.
+const OPEN_MAX: usize = 64;
+
+/// Pages dropped in one commit.
+const PAGES: usize = 128;
+
+/// Where the log can be cut: everything before this checkpoint.
+struct Cut {
+    checkpoint: u64,
+    tip: Tip,
+    tree: Frontier,
+    open: Vec<CallId>,
+}
+
+impl Inner {
+    /// Drops as much of the start of the log as may go, and answers how many records.
+    pub(super) fn truncate(self: &Arc<Self>) -> Result<u64, LedgerError> {
+        let start = base::start(&self.store)?;
+        let began = start.tree.size();
+        let cut = self.cut()?.filter(|cut| cut.tip.seq >= began + LEAST);
+        if let Some(cut) = &cut {
+            let (ledger, row) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open));
+            let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);
+            self.store.commit_blocking(Urgency::Soon, move |tx| {
+                let (checkpoint, root, until) = act;
+                act::record(tx, &ledger, None, &Act::Truncate { checkpoint, root, until })?;
+                Ok::<_, LedgerError>(tx.put(keys::BASE.to_vec(), row)?)
+            })?;
+        }
+        // Also what an interrupted one has left.
+        self.drop_before(cut.as_ref().map_or(began, |cut| cut.tip.seq))?;
+        Ok(cut.map_or(0, |cut| cut.tip.seq - began))
+    }
+
+    /// The last checkpoint before which nothing about a call can be read.
+    fn cut(&self) -> Result<Option<Cut>, LedgerError> {
+        let start = base::start(&self.store)?;
+        let (mut tip, mut tree) = (start.tip.unwrap_or(Tip::EMPTY), start.tree);
+        let mut open: BTreeSet<CallId> = start.open.into_iter().collect();
+        let mut found = None;
+        let mut is_over = false;
+        while !is_over {
+            let from = tip.seq + 1;
+            audit::each(&self.store, from, 4096, |seq, item| {
+                let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
+                let (bytes, stored) = item.ok_or_else(|| damaged("its page is cut short"))?;
+                let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
+                let is_of_call = matches!(head.kind, Kind::Intent | Kind::Outcome | Kind::Rejection);
+                is_over = is_over || (is_of_call && !body::is_pruned(stored));
+                if is_over {
+                    return Ok(());
+                }
+                match (head.kind, head.call) {
+                    (Kind::Checkpoint, _) if open.len() <= OPEN_MAX => {
+                        let open = open.iter().copied().collect();
+                        found = Some(Cut { checkpoint: seq, tip, tree: tree.clone(), open });
+                    }
+                    (Kind::Intent, Some(call)) => drop(open.insert(call)),
+                    (Kind::Outcome, Some(call)) => drop(open.remove(&call)),
+                    _ => {}
+                }
+                tree.push(tree::leaf(bytes), |_, _, _| {});
+                tip = Tip { seq, hash: chain::hash(bytes) };
+                Ok(())
+            })?;
+            is_over = is_over || tip.seq < from;
+        }
+        Ok(found)
+    }
+
+    /// Drops the pages and the index of the records up to and with `last`.
+    fn drop_before(&self, last: u64) -> Result<(), LedgerError> {
+        // A page that goes on beyond `last` stays.
+        while let [first, .., next] = &self.store.scan(keys::LOG_START, &keys::log(last + 2), PAGES)?[..] {
+            let mut gone = self.store.scan(&first.key, &next.key, PAGES)?;
+            gone.retain(|entry| entry.key < next.key);
+            self.store.commit_blocking(Urgency::Soon, move |tx| {
+                gone.into_iter().for_each(|entry| tx.delete(entry.key));
+                Ok::<_, LedgerError>(())
+            })?;
+        }
+        let chunk = last / CHUNK;
+        for bucket in 0..64 {
+            let rows = self.store.scan(&keys::index(bucket, 0, 0), &keys::index(bucket, chunk, 0), usize::MAX)?;
+            if !rows.is_empty() {
+                self.store.commit_blocking(Urgency::Soon, move |tx| {
+                    rows.into_iter().for_each(|entry| tx.delete(entry.key));
+                    Ok::<_, LedgerError>(())
+                })?;
+            }
+        }
+        let times = self.store.scan(&keys::times(0), &keys::times(chunk), usize::MAX)?;
+        self.store.commit_blocking(Urgency::Soon, move |tx| {
+            times.into_iter().for_each(|entry| tx.delete(entry.key));
+            Ok::<_, LedgerError>(())
+        })
+    }
+}

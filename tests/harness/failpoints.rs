@@ -1,0 +1,30 @@
+//! The named failpoints of the host: places where a test can make it crash, or fail.
+//!
+//! They are compiled in only where tests are. [`Host::failing`](super::Host::failing) sets them: `call::intended=3*off->return`
+//! lets three calls pass the place and crashes the host at the fourth. A crash is an abort: nothing is flushed, no destructor
+//! runs, and what the kernel has is kept, as after `kill -9`.
+
+/// Where a host can be made to crash, in the order in which a call comes by; what has happened there, and what has not.
+pub const CRASHES: [(&str, &str); 15] = [
+    ("call::claim", "the call is authorized; its key was not looked up"),
+    ("call::claimed", "it may run; its key is reserved in memory, nothing is written"),
+    ("body::unnamed", "the file of a long intent, outcome or answer is written and synced, and has no name yet"),
+    ("body::named", "the same file is durable under its name; no row names it"),
+    ("store::applied", "a group of commits, of intents or outcomes, is applied; it is not flushed"),
+    ("store::flushed", "the group is flushed, not synced"),
+    ("store::synced", "the group is durable; nobody has been told"),
+    ("call::intended", "the intent is durable, the call is about to run"),
+    ("outbound::leaves", "a request to a backend is about to leave"),
+    ("outbound::answered", "the backend has answered; the host has not noticed"),
+    ("call::executed", "the call has run; its outcome is known to nobody else"),
+    ("call::concluded", "the outcome is durable, or for a read on its way; the caller has no answer"),
+    ("mark::unnamed", "how far the log got is written beside the mark that it replaces"),
+    ("upkeep::forgotten", "answers are forgotten; their files are still there"),
+    ("recovery::page", "at the start after a crash, some open calls got their outcome"),
+];
+
+/// Where a host can be made to fail, or to leave something out.
+pub const FAULTS: [(&str, &str); 2] = [
+    ("store::sync", "the sync after a flush fails (`return`), or is left out (`return(skip)`)"),
+    ("upkeep::grace", "what has expired is forgotten at once (`return`), not a minute later"),
+];

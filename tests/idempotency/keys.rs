@@ -1,0 +1,119 @@
+//! What burns a key of a write and what does not, and what a second call with it is told.
+
+use super::*;
+
+#[test]
+fn what_never_ran_never_burns_a_key() {
+    let (host, billing, _plugins) = demo(&["--latency", "700ms"], "[admission]\nslots = 1\nqueue = 0\n");
+    let (client, invoices) = (host.client(), billing.open_invoices("u1"));
+    let key = "never-ran-000001";
+    let invalid = client.call_keyed("pay_invoice", json!({ "invoice_id": 7 }), key);
+    assert_eq!(invalid.error(), "invalid_arguments");
+    // Another one takes the only slot.
+    let caller = std::thread::spawn({
+        let (client, invoice) = (host.client(), invoices[1].clone());
+        move || pay(&client, &invoice, "never-ran-000002")
+    });
+    wait_until_running(&host, 1);
+    let refused = pay(&client, &invoices[0], key);
+    assert_eq!((refused.error().as_str(), &refused.envelope()["effect"]), ("overloaded", &json!("none")));
+    caller.join().expect("no panic").structured();
+    wait_until_running(&host, 0);
+    let paid = pay(&client, &invoices[0], key);
+    assert!(!paid.is_replayed());
+    paid.structured();
+}
+
+#[test]
+fn a_call_the_policies_deny_does_not_burn_its_key() {
+    let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
+    let policies = tempfile::tempdir().expect("a temporary folder");
+    let wall = policies.path().join("wall.cedar");
+    std::fs::write(&wall, "@id(\"wall\") forbid(principal, action == Tidegate::Action::\"pay_invoice\", resource);")
+        .expect("writable");
+    let walled = &["--policies", &policies.path().display().to_string()];
+    let mut host = serve(&billing, &plugins, "").with(walled).start();
+    let invoice = billing.open_invoices("u1").remove(0);
+    let denied = pay(&host.client(), &invoice, "denied-000000001");
+    assert_eq!(denied.error(), "permission_denied");
+    assert!(host.stop("-TERM").success());
+    std::fs::write(wall, "// No wall any more.\n").expect("writable");
+    let host = serve(&billing, &plugins, "").with(walled).on(&host.data).start();
+    let paid = pay(&host.client(), &invoice, "denied-000000001");
+    assert!(!paid.is_replayed());
+    paid.structured();
+}
+
+#[test]
+fn a_write_that_failed_before_it_asked_for_a_change_gives_its_key_back() {
+    let (host, mut billing, _plugins) = demo(&["--latency", "60s"], "");
+    // Billing never even says what the invoice is like.
+    let failed = pay(&host.client(), "any", "too-early-000001");
+    assert_eq!((failed.error().as_str(), &failed.envelope()["effect"]), ("backend_timeout", &json!("none")));
+    assert_eq!(failed.envelope()["retryable"], json!(true));
+    billing.kill();
+    billing.restart();
+    let invoice = billing.open_invoices("u1").remove(0);
+    let paid = pay(&host.client(), &invoice, "too-early-000001");
+    assert!(!paid.is_replayed(), "the key is free, for other arguments too");
+    paid.structured();
+}
+
+#[test]
+fn a_write_that_was_stopped_before_it_asked_for_a_change_gives_its_key_back() {
+    let (billing, plugins) = (Billing::start(&[]), plugins(&["invoices"]));
+    let manifest = plugins.path().join("invoices/plugin.toml");
+    let written = std::fs::read_to_string(&manifest).expect("it is there");
+    let starved = written.replace("fuel = 10_000_000", "fuel = 1_000");
+    assert_ne!(written, starved);
+    std::fs::write(&manifest, starved).expect("writable");
+    let mut host = serve(&billing, &plugins, "").start();
+    let invoice = billing.open_invoices("u1").remove(0);
+    let stopped = pay(&host.client(), &invoice, "starved-00000001");
+    assert_eq!((stopped.error().as_str(), &stopped.envelope()["effect"]), ("fuel_exhausted", &json!("none")));
+    assert!(host.stop("-TERM").success());
+
+    std::fs::write(&manifest, written).expect("writable");
+    let host = serve(&billing, &plugins, "").on(&host.data).start();
+    let paid = pay(&host.client(), &invoice, "starved-00000001");
+    assert!(!paid.is_replayed());
+    paid.structured();
+}
+
+#[test]
+fn a_failure_after_the_change_was_asked_for_is_the_answer_for_good() {
+    // Every second request fails: the one that reads the invoice does not, the one that pays it does.
+    let (host, billing, _plugins) = demo(&["--failure-rate", "0.5"], "");
+    let client = host.client();
+    // Finding out about the invoices is a request like any other, and so is its failure.
+    let invoice = "inv_0001";
+    let failed = pay(&client, invoice, "for-good-0000001");
+    assert_eq!(failed.error(), "backend_unavailable");
+    let envelope = failed.envelope();
+    assert_eq!((&envelope["retryable"], &envelope["effect"]), (&json!(false), &json!("possible")), "{envelope}");
+    assert_eq!(envelope.get("retry_after_seconds"), None);
+    let again = pay(&client, invoice, "for-good-0000001");
+    assert!(again.is_replayed());
+    assert_eq!(again.envelope(), envelope);
+    assert!(billing.effects_on(invoice).is_empty());
+}
+
+#[test]
+fn a_call_in_flight_is_named_with_a_time_to_come_back() {
+    let (host, billing, _plugins) = demo(&["--latency", "500ms"], "");
+    let invoice = billing.open_invoices("u1").remove(0);
+    let caller = std::thread::spawn({
+        let (client, invoice) = (host.client(), invoice.clone());
+        move || pay(&client, &invoice, "in-flight-000001")
+    });
+    wait_until_running(&host, 1);
+    let second = pay(&host.client(), &invoice, "in-flight-000001");
+    assert_eq!(second.error(), "idempotency_in_flight");
+    let envelope = second.envelope();
+    assert_eq!((&envelope["effect"], &envelope["retryable"]), (&json!("possible"), &json!(true)));
+    assert!(envelope["retry_after_seconds"].as_u64().is_some_and(|seconds| (1..=30).contains(&seconds)), "{envelope}");
+    let first = caller.join().expect("no panic");
+    first.structured();
+    let message = envelope["message"].as_str().expect("a text");
+    assert!(message.contains(&call_id(&first)), "{message} names {}", call_id(&first));
+}
