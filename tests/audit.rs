@@ -21,6 +21,8 @@ fn host(rounds: usize) -> (Started, tempfile::TempDir) {
     }
     echo(&host.caller(&json!({ "subject": "ann" })), "hello from ann").structured();
     assert_eq!(echo(&host.caller(&json!({ "subject": "poor", "scopes": [] })), "hello").status, 403);
+    // A read is answered before its outcome is written down; a checkpoint comes behind what is on its way.
+    told(&host, &["checkpoint"]);
     (host, plugins)
 }
 

@@ -96,8 +96,7 @@ fn a_file_that_is_something_else_is_left_alone() {
     export(&other, &folder.path().join("other"), &[]);
     let foreign = fs::read_to_string(folder.path().join("other")).expect("text");
     let mut altered: Vec<String> = told(&host, &["export"]).lines().map(str::to_owned).collect();
-    let last = altered.pop().expect("a record").replace("\"hash\":\"", "\"hash\":\"f").replacen("\",\"head\"", "X", 0);
-    drop(last);
+    altered.pop();
     for (text, expected) in [
         ("precious work\n", "is no export"),
         ("precious work", "is no export"),

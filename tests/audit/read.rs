@@ -1,12 +1,13 @@
 //! Finding and showing what was written down.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use super::{ask, audit, echo, host, path, seqs, told};
-use crate::harness::{Host, plugins};
+use crate::harness::{Host, PROTOCOL, plugins};
 
 #[test]
 fn a_live_host_and_a_stopped_one_answer_alike() {
@@ -22,11 +23,11 @@ fn a_live_host_and_a_stopped_one_answer_alike() {
     let shown = &before[3];
     assert_eq!((&shown["call"], seqs(&shown["records"])), (&json!(call), vec![2, 3]), "{shown}");
     assert_eq!(shown["records"][0]["body"]["arguments"], json!({ "text": "hello 0" }));
-    let last: Vec<Value> = told(&host, &["tail", "-n", "2", "--output", "json"])
+    let last: Vec<Value> = told(&host, &["tail", "-n", "3", "--output", "json"])
         .lines()
         .map(|line| line.parse().expect("an object a line"))
         .collect();
-    assert_eq!(last.iter().map(|row| &row["kind"]).collect::<Vec<_>>(), ["outcome", "rejection"]);
+    assert_eq!(last.iter().map(|row| &row["kind"]).collect::<Vec<_>>(), ["outcome", "rejection", "checkpoint"]);
 
     assert!(host.stop("-TERM").success());
     for (question, before) in questions.iter().zip(before) {
@@ -102,9 +103,19 @@ fn what_is_not_there_is_not_made_up() {
 fn nothing_that_callers_write_acts_on_the_operators_terminal() {
     let plugins = plugins(&["echo"]);
     let host = Host::dev(plugins.path()).start();
-    let mallory = host.caller(&json!({ "subject": "mal\u{1b}[31mlory\u{202e}" }));
-    let answer = echo(&mallory, "\u{1b}]0;owned\u{7}\u{9b}2J");
-    let call = answer.body["result"]["_meta"]["dev.tidegate/call-id"].as_str().expect("an id").to_owned();
+    // Not over HTTP, whose headers would not let such a name through.
+    let name = "mal\u{1b}[31mlory\u{9b}2J\u{202e}";
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": PROTOCOL, "io.modelcontextprotocol/clientCapabilities": {} });
+    let call = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name, "arguments": {}, "_meta": meta },
+    });
+    let mut socket = UnixStream::connect(host.data.join("control.sock")).expect("it listens");
+    writeln!(socket, "{call}").expect("it reads");
+    let mut answer = String::new();
+    BufReader::new(&socket).read_line(&mut answer).expect("it answers");
+    assert!(answer.contains("unknown tool"), "{answer}");
+    told(&host, &["checkpoint"]);
+    let call = ask(&host, &["query"])["calls"][0]["call"].as_str().expect("an id").to_owned();
     for question in [&["list"][..], &["tail"], &["query"], &["show", &call]] {
         let table = told(&host, question);
         assert!(table.contains("mal\\u{1b}[31mlory") || table.contains("mal\\u001b[31mlory"), "{question:?}: {table}");

@@ -95,7 +95,7 @@ fn every_tampering_with_an_export_is_found_and_located() {
             1,
         );
     });
-    assert_eq!(seq, 2, "a later beginning does not follow from what the header says was before it");
+    assert_eq!(seq, 1, "the record before is not the one that the header says it was");
 }
 
 #[test]

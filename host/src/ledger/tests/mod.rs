@@ -2,6 +2,7 @@
 
 mod answers;
 mod decisions;
+mod elsewhere;
 mod faults;
 mod format;
 mod keeping;
