@@ -7,6 +7,7 @@
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
+//! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
@@ -30,6 +31,7 @@ mod clients;
 mod durability;
 mod hostile;
 mod idempotency;
+mod keeping;
 mod kill;
 mod layering;
 mod policy_tools;

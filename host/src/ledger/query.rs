@@ -110,12 +110,12 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Whether there are records that should be in the index and are not yet.
+    /// How many records are not in the index: up to one chunk that is not full, and what the index is behind.
     ///
     /// # Errors
     /// If the store can't be read, or holds nonsense.
-    pub fn is_indexing(&self) -> Result<bool, LedgerError> {
-        Ok(audit::tip(&self.inner.store)?.tip.seq >= (self.inner.indexed()? + 1) * CHUNK)
+    pub fn unindexed(&self) -> Result<u64, LedgerError> {
+        Ok(audit::tip(&self.inner.store)?.tip.seq.saturating_sub(self.inner.indexed()? * CHUNK))
     }
 }
 
