@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
@@ -24,6 +25,7 @@
 
 mod harness;
 
+mod audit;
 mod auth;
 mod backup;
 mod bad_input;

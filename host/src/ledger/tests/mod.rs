@@ -3,6 +3,7 @@
 mod answers;
 mod backups;
 mod decisions;
+mod elsewhere;
 mod faults;
 mod format;
 mod keeping;
