@@ -19,6 +19,7 @@
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
+//! | `sinks` | further places that all records go to: files, collectors, and what they miss |
 //! | `layering` | who may use whom in the source |
 //! | `power` | power cuts under load, on a disk of the test's own |
 //! | `kill` | hundreds of crashes at random moments and at every step of a call, under load |
@@ -43,4 +44,5 @@ mod power;
 mod protocol;
 mod readme;
 mod rows;
+mod sinks;
 mod stdio;
