@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -130,6 +131,30 @@ fn a_failpoint_passes(failpoints: &str) {
     wait_until_ready(&host, true);
     assert_eq!(count(&host, "tidegate_store_failures_total"), 1);
     assert_eq!(count(&host, "tidegate_store_reopenings_total"), 1, "{}", host.log());
+    works_and_agrees(&mut scene, &mut host, seed);
+}
+
+#[test]
+fn a_start_that_dies_while_it_writes_the_store_anew_leaves_a_whole_one() {
+    let seed = seed();
+    let mut scene = Scene::new(seed);
+    let mut host = scene.host().start();
+    let load = scene.load(&host, Habits::default());
+    load.wait_for(30).expect("it lives");
+    load.end();
+    assert!(host.stop("-TERM").success());
+    for (crash, is_new) in [("compact::written", false), ("compact::exchanged", true)] {
+        let old = fs::metadata(scene.data().join("store")).expect("it is there").ino();
+        let died = scene.host().failing(&format!("compact::worth=return;{crash}=return")).try_start();
+        assert!(died.is_err(), "{crash} was never reached");
+        let now = fs::metadata(scene.data().join("store")).expect("it is there").ino();
+        assert_eq!(now != old, is_new, "{crash}");
+        let mut host = scene.host().start();
+        assert!(!scene.data().join("store.compact").exists(), "what is left of it is removed");
+        works_and_agrees(&mut scene, &mut host, seed);
+    }
+    let mut host = scene.host().failing("compact::worth=return").start();
+    assert!(host.log().contains("written anew"), "{}", host.log());
     works_and_agrees(&mut scene, &mut host, seed);
 }
 

@@ -24,7 +24,10 @@ const ASIDE: &str = "store.compact";
 const REACHED: &str = "store.compacted";
 
 /// Below this the engine's files are not worth the work.
-const WORTH: Bytes = Bytes::mib(64);
+fn worth() -> Bytes {
+    fail::fail_point!("compact::worth", |_| Bytes(0));
+    Bytes::mib(64)
+}
 
 /// How many times as large as the rows the engine's files may be.
 const RATIO: u64 = 2;
@@ -64,14 +67,14 @@ pub(super) fn clean_up(dir: &Path) -> Result<(), StoreError> {
 pub(super) fn compact(dir: &Path, config: &StoreConfig, db: sled::Db) -> Result<sled::Db, StoreError> {
     let (engine, aside) = (dir.join("store"), dir.join(ASIDE));
     let on_disk = bytes_on_disk(&engine).map_err(StoreError::io("measure the folder", &engine))?;
-    if on_disk <= WORTH.0 {
+    if on_disk <= worth().0 {
         return Ok(db);
     }
     let live = live_bytes(&db)?;
     if on_disk <= ratio(dir) * live {
         return Ok(db);
     }
-    if let Err(low) = space::require(dir, Bytes(RATIO * live + WORTH.0)) {
+    if let Err(low) = space::require(dir, Bytes(RATIO * live + worth().0)) {
         tracing::warn!(%low, "the store could give space back, but there is too little to write it anew");
         return Ok(db);
     }

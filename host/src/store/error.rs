@@ -35,7 +35,9 @@ pub enum StoreError {
         known: u32,
     },
     /// What is stored is not what was written.
-    #[error("{what} is damaged: {problem}; restore the data folder from a backup, or move it away to start empty")]
+    #[error(
+        "{what} is damaged: {problem}; restore a backup (`tidegate audit restore`), or move the data folder away to start empty"
+    )]
     Damaged {
         /// The file or value.
         what: String,
