@@ -17,7 +17,7 @@ use super::signer::PublicKey;
 use super::tree::Frontier;
 use super::verify::{Broken, Verification};
 use super::walk::{Start, Walk};
-use super::{Ledger, LedgerError, audit, base};
+use super::{Ledger, LedgerError, audit};
 use crate::model::{CallId, Digest};
 
 /// The version of the export format.
@@ -130,18 +130,8 @@ impl Ledger {
     /// # Errors
     /// If the store can't be read, or holds nonsense.
     pub fn export_header(&self, from: u64) -> Result<ExportHeader, LedgerError> {
-        let store = &self.inner.store;
-        let start = base::start(store)?;
-        let walk = Walk::new(self.public_key(), start);
-        // To begin in the middle is to know what was open there, which only the records before tell.
-        let first = walk.tip().seq + 1;
-        let mut prefix = Prefix { tip: walk.tip(), tree: walk.tree().clone(), open: walk.open().collect() };
-        drop(walk);
-        let count = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        audit::each(store, first, count, |seq, item| {
-            let (bytes, _) = item.ok_or_else(|| LedgerError::damaged(format!("record {seq}"))("its page is cut short"))?;
-            prefix.step(seq, bytes)
-        })?;
+        // To begin in the middle is to know what was open there.
+        let prefix = self.prefix(from)?;
         Ok(ExportHeader {
             tidegate_export: VERSION,
             key: self.public_key().to_string(),
@@ -194,27 +184,6 @@ impl Ledger {
             Ok(())
         })?;
         Ok(lines)
-    }
-}
-
-/// What comes before an export that begins in the middle.
-struct Prefix {
-    tip: Tip,
-    tree: Frontier,
-    open: std::collections::BTreeSet<CallId>,
-}
-
-impl Prefix {
-    fn step(&mut self, seq: u64, bytes: &[u8]) -> Result<(), LedgerError> {
-        let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
-        match (head.kind, head.call) {
-            (super::Kind::Intent, Some(call)) => drop(self.open.insert(call)),
-            (super::Kind::Outcome, Some(call)) => drop(self.open.remove(&call)),
-            _ => {}
-        }
-        self.tree.push(super::tree::leaf(bytes), |_, _, _| {});
-        self.tip = Tip { seq, hash: chain::hash(bytes) };
-        Ok(())
     }
 }
 

@@ -40,6 +40,7 @@ mod mend;
 pub mod ocsf;
 mod open;
 mod page;
+mod prefix;
 mod prove;
 mod prune;
 mod query;

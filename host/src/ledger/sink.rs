@@ -81,9 +81,9 @@ impl Ledger {
             tracing::info!(sink = %name, after = cursor.reached(), "records go to a sink");
             let runner = Runner::new(name, config, target, cursor);
             let (sender, asked) = mpsc::channel();
-            let (ledger, end) = (Arc::downgrade(&self.inner), end.clone());
+            let (ledger, end, stop) = (Arc::downgrade(&self.inner), end.clone(), stop.clone());
             let run = move || {
-                runner.run(&ledger, &asked);
+                runner.run(&ledger, &asked, &stop);
                 drop(end);
             };
             std::thread::Builder::new().name("ledger-sink".to_owned()).spawn(run)?;

@@ -121,6 +121,17 @@ where
         self.hash(0, size)
     }
 
+    /// The right edge of the tree over the first `size` leaves.
+    pub fn frontier(&self, size: u64) -> Result<Frontier, LedgerError> {
+        let (mut from, mut peaks) = (0, Vec::new());
+        while from < size {
+            let width = 1 << (size - from).ilog2();
+            peaks.push(self.hash(from, from + width)?);
+            from += width;
+        }
+        Ok(Frontier { size, peaks })
+    }
+
     /// The proof that leaf `index` (from 0) is under the root over `size` leaves: RFC 6962 §2.1.1.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Digest>, LedgerError> {
         debug_assert!(index < size, "the leaf is in the tree");

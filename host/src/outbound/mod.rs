@@ -28,7 +28,7 @@ use crate::model::{Digest, ErrorCode, TraceContext};
 
 pub use self::backend::{BackendConfig, Credential};
 pub use self::call::OutboundCall;
-pub use self::collector::{Answer, Collector};
+pub use self::collector::Collector;
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
 

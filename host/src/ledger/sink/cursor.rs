@@ -42,14 +42,11 @@ impl Cursor {
         Self::decode(&row).map_err(LedgerError::damaged(format!("the state of the sink `{name}`")))
     }
 
-    /// Writes the cursor of the sink `name`, and answers how far the log is durable. Blocks on the disk.
-    pub fn write(self, inner: &Inner, name: &str) -> Result<u64, LedgerError> {
+    /// Hands in the cursor of the sink `name` to be written with what is written next.
+    pub fn write(self, inner: &Inner, name: &str) {
         let (key, row) = (keys::sink(name), self.encode());
-        // Nobody waits for it: lost in a crash, the batch comes again.
-        inner.store.commit_blocking(Urgency::Soon, move |tx| {
-            tx.put(key, row)?;
-            Ok::<_, LedgerError>(audit::tip_in(tx)?.tip.seq)
-        })
+        // Nobody waits for it: lost in a crash, the last batches come again. The store logs a failure.
+        drop(inner.store.submit::<(), LedgerError, _>(None, Urgency::Soon, move |tx| Ok(tx.put(key, row)?)));
     }
 
     /// Gives up on `gap` for the sink `name`, and writes that down in the log in the same commit. Blocks on the disk.

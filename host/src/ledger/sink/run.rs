@@ -4,6 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::super::{Inner, Ledger, LedgerError, audit, base};
 use super::batch::{Batch, Shape};
 use super::config::SinkConfig;
@@ -73,8 +75,8 @@ impl Runner {
         Self { name, max_backlog, target, cursor, durable: 0, batch, limit: batch, failures: 0 }
     }
 
-    /// Sends until the ledger is gone, or everything is sent after `ended` was disconnected.
-    pub fn run(mut self, ledger: &Weak<Inner>, ended: &Receiver<()>) {
+    /// Sends until the ledger is gone; after `ended` was disconnected until everything is sent, or `stop` says that time is over.
+    pub fn run(mut self, ledger: &Weak<Inner>, ended: &Receiver<()>, stop: &CancellationToken) {
         let (mut wait, mut resume) = (Duration::ZERO, Instant::now());
         loop {
             let is_last = ended.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected);
@@ -87,6 +89,7 @@ impl Runner {
                 Err(error) => Err(error.into()),
             };
             wait = match turn {
+                Ok(true) if is_last && stop.is_cancelled() => return,
                 Ok(true) => Duration::ZERO,
                 Ok(false) if is_last => return,
                 Ok(false) => INTERVAL,
@@ -136,7 +139,7 @@ impl Runner {
                 self.limit = self.batch.min(self.limit * 2);
                 metrics::counter!("tidegate_sink_sent_total", "sink" => self.name.clone()).increment(batch.items.len() as u64);
                 self.cursor.at = batch.last;
-                self.durable = self.cursor.write(inner, &self.name)?;
+                self.cursor.write(inner, &self.name);
             }
             Err(Failure::Refused(why)) if batch.items.len() == 1 => {
                 self.limit = self.batch;

@@ -9,6 +9,7 @@ mod format;
 mod keeping;
 mod machine;
 mod merkle;
+mod prefix;
 mod records;
 mod settling;
 mod sinks;

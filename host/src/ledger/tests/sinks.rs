@@ -1,7 +1,7 @@
 //! Files as sinks: they verify by themselves whatever happens to them, and nothing is left out in silence.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Write as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use super::*;
