@@ -136,7 +136,7 @@ fn the_commands_in_the_guide_to_the_log_work_on_a_live_host_and_on_a_stopped_one
             let (words, file) = command.split_once(" > ").map_or((command.as_str(), None), |(words, file)| (words, Some(file)));
             let words: Vec<_> = words.split_whitespace().collect();
             assert_eq!(words[..2], ["tidegate", "audit"], "{command}");
-            let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            let output = crate::harness::command()
                 .current_dir(folder.path())
                 .env("TIDEGATE_DATA", &host.data)
                 .args(&words[1..])

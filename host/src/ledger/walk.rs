@@ -170,11 +170,6 @@ impl<'k> Walk<'k> {
         self.open.len() as u64
     }
 
-    /// The calls that are open here.
-    pub fn open(&self) -> impl Iterator<Item = CallId> {
-        self.open.keys().copied()
-    }
-
     /// Checks the next record. `remembered` is asked for its hash as what follows remembers it, `complete` is told of kept nodes
     /// of the tree that it completes.
     ///
