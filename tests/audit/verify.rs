@@ -139,7 +139,7 @@ fn another_log_does_not_pass_for_this_one() {
     assert!(said.contains("its own word"), "{said}");
     // Its key replaced by ours, its checkpoints do not hold.
     let text = fs::read_to_string(&file).expect("text");
-    let forged = text.replace(&*told(&theirs, &["key"]).trim(), &auditor.key);
+    let forged = text.replace(told(&theirs, &["key"]).trim(), &auditor.key);
     let report = auditor.check(&forged, &[]);
     assert!(report["broken"]["problem"].as_str().expect("broken").contains("checkpoint"), "{report}");
     let foreign = auditor.file("note", &told(&theirs, &["checkpoint"]));

@@ -27,6 +27,7 @@ mod erase;
 mod error;
 mod export;
 mod facts;
+mod hex;
 mod history;
 mod hold;
 mod housekeeping;
