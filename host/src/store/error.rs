@@ -34,6 +34,20 @@ pub enum StoreError {
         /// The newest format this version reads.
         known: u32,
     },
+    /// The folder was written by an earlier version, in a way that this one does not read.
+    #[error(
+        "the data folder `{}` has format {found}, this version reads {known}; keep it for the version of tidegate that wrote it, and \
+         name an empty folder with `--data`",
+        dir.display()
+    )]
+    OlderFormat {
+        /// The folder.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The format this version reads.
+        known: u32,
+    },
     /// What is stored is not what was written.
     #[error(
         "{what} is damaged: {problem}; restore a backup (`tidegate audit restore`), or move the data folder away to start empty"
