@@ -198,8 +198,9 @@ impl Search<'_> {
             if self.is_full() {
                 break;
             }
-            if let Some(end) = self.one(seq)? {
-                self.look_at_one(end)?;
+            match self.one(seq)? {
+                Some(end) => self.look_at_one(end)?,
+                None => self.looks += 1,
             }
         }
         Ok(())
@@ -207,7 +208,11 @@ impl Search<'_> {
 
     /// Looks at a record, unless there are enough.
     fn look_at_one(&mut self, end: Record) -> Result<(), LedgerError> {
-        if self.is_full() || !matches!(end.head.kind, Kind::Outcome | Kind::Rejection) {
+        if self.is_full() {
+            return Ok(());
+        }
+        self.looks += 1;
+        if !matches!(end.head.kind, Kind::Outcome | Kind::Rejection) {
             return Ok(());
         }
         let Some(told) = end.body.as_deref().map(Told::of) else { return Ok(()) };
@@ -217,6 +222,8 @@ impl Search<'_> {
         let intent = told.intent.map(|seq| self.one(seq)).transpose()?.flatten();
         let intent_told = intent.as_ref().and_then(|intent| intent.body.as_deref()).map(Told::of).unwrap_or_default();
         if self.query.is_met_by(&told, &intent_told) {
+            let bodies = [Some(&end), intent.as_ref()].into_iter().flatten().filter_map(|record| record.body.as_ref());
+            self.bytes += bodies.map(Vec::len).sum::<usize>();
             self.calls.push(FoundCall { end, intent });
         }
         Ok(())
