@@ -3,9 +3,13 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
+//! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
+//! | `backup` | backups of a host under load, restored elsewhere |
+//! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
@@ -22,13 +26,17 @@
 
 mod harness;
 
+mod audit;
 mod auth;
+mod backup;
 mod bad_input;
 mod call_path;
 mod clients;
 mod durability;
+mod faults;
 mod hostile;
 mod idempotency;
+mod keeping;
 mod kill;
 mod layering;
 mod policy_tools;

@@ -1,12 +1,13 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
+mod opening;
 mod reload;
 mod signals;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,7 +30,6 @@ use crate::registry::{Generation, Loader, Registry, Reloader};
 use crate::sandbox::Sandbox;
 use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
-use crate::store::Store;
 use reload::Reload;
 
 pub use signals::StopSignals;
@@ -115,27 +115,7 @@ impl Host {
         // Before anything else: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
-        let (data, store_config, ledger_config) = (options.data.clone(), config.store.clone(), config.ledger.clone());
-        let begun = Instant::now();
-        // Opening replays the store's log; it may take seconds after a crash.
-        let (ledger, recovery) = tokio::task::spawn_blocking(move || -> Result<_> {
-            let store = Store::open(&data, &store_config)?;
-            let (ledger, recovery) = Ledger::open(store.clone(), &data.join(KEYS), &ledger_config)?;
-            Ok((ledger, recovery))
-        })
-        .await
-        .context("opening the store panicked")??;
-        let (opened, took) = (begun.elapsed(), recovery.took);
-        match (recovery.interrupted, recovery.outcome_unknown) {
-            (0, 0) => tracing::info!(?opened, recovery = ?took, "the ledger is open; the last stop cut off no call"),
-            (interrupted, outcome_unknown) => tracing::warn!(
-                interrupted,
-                outcome_unknown,
-                ?opened,
-                recovery = ?took,
-                "the ledger is open; closed the calls that the last stop cut off"
-            ),
-        }
+        let ledger = opening::open(&options.data, config).await?;
         let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {
             close(&ledger).await;

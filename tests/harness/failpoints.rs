@@ -5,7 +5,7 @@
 //! runs, and what the kernel has is kept, as after `kill -9`.
 
 /// Where a host can be made to crash, in the order in which a call comes by; what has happened there, and what has not.
-pub const CRASHES: [(&str, &str); 15] = [
+pub const CRASHES: [(&str, &str); 17] = [
     ("call::claim", "the call is authorized; its key was not looked up"),
     ("call::claimed", "it may run; its key is reserved in memory, nothing is written"),
     ("body::unnamed", "the file of a long intent, outcome or answer is written and synced, and has no name yet"),
@@ -20,11 +20,15 @@ pub const CRASHES: [(&str, &str); 15] = [
     ("call::concluded", "the outcome is durable, or for a read on its way; the caller has no answer"),
     ("mark::unnamed", "how far the log got is written beside the mark that it replaces"),
     ("upkeep::forgotten", "answers are forgotten; their files are still there"),
+    ("compact::written", "at the start, the store is written anew beside the old one; it has not taken its place"),
+    ("compact::exchanged", "the new one has taken the place of the old one, which is still there"),
     ("recovery::page", "at the start after a crash, some open calls got their outcome"),
 ];
 
 /// Where a host can be made to fail, or to leave something out.
-pub const FAULTS: [(&str, &str); 2] = [
+pub const FAULTS: [(&str, &str); 4] = [
+    ("compact::worth", "a small store is written anew as well (`return`)"),
+    ("store::commit", "a commit panics (`panic`)"),
     ("store::sync", "the sync after a flush fails (`return`), or is left out (`return(skip)`)"),
     ("upkeep::grace", "what has expired is forgotten at once (`return`), not a minute later"),
 ];

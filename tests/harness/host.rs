@@ -6,6 +6,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Client, workspace};
 
 /// How long a host may take to start or stop on a busy machine.
@@ -170,6 +172,15 @@ impl Started {
     /// An MCP client of this host.
     pub fn client(&self) -> Client {
         Client::new(&self.mcp)
+    }
+
+    /// A client that calls in somebody's name, with a token that `dev` mints on this request.
+    pub fn caller(&self, request: &Value) -> Client {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = self.mcp.replace("/mcp", "/dev/token");
+        let request = agent.post(url).header("content-type", "application/json").send(request.to_string());
+        let minted: Value = request.expect("it answers").body_mut().read_to_string().expect("text").parse().expect("JSON");
+        self.client().with_token(minted["access_token"].as_str().expect("a token"))
     }
 
     /// What it logged so far.

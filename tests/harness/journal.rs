@@ -39,6 +39,8 @@ pub struct Write {
     pub arguments: Value,
     /// The result, without `_meta`, once somebody got it.
     pub told: Option<Value>,
+    /// Whether somebody got the result from the call that ran, and not as a replay.
+    pub first_hand: bool,
     /// Whether somebody was told that nobody knows.
     pub unknown: bool,
 }
@@ -77,7 +79,7 @@ impl Figures {
         row("reads answered", |figures| figures.reads);
         row("repetitions answered with the same", |figures| figures.repeated);
         row("unanswered at a death: the answer was found", |figures| figures.found);
-        row("unanswered at a death: ran afterwards", |figures| figures.ran_late);
+        row("unanswered or refused at a death: ran afterwards", |figures| figures.ran_late);
         row("unanswered at a death: outcome unknown", |figures| figures.unknown);
         row("of these, done at the backend", |figures| figures.unknown_but_done);
         table
@@ -95,7 +97,7 @@ impl Journal {
         state.figures.writes += 1;
         state.keys.push(key.to_owned());
         state.unsettled.insert(key.to_owned());
-        state.writes.insert(key.to_owned(), Write { tool, arguments, told: None, unknown: false });
+        state.writes.insert(key.to_owned(), Write { tool, arguments, told: None, first_hand: false, unknown: false });
     }
 
     /// Asks for a planned write, for the first time or again, and notes the answer.
@@ -211,8 +213,9 @@ impl Journal {
         let replayed = answer.is_replayed();
         match &write.told {
             Some(told) if *told != result => problem("its caller has another result already"),
-            // Of two who ask at once, the one that waited for the other may hear first.
-            Some(_) if !replayed && !crowded => problem("its caller has the result, and it ran again"),
+            // A replay may have overtaken the answer of the call that ran; but one such answer there is at most.
+            Some(_) if !replayed && (write.first_hand || !crowded) => problem("its caller has the result, and it ran again"),
+            Some(_) if !replayed => write.first_hand = true,
             Some(_) => figures.repeated += 1,
             // An outcome that could not be synced may have come to stand all the same. And billing pays once per key, so what is
             // unknown may be asked of it again; to create again is to create another one.
@@ -227,6 +230,7 @@ impl Journal {
                     unpaid.push(invoice);
                 }
                 write.told = Some(result);
+                write.first_hand = !replayed;
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{path, policy, policy_json};
-use crate::harness::{Billing, Client, Host, Started, plugins};
+use crate::harness::{Billing, Client, Host, plugins};
 
 const BEFORE: &str = "@id(\"no-secrets\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
     when { context.input.text like \"*secret*\" };\n";
@@ -16,15 +16,6 @@ const UNLISTED: &str = "@id(\"no-list\")\nforbid (principal, action == Tidegate:
 const BY_CLAIM: &str = "@id(\"eu-only\")\nforbid (principal, action == Tidegate::Action::\"echo\", resource)\n\
     when { principal.hasTag(\"region\") && principal.getTag(\"region\").contains(\"us\") };\n";
 
-/// A client that calls in somebody's name.
-fn caller(host: &Started, request: &Value) -> Client {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let url = host.mcp.replace("/mcp", "/dev/token");
-    let request = agent.post(url).header("content-type", "application/json").send(request.to_string());
-    let minted: Value = request.expect("it answers").body_mut().read_to_string().expect("text").parse().expect("JSON");
-    host.client().with_token(minted["access_token"].as_str().expect("a token"))
-}
-
 #[test]
 fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     let (plugins, dir) = (plugins(&["echo"]), tempfile::tempdir().expect("a temporary folder"));
@@ -36,9 +27,9 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
     };
     let (before, after, by_claim) = (folder("before", BEFORE), folder("after", AFTER), folder("by-claim", BY_CLAIM));
     let mut host = Host::dev(plugins.path()).with(&["--policies", path(&before)]).start();
-    let ann = caller(&host, &json!({"subject": "ann", "claims": {"region": "us"}}));
-    let bob = caller(&host, &json!({"subject": "bob"}));
-    let poor = caller(&host, &json!({"subject": "poor", "scopes": []}));
+    let ann = host.caller(&json!({"subject": "ann", "claims": {"region": "us"}}));
+    let bob = host.caller(&json!({"subject": "bob"}));
+    let poor = host.caller(&json!({"subject": "poor", "scopes": []}));
     let echo = |client: &Client, text: &str| client.call("echo", json!({ "text": text }));
     for text in ["hello", "hello again", "plain"] {
         echo(&ann, text).structured();
@@ -105,7 +96,7 @@ fn replay_lists_exactly_the_flips_and_what_it_cannot_tell() {
 
     // Under policies that look at it, it is recorded, and the decision can be made again.
     let mut host = Host::dev(plugins.path()).with(&["--policies", path(&by_claim)]).on(&data).start();
-    let ann = caller(&host, &json!({"subject": "ann", "claims": {"region": "us"}}));
+    let ann = host.caller(&json!({"subject": "ann", "claims": {"region": "us"}}));
     assert_eq!(echo(&ann, "plain").error(), "permission_denied");
     assert!(host.stop("-TERM").success());
     let flags = ["replay", "--candidate", path(&by_claim), "--plugins", path(plugins.path()), "--data", path(&data)];

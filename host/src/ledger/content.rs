@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::basis::Basis;
 use super::body::{Body, Unsealed, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
+use super::hex::{Hex, Sha256Hex};
 use super::redact::{Redacted, Scrubber, Secrets};
 use super::secret::Secret;
 use super::subjects::SubjectKey;
@@ -382,33 +382,4 @@ pub(super) fn clip(text: &str, max: usize) -> &str {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A digest as hex. Three of them stand in every intent, so they are written without the formatting machinery.
-struct Hex<'a>(&'a Digest);
-
-impl Serialize for Hex<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0.0) {
-            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
-        serializer.serialize_str(str::from_utf8(&hex).expect("hex digits are ASCII"))
-    }
-}
-
-/// The digest of an answer, as hex.
-struct Sha256Hex(Digest);
-
-impl Sha256Hex {
-    fn of(bytes: &[u8]) -> Self {
-        Self(Digest(Sha256::digest(bytes).into()))
-    }
-}
-
-impl Serialize for Sha256Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Hex(&self.0).serialize(serializer)
-    }
 }

@@ -87,6 +87,9 @@ pub enum LedgerError {
         /// The last record there is.
         reached: u64,
     },
+    /// A backup could not be taken or restored.
+    #[error("{0}")]
+    Backup(String),
     /// The file that holds the ledger's secret can't be used.
     #[error("the secret `{}` {problem}", path.display())]
     Secret {

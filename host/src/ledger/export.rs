@@ -24,7 +24,7 @@ use crate::model::{CallId, Digest};
 const VERSION: u32 = 1;
 
 /// The longest line that is read: the longest body, and as much again for its framing.
-const LINE_MAX: u64 = 16 << 20;
+const LINE_MAX: u64 = 32 << 20;
 
 /// A page of lines with so many bytes of bodies gets no further ones.
 const PAGE_BYTES: usize = 4 << 20;

@@ -142,7 +142,7 @@ impl Inner {
         rows.push((keys::times(chunk), [first.as_millis().to_be_bytes(), last.as_millis().to_be_bytes()].concat()));
         while !rows.is_empty() {
             let group = rows.split_off(rows.len().saturating_sub(ROWS));
-            self.store.commit_blocking(Urgency::Soon, move |tx| group.into_iter().try_for_each(|(key, row)| tx.put(key, row)))?;
+            self.store.commit_blocking(Urgency::Now, move |tx| group.into_iter().try_for_each(|(key, row)| tx.put(key, row)))?;
         }
         // Only now: a chunk that is cut off by a crash is done again.
         self.store

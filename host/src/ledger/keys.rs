@@ -105,12 +105,6 @@ pub(super) fn expired_end(now: Timestamp) -> Vec<u8> {
     key(b"x/", &[&now.as_millis().saturating_add(1).to_be_bytes()])
 }
 
-/// The call in the key of an expiry; `None` if it is no such key.
-pub(super) fn expiry_call(key: &[u8]) -> Option<CallId> {
-    let (_, call) = key.strip_prefix(b"x/")?.split_first_chunk::<8>()?;
-    call.try_into().ok().map(CallId::from_bytes)
-}
-
 /// A row of the tree's kept nodes.
 pub(super) fn nodes(level: u32, row: u64) -> Vec<u8> {
     key(b"n/", &[&[level as u8], &row.to_be_bytes()])
@@ -119,12 +113,6 @@ pub(super) fn nodes(level: u32, row: u64) -> Vec<u8> {
 /// A part of the index of one chunk.
 pub(super) fn index(bucket: u8, chunk: u64, part: u8) -> Vec<u8> {
     key(b"q/", &[&[bucket], &chunk.to_be_bytes(), &[part]])
-}
-
-/// The chunk in the key of a part of the index; `None` if it is no such key.
-pub(super) fn index_chunk(key: &[u8]) -> Option<u64> {
-    let (_, chunk) = key.strip_prefix(b"q/")?.split_first()?;
-    chunk.first_chunk::<8>().map(|chunk| u64::from_be_bytes(*chunk))
 }
 
 /// When the records of a chunk were written.

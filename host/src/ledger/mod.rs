@@ -11,6 +11,7 @@
 mod act;
 mod admin;
 mod audit;
+mod backup;
 mod base;
 mod basis;
 mod body;
@@ -26,6 +27,7 @@ mod erase;
 mod error;
 mod export;
 mod facts;
+mod hex;
 mod history;
 mod hold;
 mod housekeeping;
@@ -80,6 +82,7 @@ use sink::Sinks;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
+pub use backup::{Backup, restore};
 pub use calls::{CallStatus, Verdict};
 pub use chain::Kind;
 pub use decisions::{PastDecision, PastOutcome};
@@ -136,6 +139,8 @@ pub struct Ledger {
 
 struct Inner {
     store: Store,
+    /// The folder of secrets.
+    keys: PathBuf,
     secret: Secret,
     subjects: Subjects,
     signer: Signer,
@@ -188,6 +193,7 @@ impl Ledger {
         let ((upkeep, upkeep_ended), (keeping, keeping_ended)) = (mpsc::channel(), mpsc::channel());
         let inner = Arc::new(Inner {
             store,
+            keys: keys.to_owned(),
             secret,
             subjects,
             signer,

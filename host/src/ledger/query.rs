@@ -76,7 +76,10 @@ impl Ledger {
         // The end of the log is not in the index yet.
         while below > indexed * CHUNK + 1 && !search.is_over() {
             let from = below.saturating_sub(STEP).max(indexed * CHUNK + 1);
-            search.look_at((from..below).rev())?;
+            let records = inner.records(from, usize::try_from(below - from).unwrap_or(usize::MAX))?;
+            for end in records.into_iter().rev().filter(|end| end.head.seq < below) {
+                search.look_at_one(end)?;
+            }
             below = from;
         }
         let terms = query.terms(inner);
@@ -110,12 +113,12 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Whether there are records that should be in the index and are not yet.
+    /// How many records are not in the index: up to one chunk that is not full, and what the index is behind.
     ///
     /// # Errors
     /// If the store can't be read, or holds nonsense.
-    pub fn is_indexing(&self) -> Result<bool, LedgerError> {
-        Ok(audit::tip(&self.inner.store)?.tip.seq >= (self.inner.indexed()? + 1) * CHUNK)
+    pub fn unindexed(&self) -> Result<u64, LedgerError> {
+        Ok(audit::tip(&self.inner.store)?.tip.seq.saturating_sub(self.inner.indexed()? * CHUNK))
     }
 }
 
@@ -133,18 +136,28 @@ impl Query {
         fields.into_iter().filter_map(|(field, text)| Some(inner.term(field, text.as_deref()?))).collect()
     }
 
-    fn is_met_by(&self, end: &Record, told: &Told, intent: &Told) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
-        let either = |one: &Option<String>, other: &Option<String>| one.clone().or_else(|| other.clone());
+    /// Whether what stands in the end of a call alone does not rule it out.
+    fn may_be_met_by(&self, end: &Record, told: &Told) -> bool {
         let at = end.head.at.as_millis();
+        let fits = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || found.is_none() || wanted == found;
         self.call.is_none_or(|call| end.head.call == Some(call))
-            && is(&self.subject, either(&told.subject, &intent.subject).as_deref())
-            && is(&self.issuer, either(&told.issuer, &intent.issuer).as_deref())
-            && is(&self.tool, either(&told.tool, &intent.tool).as_deref())
-            && is(&self.trace_id, either(&told.trace_id, &intent.trace_id).as_deref())
-            && is(&self.outcome, told.outcome())
+            && self.outcome.as_deref().is_none_or(|wanted| told.outcome() == Some(wanted))
             && self.since_ms.is_none_or(|since| at >= since)
             && self.until_ms.is_none_or(|until| at < until)
+            && fits(&self.tool, &told.tool)
+            && fits(&self.trace_id, &told.trace_id)
+            && fits(&self.subject, &told.subject)
+    }
+
+    /// Whether end and intent together say what is asked for, beside what the end says alone.
+    fn is_met_by(&self, told: &Told, intent: &Told) -> bool {
+        let is = |wanted: &Option<String>, one: &Option<String>, other: &Option<String>| {
+            wanted.is_none() || wanted == one || (one.is_none() && wanted == other)
+        };
+        is(&self.subject, &told.subject, &intent.subject)
+            && is(&self.issuer, &told.issuer, &intent.issuer)
+            && is(&self.tool, &told.tool, &intent.tool)
+            && is(&self.trace_id, &told.trace_id, &intent.trace_id)
     }
 }
 
@@ -185,19 +198,33 @@ impl Search<'_> {
             if self.is_full() {
                 break;
             }
-            self.looks += 1;
-            let Some(end) = self.one(seq)? else { continue };
-            if !matches!(end.head.kind, Kind::Outcome | Kind::Rejection) {
-                continue;
+            match self.one(seq)? {
+                Some(end) => self.look_at_one(end)?,
+                None => self.looks += 1,
             }
-            let told = end.body.as_deref().map(Told::of).unwrap_or_default();
-            let intent = told.intent.map(|seq| self.one(seq)).transpose()?.flatten();
-            let intent_told = intent.as_ref().and_then(|intent| intent.body.as_deref()).map(Told::of).unwrap_or_default();
-            if end.body.is_some() && self.query.is_met_by(&end, &told, &intent_told) {
-                let bodies = [Some(&end), intent.as_ref()].into_iter().flatten().filter_map(|record| record.body.as_ref());
-                self.bytes += bodies.map(Vec::len).sum::<usize>();
-                self.calls.push(FoundCall { end, intent });
-            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a record, unless there are enough.
+    fn look_at_one(&mut self, end: Record) -> Result<(), LedgerError> {
+        if self.is_full() {
+            return Ok(());
+        }
+        self.looks += 1;
+        if !matches!(end.head.kind, Kind::Outcome | Kind::Rejection) {
+            return Ok(());
+        }
+        let Some(told) = end.body.as_deref().map(Told::of) else { return Ok(()) };
+        if !self.query.may_be_met_by(&end, &told) {
+            return Ok(());
+        }
+        let intent = told.intent.map(|seq| self.one(seq)).transpose()?.flatten();
+        let intent_told = intent.as_ref().and_then(|intent| intent.body.as_deref()).map(Told::of).unwrap_or_default();
+        if self.query.is_met_by(&told, &intent_told) {
+            let bodies = [Some(&end), intent.as_ref()].into_iter().flatten().filter_map(|record| record.body.as_ref());
+            self.bytes += bodies.map(Vec::len).sum::<usize>();
+            self.calls.push(FoundCall { end, intent });
         }
         Ok(())
     }

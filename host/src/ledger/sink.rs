@@ -75,7 +75,7 @@ impl Ledger {
             let config = &configs[&name];
             let target: Box<dyn Target> = match destination {
                 Destination::File { path, format } => Box::new(FileTarget::new(path, format)),
-                Destination::Collector(collector) => Box::new(OtlpTarget::new(collector, Handle::current(), stop.clone())),
+                Destination::Collector(collector) => Box::new(OtlpTarget::new(*collector, Handle::current(), stop.clone())),
             };
             let cursor = Cursor::read(&self.inner.store, &name)?;
             tracing::info!(sink = %name, after = cursor.reached(), "records go to a sink");

@@ -99,7 +99,7 @@ impl Subjects {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.file(tag.0[0]);
         let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
-        let found = entries.iter().filter_map(|entry| parse(entry)).find(|key| key.tag == *tag);
+        let found = entries.iter().filter_map(parse).find(|key| key.tag == *tag);
         let key = Arc::new(match found {
             Some(key) => key,
             None => create(&path, &entries, tag).map_err(failed(&path, "cannot be written"))?,
@@ -116,7 +116,7 @@ impl Subjects {
         }
         let path = self.file(id[0]);
         let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
-        let found = entries.iter().filter_map(|entry| parse(entry)).find(|key| key.id == *id).map(Arc::new);
+        let found = entries.iter().filter_map(parse).find(|key| key.id == *id).map(Arc::new);
         self.by_id.insert(*id, found.clone());
         Ok(found)
     }
@@ -125,7 +125,7 @@ impl Subjects {
     pub fn ids(&self, tag: &Digest) -> Result<Vec<KeyId>, LedgerError> {
         let path = self.file(tag.0[0]);
         let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
-        Ok(entries.iter().filter_map(|entry| parse(entry)).filter(|key| key.tag == *tag).map(|key| key.id).collect())
+        Ok(entries.iter().filter_map(parse).filter(|key| key.tag == *tag).map(|key| key.id).collect())
     }
 
     /// Destroys the key with this id, if it exists. Durable on return.

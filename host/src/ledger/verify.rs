@@ -68,20 +68,12 @@ impl Ledger {
     /// most one outcome and every outcome its intent. Blocks on the disk.
     ///
     /// Records appended meanwhile are not looked at. Whoever holds the signing key and can rewrite the whole store can also
-    /// make up a whole log; a checkpoint that was copied elsewhere before shows that.
+    /// make up a whole log; a checkpoint that was copied elsewhere before shows that: the log has to lead through `note`, if there
+    /// is one. `progress` is told now and then which record is reached.
     ///
     /// # Errors
     /// If the store can't be read. What is wrong with the log itself is in the answer.
-    pub fn verify(&self) -> Result<Verification, LedgerError> {
-        self.verify_through(None, |_| {})
-    }
-
-    /// [`Ledger::verify`], and that the log leads through a checkpoint that was kept elsewhere. `progress` is told now and then
-    /// which record is reached.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub fn verify_through(&self, note: Option<&Note>, mut progress: impl FnMut(u64)) -> Result<Verification, LedgerError> {
+    pub fn verify(&self, note: Option<&Note>, mut progress: impl FnMut(u64)) -> Result<Verification, LedgerError> {
         let inner = &self.inner;
         let senseless = |error: LedgerError| match error {
             LedgerError::Damaged { .. } | LedgerError::Store(StoreError::Damaged { .. }) => Ok(Broken::at(0, error.to_string())),

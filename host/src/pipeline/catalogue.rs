@@ -44,6 +44,7 @@ impl Pipeline {
             ready: failure.is_none() && !is_stopping,
             detail: json!({
                 "ledger": failure.as_deref().unwrap_or("writable"),
+                "unindexed_records": self.parts.ledger.unindexed().ok(),
                 "stopping": is_stopping,
                 "generation": generation.number,
                 "plugins": generation.plugins.len(),

@@ -4,11 +4,12 @@ pub mod audit;
 pub mod calls;
 pub mod keeping;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rmcp::ErrorData;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ledger::Ledger;
@@ -17,10 +18,22 @@ use crate::pipeline::Pipeline;
 /// Which policies are in force, since when, and what was refused last.
 pub const POLICY_STATUS: &str = "tidegate/policy/status";
 
+/// Takes a [backup](Ledger::backup): [`BackupTo`] says where.
+pub const BACKUP: &str = "tidegate/audit/backup";
+
+/// Where a backup goes, as the host's own user.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupTo {
+    /// An absolute path.
+    dir: PathBuf,
+}
+
 /// The answer to one of the operator's own methods; `None` if it is none of them. `uid` is who asks.
 pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
     let answered = match method {
         POLICY_STATUS => Ok(pipeline.policy_report()),
+        BACKUP => with_ledger(pipeline, params, |ledger, to: BackupTo| ledger.backup(&to.dir)).await,
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,6 +15,8 @@ use crate::model::Digest;
 #[derive(Debug)]
 pub(super) struct Bodies {
     dir: PathBuf,
+    /// Held alone by whoever needs all bodies to stay, shared by those who remove one.
+    removals: RwLock<()>,
 }
 
 impl Bodies {
@@ -26,7 +29,7 @@ impl Bodies {
             return Err(StoreError::io("clear the folder", &tmp)(error));
         }
         create_folder(&tmp)?;
-        Ok(Self { dir })
+        Ok(Self { dir, removals: RwLock::default() })
     }
 
     /// Writes a body and returns its name. Durable on return: file, folder entry, and the entry of a new folder.
@@ -67,13 +70,42 @@ impl Bodies {
         Ok(Some(body))
     }
 
-    /// Removes a body, if it is there.
+    /// Removes a body, if it is there. Waits while all are to stay.
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let _turn = self.removals.read().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(digest);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io("remove the body", &path)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps every body where it is, as long as the answer lives.
+    pub fn keep_all(&self) -> RwLockWriteGuard<'_, ()> {
+        self.removals.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives every body a second name, so that it can be read whatever becomes of the first. The next start removes what is
+    /// not removed by dropping the answer.
+    pub fn stage(&self) -> Result<Staged, StoreError> {
+        let mut staged = Staged { dir: self.unfinished_path(), files: Vec::new() };
+        create_folder(&staged.dir)?;
+        let list = |dir: &Path| -> Result<Vec<PathBuf>, StoreError> {
+            let entries = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+            entries.map_err(StoreError::io("list the folder", dir))
+        };
+        for folder in list(&self.dir)?.into_iter().filter(|folder| !folder.ends_with("tmp")) {
+            for body in list(&folder)? {
+                let Some(digest) = body.file_name().and_then(|name| name.to_str()?.parse::<Digest>().ok()) else { continue };
+                let second = staged.dir.join(digest.to_string());
+                // Where a file has one name only, it is copied.
+                fs::hard_link(&body, &second)
+                    .or_else(|_| fs::copy(&body, &second).map(drop))
+                    .map_err(StoreError::io("give a second name to", &body))?;
+                staged.files.push((digest, second));
+            }
+        }
+        Ok(staged)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -85,6 +117,20 @@ impl Bodies {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the operating system's random source is available");
         self.dir.join("tmp").join(format!("{:032x}", u128::from_be_bytes(bytes)))
+    }
+}
+
+/// All bodies of a moment, under second names.
+pub(super) struct Staged {
+    dir: PathBuf,
+    pub files: Vec<(Digest, PathBuf)>,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!(dir = %self.dir.display(), %error, "second names of bodies stay until the next start");
+        }
     }
 }
 

@@ -34,8 +34,24 @@ pub enum StoreError {
         /// The newest format this version reads.
         known: u32,
     },
+    /// The folder was written by an earlier version, in a way that this one does not read.
+    #[error(
+        "the data folder `{}` has format {found}, this version reads {known}; keep it for the version of tidegate that wrote it, and \
+         name an empty folder with `--data`",
+        dir.display()
+    )]
+    OlderFormat {
+        /// The folder.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The format this version reads.
+        known: u32,
+    },
     /// What is stored is not what was written.
-    #[error("{what} is damaged: {problem}; restore the data folder from a backup, or move it away to start empty")]
+    #[error(
+        "{what} is damaged: {problem}; restore a backup (`tidegate audit restore`), or move the data folder away to start empty"
+    )]
     Damaged {
         /// The file or value.
         what: String,
@@ -77,6 +93,9 @@ pub enum StoreError {
         /// The configured wait.
         after: Duration,
     },
+    /// A copy could not be taken or loaded.
+    #[error("{0}")]
+    Copy(String),
     /// A value is longer than one value may be.
     #[error("a value of {bytes} bytes is longer than the {max} bytes the store takes")]
     TooLong {

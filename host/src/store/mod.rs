@@ -12,9 +12,12 @@
 
 mod body;
 mod commit;
+mod compact;
 mod config;
+mod copy;
 mod error;
 mod gate;
+mod load;
 mod open;
 mod queue;
 mod read;
@@ -37,6 +40,7 @@ use tokio::time::timeout;
 use crate::model::Digest;
 use body::Bodies;
 use commit::run;
+use copy::Copying;
 use gate::Gate;
 use queue::{Queue, Queued, Turn};
 use space::Space;
@@ -45,6 +49,7 @@ use writer::Writer;
 pub use commit::Receipt;
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use load::load;
 pub use queue::{Slot, Urgency};
 pub use record::MAX_PAYLOAD;
 pub use reopen::{Mended, Mender, Unmended};
@@ -71,6 +76,8 @@ struct Shared {
     /// For reading; taken away by the writer thread when it closes the engine or no longer trusts it.
     engine: RwLock<Option<sled::Db>>,
     bodies: Bodies,
+    /// What changes while a copy is being taken.
+    copying: Copying,
     /// Bounds the threads that write body files at a time.
     body_writers: Semaphore,
     finished: watch::Sender<bool>,
@@ -90,7 +97,9 @@ impl Store {
     pub fn open(dir: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
         let lock = open::claim_folder(dir)?;
         let bodies = Bodies::open(dir.join("bodies"))?;
-        let db = open::open_engine(&dir.join("store"), config)?;
+        compact::clean_up(dir)?;
+        let db = compact::compact(dir, config, open::open_engine(&dir.join("store"), config)?)?;
+        let live = compact::live_bytes(&db)?;
         let folder = File::open(dir).map_err(StoreError::io("open the folder", dir))?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -101,10 +110,11 @@ impl Store {
             mender: OnceLock::new(),
             engine: RwLock::new(Some(db.clone())),
             bodies,
+            copying: Copying::default(),
             body_writers: Semaphore::new(MAX_BODY_WRITERS),
             finished: watch::Sender::new(false),
         });
-        let writer = Writer::new(Arc::clone(&shared), db, folder, lock);
+        let writer = Writer::new(Arc::clone(&shared), db, live, folder, lock);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())

@@ -11,7 +11,7 @@ use super::{StoreConfig, StoreError};
 use crate::model::Timestamp;
 
 /// The format of the whole data folder. A change that an older version would misread raises it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Creates the data folder, or checks that this process may use it: it alone, and in a format it knows.
 ///
@@ -129,7 +129,8 @@ fn check_format(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join("format");
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found <= FORMAT => Ok(()),
+            Ok(FORMAT) => Ok(()),
+            Ok(found) if found < FORMAT => Err(StoreError::OlderFormat { dir: dir.to_owned(), found, known: FORMAT }),
             Ok(found) => Err(StoreError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT }),
             Err(_) => {
                 let what = format!("the file `{}`", path.display());

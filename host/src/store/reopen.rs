@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::body::write_synced;
 use super::writer::{Writer, make_durable, sync};
-use super::{StoreError, Tx, open, record, space};
+use super::{StoreError, Tx, compact, open, record, space};
 use crate::model::Bytes;
 
 /// The first pause before an attempt; each further one is twice as long, up to [`MAX_PAUSE`].
@@ -117,7 +117,10 @@ impl Writer {
         if !is_same_file(&self.lock, &dir.join("lock")) {
             return Err(Unmended::Never(format!("the data folder `{}` was moved away or replaced", dir.display())));
         }
-        space::require(&dir, MIN_FREE)?;
+        if let Err(StoreError::DiskLow { free, .. }) = space::require(&dir, MIN_FREE) {
+            let problem = format!("the disk of `{}` has {free} left, too little to work on ({MIN_FREE})", dir.display());
+            return Err(Unmended::Later(problem));
+        }
         probe(&dir)?;
         // What is still in memory only goes to the disk, or fails again; then what memory holds is forgotten.
         sync(&self.folder).map_err(|error| Unmended::Later(format!("syncing failed: {error}")))?;
@@ -135,6 +138,7 @@ impl Writer {
 
     /// Has the engine looked through, and makes durable what was put right.
     fn mend(&mut self, db: &sled::Db) -> Result<(), Unmended> {
+        self.live = compact::live_bytes(db)?;
         let Some(mender) = self.shared.mender.get() else { return Ok(()) };
         let landmark = self.landmark.as_deref().map(|value| record::unwrap(mender.landmark, value));
         let landmark = landmark.transpose()?;
@@ -142,9 +146,7 @@ impl Writer {
         let mended = catch_unwind(AssertUnwindSafe(|| (mender.mend)(&mut tx, landmark.as_deref())));
         let mended = mended.unwrap_or_else(|_| Err(Unmended::Later("looking it through panicked".to_owned())))?;
         let moved = tx.wrapped(mender.landmark);
-        if let Some(batch) = tx.into_batch() {
-            make_durable(db, batch, &self.folder).map_err(Unmended::Later)?;
-        }
+        self.live = make_durable(db, tx, self.live, &self.folder).map_err(Unmended::Later)?;
         self.landmark = moved.or(self.landmark.take());
         mended();
         Ok(())

@@ -1,5 +1,7 @@
 //! The store against a real disk: what is answered stays, what is refused leaves nothing, and every refusal says why.
 
+mod compaction;
+mod copies;
 pub(crate) mod folder;
 pub(crate) mod reopening;
 
@@ -183,7 +185,7 @@ async fn the_answer_to_a_late_commit_is_dropped_after_it_is_durable() {
 #[tokio::test]
 async fn callers_beyond_the_limit_are_refused_in_time() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let config = StoreConfig { commit_wait: Span::millis(20), max_commits: 2, ..config() };
+    let config = StoreConfig { commit_wait: Span::seconds(1), max_commits: 2, ..config() };
     let store = Store::open(dir.path(), &config).expect("an empty folder opens");
     let both = store.reserve_pair().await.expect("there is room for two");
     let refused = put(&store, "k", b"v").await;
@@ -275,8 +277,12 @@ proptest! {
         for key in 0..20 {
             prop_assert_eq!(tx.get(&[key]).expect("readable"), model.get(&key).map(|value| vec![*value]));
         }
-        if let Some(batch) = tx.into_batch() {
+        let live = compact::live_bytes(&db).expect("readable");
+        if let Some((batch, live)) = tx.into_batch(live).expect("readable") {
             db.apply_batch(batch).expect("writable");
+            prop_assert_eq!(compact::live_bytes(&db).expect("readable"), live);
+            db.remove(compact::LIVE).expect("writable");
+            prop_assert_eq!(compact::live_bytes(&db).expect("readable"), live, "counted anew it is the same");
         }
         let left: BTreeMap<u8, u8> = db
             .iter()

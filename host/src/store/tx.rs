@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::ops::Bound;
 
-use super::{MAX_PAYLOAD, StoreError, record};
+use super::{MAX_PAYLOAD, StoreError, compact, record};
 
 /// A value about to be put, or `None` for a deletion.
 type Write = Option<Vec<u8>>;
@@ -103,6 +103,11 @@ impl<'a> Tx<'a> {
         self.poisoned
     }
 
+    /// The keys that the group puts or deletes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.writes.keys()
+    }
+
     /// What the group puts under `key`, as it is going to be stored.
     pub(super) fn wrapped(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.writes.get(key)?.as_ref().map(|payload| record::wrap(key, payload))
@@ -123,21 +128,26 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// The whole group as one atomic batch; `None` if nothing changed.
-    pub(super) fn into_batch(self) -> Option<sled::Batch> {
+    /// The whole group as one atomic batch, and how many bytes all rows have with it, `live` before; `None` if nothing changed.
+    pub(super) fn into_batch(self, live: u64) -> Result<Option<(sled::Batch, u64)>, StoreError> {
         if self.writes.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let mut batch = sled::Batch::default();
+        let (mut batch, mut live) = (sled::Batch::default(), live);
         for (key, payload) in self.writes {
+            if let Some(old) = self.tree.get(&key)? {
+                live = live.saturating_sub(compact::row_bytes(&key, &old));
+            }
             match payload {
                 Some(payload) => {
                     let value = record::wrap(&key, &payload);
+                    live += compact::row_bytes(&key, &value);
                     batch.insert(key, value);
                 }
                 None => batch.remove(key),
             }
         }
-        Some(batch)
+        batch.insert(compact::LIVE, record::wrap(compact::LIVE, &live.to_be_bytes()));
+        Ok(Some((batch, live)))
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use super::queue::{Completion, Queued, Turn};
 use super::space::Space;
-use super::{Shared, Tx};
+use super::{Shared, StoreError, Tx};
 
 /// What the writer thread owns.
 pub(super) struct Writer {
@@ -19,6 +19,8 @@ pub(super) struct Writer {
     pub farewell: Option<JoinHandle<()>>,
     /// What the mender's landmark was when it was last known to be durable.
     pub landmark: Option<Vec<u8>>,
+    /// How many bytes all rows have.
+    pub live: u64,
     /// The data folder, open: `syncfs` wants a descriptor on its file system.
     pub folder: File,
     /// The lock on the data folder, given up last.
@@ -26,8 +28,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, db: sled::Db, folder: File, lock: File) -> Self {
-        Self { shared, engine: Some(db), farewell: None, landmark: None, folder, lock }
+    pub fn new(shared: Arc<Shared>, db: sled::Db, live: u64, folder: File, lock: File) -> Self {
+        Self { shared, engine: Some(db), farewell: None, landmark: None, live, folder, lock }
     }
 
     /// Writes groups until the store is closed, then closes the engine and gives up the folder.
@@ -83,12 +85,14 @@ impl Writer {
             completions.extend((queued.job)(turn));
         }
         let moved = landmark.and_then(|key| tx.wrapped(key));
+        self.shared.copying.note(&tx);
         let written = match tx.is_poisoned() {
             true => Err("a commit panicked, which is a bug in tidegate".to_owned()),
-            false => tx.into_batch().map_or(Ok(()), |batch| make_durable(&db, batch, &self.folder)),
+            false => make_durable(&db, tx, self.live, &self.folder),
         };
         match &written {
-            Ok(()) => {
+            Ok(live) => {
+                self.live = *live;
                 self.landmark = moved.or(self.landmark.take());
                 self.engine = Some(db);
             }
@@ -96,7 +100,7 @@ impl Writer {
         }
         // Free the queue before the callers wake: they come straight back with their next commit.
         drop(slots);
-        let told = written.map_err(|_| self.shared.gate.refusal());
+        let told = written.map(drop).map_err(|_| self.shared.gate.refusal());
         for complete in completions {
             complete(told.clone());
         }
@@ -110,6 +114,7 @@ impl Writer {
         self.shared.gate.shut(&format!("{why}; it is opened anew as soon as that works"));
         tracing::error!(why, "the store failed and takes no writes until its engine is opened anew");
         metrics::counter!("tidegate_store_failures_total").increment(1);
+        self.shared.copying.give_up();
         let reader = self.shared.engine.write().unwrap_or_else(PoisonError::into_inner).take();
         self.part_with(db, reader);
         self.refuse(self.shared.queue.hold(unwritten));
@@ -125,19 +130,22 @@ impl Writer {
     }
 }
 
-/// Makes a batch durable: applied, flushed to the file, and the file system synced. Says in words what failed.
+/// Makes a group durable: applied, flushed to the file, and the file system synced. Answers how many bytes all rows have with
+/// it, `live` before; or says in words what failed.
 ///
 /// INVARIANT: the engine's own flush only starts the write-out on Linux; without the sync after it, a power cut loses
 /// what callers were told is safe.
-pub(super) fn make_durable(db: &sled::Db, batch: sled::Batch, folder: &File) -> Result<(), String> {
+pub(super) fn make_durable(db: &sled::Db, tx: Tx<'_>, live: u64, folder: &File) -> Result<u64, String> {
     let attempt = catch_unwind(AssertUnwindSafe(|| {
-        db.apply_batch(batch).map_err(|error| format!("writing failed: {error}"))?;
+        let writing = |error: StoreError| format!("writing failed: {error}");
+        let Some((batch, live)) = tx.into_batch(live).map_err(writing)? else { return Ok(live) };
+        db.apply_batch(batch).map_err(|error| writing(error.into()))?;
         fail::fail_point!("store::applied", |_| std::process::abort());
         db.flush().map_err(|error| format!("flushing failed: {error}"))?;
         fail::fail_point!("store::flushed", |_| std::process::abort());
         sync(folder).map_err(|error| format!("syncing failed: {error}"))?;
         fail::fail_point!("store::synced", |_| std::process::abort());
-        Ok(())
+        Ok(live)
     }));
     attempt.unwrap_or_else(|_| Err("the storage engine panicked".to_owned()))
 }

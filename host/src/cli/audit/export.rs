@@ -1,7 +1,6 @@
 //! `tidegate audit export`: the log as lines of JSON, for whoever keeps it or looks into it elsewhere.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use anyhow::{Context as _, Result, bail};
@@ -210,11 +209,4 @@ impl Export {
         }
         said
     }
-}
-
-/// What an export is written to, and how far it has got.
-pub fn create(path: &std::path::Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    // What is in it was kept from other users so far.
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -1,5 +1,6 @@
 //! `tidegate audit …`: reading the log, checking it, and taking it elsewhere; of a live host or a stopped one alike.
 
+mod backup;
 mod export;
 mod keeping;
 mod list;
@@ -48,6 +49,15 @@ pub enum AuditVerb {
     Checkpoint(AuditArgs),
     /// Take the log elsewhere: lines of JSON that end with a checkpoint and can be checked with the public key alone.
     Export(ExportArgs),
+    /// Copy everything the host keeps into a folder, consistently, while it runs or while it is stopped.
+    ///
+    /// A live host writes it itself, as its own user. The backup holds the host's keys, so keep it as safe as the host: who has
+    /// it can read what callers were answered. What is erased or deleted after it was taken is still in it.
+    Backup(backup::BackupArgs),
+    /// Make a new data folder (`--data DIR`) out of a backup, after checking all that is in it.
+    ///
+    /// What happened since the backup was taken is not in it: payments made since are unknown to it, erased people are back.
+    Restore(backup::RestoreArgs),
     /// Drop what has had its time, now instead of within the hour.
     Prune(keeping::PruneArgs),
     /// Keep records whatever their time: legal holds.
@@ -182,6 +192,8 @@ pub fn run(verb: &AuditVerb) -> Result<ExitCode> {
         AuditVerb::Key(args) => prove::key(args),
         AuditVerb::Checkpoint(args) => prove::checkpoint(args),
         AuditVerb::Export(args) => export::run(args),
+        AuditVerb::Backup(args) => backup::backup(args),
+        AuditVerb::Restore(args) => backup::restore(args),
         AuditVerb::Prune(args) => keeping::prune(args),
         AuditVerb::Hold(verb) => keeping::hold(verb),
         AuditVerb::Erase(args) => keeping::erase(args),

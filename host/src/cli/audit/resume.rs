@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::export::{Format, create};
+use super::export::Format;
 use crate::ledger::{ExportHeader, ExportLine, PublicKey};
 use crate::model::Digest;
 
@@ -41,8 +42,14 @@ pub struct End {
 /// It can't be written, or is something else than an export of this log in this format.
 pub fn open(path: &Path, format: Format, key: &PublicKey) -> Result<Out> {
     let cant = || format!("can't write `{}`", path.display());
-    let other = |what: &str| format!("`{}` is there, and {what}; name another file", path.display());
-    let mut file = create(path).with_context(cant)?;
+    let other = |what: &str| format!("`{}` is there, and {what}, so name another file", path.display());
+    // What an export says was kept from other users so far.
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut file = file.with_context(cant)?;
+    // Until the file is closed.
+    if file.try_lock().is_err() {
+        bail!(other("another export is writing it"));
+    }
     let length = file.metadata().with_context(cant)?.len();
     let whole = line_before(&mut file, length).with_context(cant)?;
     let mut start = Vec::new();

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::app;
 use crate::cli::live::Live;
 use crate::cli::{AuditArgs, HostArgs, serve};
+use crate::config::Config;
 use crate::ledger::{ExportLine, Ledger, Record};
 use crate::server::operator::audit::{self, Extent, Place};
 use crate::server::operator::{self, keeping};
@@ -91,8 +92,7 @@ pub fn read(line: &str) -> Result<Read> {
 /// # Errors
 /// There is neither; or what `read` answers with.
 pub fn with_source<T>(args: &AuditArgs, read: impl FnOnce(&mut Source<'_>) -> Result<T>) -> Result<T> {
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    let data = serve::data_dir(&serve::configure(&host, None)?);
+    let data = serve::data_dir(&configure(args)?);
     match Live::connect(&data)? {
         Some(mut live) => {
             live.wait_at_most(PATIENCE)?;
@@ -107,8 +107,7 @@ pub fn with_source<T>(args: &AuditArgs, read: impl FnOnce(&mut Source<'_>) -> Re
 /// # Errors
 /// There is none, it is in use or damaged; or what `read` answers with.
 pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    let config = serve::configure(&host, None)?;
+    let config = configure(args)?;
     let data = serve::data_dir(&config);
     // A mistyped folder must not pass for an unbroken log.
     if !data.join(app::KEYS).is_dir() {
@@ -121,4 +120,12 @@ pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>)
     let result = result?;
     closed?;
     Ok(result)
+}
+
+/// The configuration of the host whose log it is.
+///
+/// # Errors
+/// It makes no sense.
+pub fn configure(args: &AuditArgs) -> Result<Config> {
+    serve::configure(&HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() }, None)
 }

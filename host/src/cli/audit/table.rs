@@ -153,7 +153,9 @@ fn table(rows: &[Value], with_header: bool) -> Table {
 fn admin_action(body: &Value) -> String {
     let Some(action) = body["action"].as_str() else { return String::new() };
     let mut line = action.to_owned();
-    line.extend(body["source"].as_str().map(|source| format!(" ({source})")));
+    line.extend(
+        [&body["source"], &body["verdict"], &body["class"]].into_iter().find_map(Value::as_str).map(|what| format!(" ({what})")),
+    );
     for (sign, list) in [('+', &body["added"]), ('~', &body["changed"]), ('-', &body["removed"])] {
         let files = list.as_array().into_iter().flatten().filter_map(|file| file["file"].as_str());
         files.for_each(|file| line.extend([' ', sign].into_iter().chain(file.chars())));

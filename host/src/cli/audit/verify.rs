@@ -55,7 +55,7 @@ fn of_store(ledger: &Ledger, key: Option<&PublicKey>, note: Option<&str>) -> Res
     let note = note.map(|note| own.check(note)).transpose();
     let note = note.map_err(|problem| anyhow!("the checkpoint can't be held against the log: {problem}"))?;
     let bar = progress::records(ledger.tip()?.seq);
-    let verified = ledger.verify_through(note.as_ref(), |seq| bar.set_position(seq))?;
+    let verified = ledger.verify(note.as_ref(), |seq| bar.set_position(seq))?;
     bar.finish_and_clear();
     Ok((verified, own.clone()))
 }

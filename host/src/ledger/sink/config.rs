@@ -80,7 +80,7 @@ pub enum SinkError {
 /// Where the records of a sink go.
 pub(super) enum Destination {
     File { path: PathBuf, format: Format },
-    Collector(Collector),
+    Collector(Box<Collector>),
 }
 
 /// The destinations of all sinks.
@@ -133,7 +133,10 @@ impl SinkConfig {
                 let url =
                     url.ok_or_else(|| wrong("a sink of kind `otlp` needs a `url`, such as \"http://127.0.0.1:4318\"".into()))?;
                 let collector = Collector::new(name, url, "/v1/logs", self.credential.as_ref());
-                collector.map(Destination::Collector).map_err(|problem| SinkError::Collector { sink: name.to_owned(), problem })
+                collector
+                    .map(Box::new)
+                    .map(Destination::Collector)
+                    .map_err(|problem| SinkError::Collector { sink: name.to_owned(), problem })
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The ledger on a real store: fixtures, and one call's life in all its variations.
 
 mod answers;
+mod backups;
 mod decisions;
+mod elsewhere;
 mod faults;
 mod format;
 mod keeping;
@@ -148,7 +150,7 @@ impl World {
     }
 
     fn verified(&self) -> Verification {
-        let verification = self.ledger.verify().expect("the store is readable");
+        let verification = self.ledger.verify(None, |_| {}).expect("the store is readable");
         assert_eq!(verification.broken, None);
         verification
     }

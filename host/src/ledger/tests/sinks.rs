@@ -77,7 +77,15 @@ async fn what_a_crash_leaves_of_a_line_is_cut_off_and_nothing_comes_twice() {
     let world = world.reopen().await;
     // As if the crash had come after the file was synced and before the cursor was, and in the middle of a line.
     let back = crate::ledger::keys::sink("copy");
-    world.ledger.store().commit(move |tx| Ok::<_, LedgerError>(tx.delete(back))).await.expect("written");
+    world
+        .ledger
+        .store()
+        .commit(move |tx| {
+            tx.delete(back);
+            Ok::<_, LedgerError>(())
+        })
+        .await
+        .expect("written");
     let whole = fs::read(&path).expect("there");
     fs::write(&path, [&whole[..], b"{\"seq\":4,\"at_ms\""].concat()).expect("written");
     world.ledger.start_sinks().expect("the sink starts");

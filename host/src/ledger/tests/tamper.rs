@@ -16,7 +16,7 @@ async fn log() -> World {
 }
 
 fn broken(world: &World) -> Broken {
-    world.ledger.verify().expect("the store is readable").broken.expect("something is wrong")
+    world.ledger.verify(None, |_| {}).expect("the store is readable").broken.expect("something is wrong")
 }
 
 /// The pages of the log: the first record of each, and its content.

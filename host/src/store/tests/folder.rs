@@ -20,11 +20,14 @@ async fn a_folder_in_use_is_refused_with_the_culprit() {
 }
 
 #[test]
-fn a_folder_of_a_later_version_is_refused() {
+fn a_folder_of_another_version_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    fs::write(dir.path().join("format"), "2\n").expect("writable");
-    let refused = Store::open(dir.path(), &config()).expect_err("format 2 is not known");
-    assert!(matches!(refused, StoreError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
+    fs::write(dir.path().join("format"), "3\n").expect("writable");
+    let refused = Store::open(dir.path(), &config()).expect_err("format 3 is not known");
+    assert!(matches!(refused, StoreError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
+    fs::write(dir.path().join("format"), "1\n").expect("writable");
+    let refused = Store::open(dir.path(), &config()).expect_err("format 1 is not read any more");
+    assert!(matches!(refused, StoreError::OlderFormat { found: 1, known: 2, .. }), "{refused}");
     fs::write(dir.path().join("format"), "two").expect("writable");
     assert!(matches!(Store::open(dir.path(), &config()), Err(StoreError::Damaged { .. })));
 }

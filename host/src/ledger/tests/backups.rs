@@ -1,0 +1,111 @@
+//! Backups: taken while calls run, restored elsewhere, and not restored if anything about them is not as it was.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+/// A world on what a backup was restored to.
+fn restored(world: &World, backup: &Path) -> World {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    restore(backup, &parent.path().join("data"), &world.store).expect("it can be restored");
+    // The world's folder is the one that holds the data.
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::remove_dir(dir.path()).expect("removable");
+    fs::rename(parent.path().join("data"), dir.path()).expect("movable");
+    World::open(Arc::new(dir), world.store.clone(), LedgerConfig::default(), Arc::clone(&world.now)).expect("it opens")
+}
+
+async fn back_up(world: &World, to: &Path) -> Result<Backup, LedgerError> {
+    let (ledger, to) = (world.ledger.clone(), to.to_owned());
+    tokio::task::spawn_blocking(move || ledger.backup(&to)).await.expect("no panic")
+}
+
+#[tokio::test]
+async fn what_a_backup_holds_is_there_after_restoring_it_and_so_is_a_backup_of_that() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    let (short, long, running) = (write("key-1"), write("key-2"), write("key-3"));
+    world.run(&short, &answer("paid")).await;
+    world.run(&long, &answer(&"x".repeat(20_000))).await;
+    let lease = world.lease(&running);
+    let open = world.intent(&running, Some(lease)).await.expect("recorded");
+    let first = back_up(&world, &to.path().join("first")).await.expect("it is taken");
+    let tip = world.ledger.tip().expect("readable");
+    assert_eq!((first.seq, first.tip), (tip.seq, tip.hash));
+    world.end(open, Disposition::Done, &answer("paid later")).await.expect("recorded");
+    world.run(&write("key-4"), &answer("after the backup")).await;
+
+    let copy = restored(&world, &to.path().join("first"));
+    assert_eq!(copy.recovery.outcome_unknown, 1, "it ran when the backup was taken");
+    assert!(matches!(copy.claim(&short.again()), Ok(Claim::Replay(replay)) if replay.response == answer("paid")));
+    assert!(matches!(copy.claim(&long.again()), Ok(Claim::Replay(replay)) if replay.response == answer(&"x".repeat(20_000))));
+    assert!(matches!(copy.claim(&running.again()), Ok(Claim::Unknown { first }) if first == running.id));
+    assert_eq!(copy.verified().open_calls, 0);
+    copy.run(&write("key-5"), &answer("on the copy")).await;
+
+    back_up(&copy, &to.path().join("second")).await.expect("it is taken");
+    let again = restored(&copy, &to.path().join("second"));
+    assert!(matches!(again.claim(&short.again()), Ok(Claim::Replay(replay)) if replay.response == answer("paid")));
+    assert_eq!(again.verified().broken, None);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_not_what_was_taken_is_not_restored() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    world.run(&write("key-1"), &answer(&"x".repeat(20_000))).await;
+    let backup = to.path().join("backup");
+    back_up(&world, &backup).await.expect("it is taken");
+    let data = to.path().join("data");
+    let refused = |why: &str| {
+        let refused = restore(&backup, &data, &world.store).expect_err("it must not be restored").to_string();
+        assert!(refused.contains(why), "{refused}");
+        assert!(!data.exists() && !to.path().join("data.restoring").exists(), "nothing was begun");
+    };
+    let body = fs::read_dir(backup.join("bodies")).expect("readable").next().expect("a body").expect("readable").path();
+    for file in [backup.join("rows"), body, backup.join("keys/ledger.key")] {
+        let whole = fs::read(&file).expect("readable");
+        let mut changed = whole.clone();
+        *changed.last_mut().expect("not empty") ^= 1;
+        fs::write(&file, changed).expect("writable");
+        refused("is not what was written");
+        fs::remove_file(&file).expect("removable");
+        refused("cannot read");
+        fs::write(&file, whole).expect("writable");
+    }
+    let manifest = fs::read_to_string(backup.join("manifest.json")).expect("readable");
+    fs::write(backup.join("manifest.json"), manifest.replace("\"format\": 1", "\"format\": 2")).expect("writable");
+    refused("has format 2");
+    fs::remove_file(backup.join("manifest.json")).expect("removable");
+    refused("not finished");
+    fs::write(backup.join("manifest.json"), manifest).expect("writable");
+    fs::create_dir(&data).expect("creatable");
+    fs::write(data.join("precious"), b"v").expect("writable");
+    let occupied = restore(&backup, &data, &world.store).expect_err("it is not empty").to_string();
+    assert!(occupied.contains("is not empty"), "{occupied}");
+    fs::remove_file(data.join("precious")).expect("removable");
+    restore(&backup, &data, &world.store).expect("into an empty folder it is restored");
+}
+
+#[tokio::test]
+async fn a_backup_goes_into_a_folder_of_its_own() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    world.run(&write("key-1"), &answer("paid")).await;
+    fs::write(to.path().join("precious"), b"v").expect("writable");
+    for (dir, why) in [
+        (to.path().to_owned(), "is not empty"),
+        (PathBuf::from("relative"), "absolute"),
+        (world.dir.path().join("backup"), "outside the data folder"),
+    ] {
+        let refused = back_up(&world, &dir).await.expect_err("not there").to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert!(to.path().join("precious").exists() && !world.dir.path().join("backup").exists());
+    // What can't be finished leaves nothing behind.
+    let keys = world.dir.path().join("keys");
+    fs::rename(&keys, world.dir.path().join("elsewhere")).expect("movable");
+    assert!(back_up(&world, &to.path().join("half")).await.is_err());
+    assert!(!to.path().join("half").exists());
+}
