@@ -302,11 +302,10 @@ impl EndedRow {
     }
 }
 
-/// Deletes ended calls whose time has come, at most `limit`, with the claims that are still theirs. Answers which body files
-/// nothing names any more, and how many calls it was.
-pub(super) fn forget_expired(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<(Vec<Digest>, usize), LedgerError> {
+/// Deletes ended calls whose time has come, at most `limit`, with the claims that are still theirs; body files that nothing names
+/// any more are to be removed. Answers how many calls it was.
+pub(super) fn forget_expired(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<usize, LedgerError> {
     let due = tx.scan(keys::EXPIRY_START, &keys::expired_end(now), limit)?;
-    let mut files = Vec::new();
     for (key, _) in &due {
         tx.delete(key.clone());
         let call = keys::time_and_call(key)
@@ -323,10 +322,10 @@ pub(super) fn forget_expired(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> R
             super::idempotency::free(tx, &claim, &call)?;
         }
         if let Kept::InFile(name) = row.response {
-            files.push(name);
+            tx.put(keys::doomed_file(&name), Vec::new())?;
         }
     }
-    Ok((files, due.len()))
+    Ok(due.len())
 }
 
 /// Whose call it is: `SHA-256(dCBOR([iss, sub]))`.

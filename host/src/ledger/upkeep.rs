@@ -81,12 +81,10 @@ impl Inner {
         if self.store.scan(keys::EXPIRY_START, &keys::expired_end(now), 1)?.is_empty() {
             return Ok(0);
         }
-        let (files, forgotten) = self.store.commit_blocking(Urgency::Now, move |tx| calls::forget_expired(tx, now, BATCH))?;
+        let forgotten = self.store.commit_blocking(Urgency::Now, move |tx| calls::forget_expired(tx, now, BATCH))?;
         fail::fail_point!("upkeep::forgotten", |_| std::process::abort());
-        for file in files {
-            // Only after the commit: until then a row names the file.
-            self.store.remove_body(&file)?;
-        }
+        // Only after the commit: until then a row names the files. What a crash leaves is removed at the next start.
+        self.remove_doomed_files()?;
         Ok(forgotten)
     }
 }
