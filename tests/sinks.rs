@@ -13,7 +13,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Billing, Host, Started, foreign, plugins};
+use crate::harness::{Billing, Host, Started, foreign, plugins, tidegate};
 use collector::Collector;
 
 /// How long something may take on a busy machine.
@@ -49,6 +49,20 @@ fn records(path: &Path) -> Vec<Value> {
 
 fn sequences(path: &Path) -> Vec<u64> {
     records(path).iter().map(|record| record["seq"].as_u64().expect("a sequence")).collect()
+}
+
+/// Runs a verb of `audit` on the data of a host that has stopped.
+fn audit(data: &Path, verb: &[&str]) -> String {
+    let output = tidegate(&[&["audit"], verb, &["--data", &data.display().to_string()]].concat());
+    assert!(output.status.success(), "{verb:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Checks a file with nothing but the public key of the log of a host that has stopped.
+fn verify(path: &Path, data: &Path) {
+    let key = audit(data, &["key"]);
+    let verified = tidegate(&["audit", "verify", &path.display().to_string(), "--key", key.trim()]);
+    assert!(verified.status.success(), "{verified:?}");
 }
 
 /// The value of a metric of a sink.
@@ -93,6 +107,7 @@ fn a_file_gets_every_record_once_through_kills_under_load() {
     let mut host = start();
     host.client().call("echo", json!({"text": "the last one"}));
     assert!(host.stop("-TERM").success());
+    verify(&path, &data);
     let records = records(&path);
     let sequences = sequences(&path);
     assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>(), "none is missing, none comes twice");
@@ -115,8 +130,11 @@ fn events_are_what_their_formats_say() {
         + &format!("[ledger.sinks.otel]\nkind = \"otlp\"\nurl = \"{}\"\n", collector.url);
     let billing = Billing::start(&[]);
     let plugins = plugins(&["echo", "invoices"]);
-    let mut host =
-        Host::dev(plugins.path()).with(&["--backend", &format!("billing={}", billing.url)]).with_config(&config).start();
+    let start = |config: &str| {
+        let backend = format!("billing={}", billing.url);
+        Host::dev(plugins.path()).on(&dir.path().join("data")).with(&["--backend", &backend]).with_config(config).start()
+    };
+    let mut host = start(&config);
     let (client, invoice) = (host.client(), billing.invoice_of("u1"));
     client.call("echo", json!({"text": "hi"}));
     client.call("list_invoices", json!({"user_id": "u1"}));
@@ -158,6 +176,21 @@ fn events_are_what_their_formats_say() {
     let told = checked("otlp", &bodies);
     let count: u64 = told["found"].as_object().expect("counts").values().filter_map(Value::as_u64).sum();
     assert_eq!(json!(count), found["valid"], "{told}");
+
+    // Records whose person was erased are events like any other, which say so.
+    let data = dir.path().join("data");
+    audit(&data, &["erase", "--subject", "u1", "--reason", "asked by letter"]);
+    let late = |name: &str| dir.path().join(format!("late-{name}.jsonl"));
+    let formats = ["ocsf", "cloudevents", "jsonl"];
+    let config: String = formats.map(|format| sink(&format!("late-{format}"), &late(format), format)).concat();
+    assert!(start(&config).stop("-TERM").success());
+    for format in ["ocsf", "cloudevents"] {
+        let text = std::fs::read_to_string(late(format)).expect("the file is there");
+        assert!(text.contains("was erased or pruned") && !text.contains("u1"), "{format} knows nothing of them");
+        let told = checked(format, &late(format));
+        assert!(told["valid"].as_u64() > found["valid"].as_u64(), "{told}");
+    }
+    verify(&late("jsonl"), &data);
 }
 
 #[test]
