@@ -116,7 +116,7 @@ impl Check<'_> {
     fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Option<Broken>, LedgerError> {
         let mut next_page = keys::LOG_START.to_vec();
         loop {
-            if let Some(broken) = self.to_end(next_page, progress)? {
+            if let Some(broken) = self.up_to_end(next_page, progress)? {
                 return Ok(Some(broken));
             }
             // What accounts for a body that is gone may have been written since this began.
@@ -131,7 +131,7 @@ impl Check<'_> {
     }
 
     /// The first thing that is wrong with the records on the pages from `next_page` on, up to the end.
-    fn to_end(&mut self, mut next_page: Vec<u8>, progress: &mut dyn FnMut(u64)) -> Result<Option<Broken>, LedgerError> {
+    fn up_to_end(&mut self, mut next_page: Vec<u8>, progress: &mut dyn FnMut(u64)) -> Result<Option<Broken>, LedgerError> {
         let end = self.end.tip;
         loop {
             let pages = self.inner.store.scan(&next_page, keys::LOG_END, PAGES)?;
