@@ -10,7 +10,7 @@ use super::body::Body;
 use super::chain::Kind;
 use super::facts::Generation;
 use super::{Ledger, LedgerError, keys};
-use crate::model::{PolicyChange, PolicyFileDigest, PolicyProblem, PolicyRefusal, PolicyVersion};
+use crate::model::{PolicyChange, PolicyFileDigest, PolicyProblem, PolicyRefusal, PolicyVersion, Timestamp};
 use crate::store::Tx;
 
 /// A record of a refusal is written at most this often: an editor that saves and saves again buys no disk writes.
@@ -92,6 +92,20 @@ impl Ledger {
         Ok(Some(LastPolicies { version, files }))
     }
 
+    /// What keeps the answer of [`Ledger::last_policies`] when the records up to `until` are dropped; `None` if they are not needed
+    /// for it. Blocks on the disk.
+    pub(super) fn restate_policies(&self, until: u64) -> Result<Option<Restated>, LedgerError> {
+        let store = &self.inner.store;
+        let Some(place) = store.get(keys::POLICIES)?.filter(|place| place[..] <= until.to_be_bytes()[..]) else {
+            return Ok(None);
+        };
+        let Some(LastPolicies { version, files }) = self.last_policies()? else { return Ok(None) };
+        let mut body = Body::plain(&RestatedBody { action: "policies_restated", files: &files });
+        body.write_file_blocking(store)?;
+        let generation = Generation { number: version.generation, policies: version.policies };
+        Ok(Some(Restated { place, draft: Draft { kind: Kind::Admin, call: None, generation, body } }))
+    }
+
     async fn record_admin(
         &self,
         version: PolicyVersion,
@@ -112,6 +126,30 @@ impl Ledger {
         };
         inner.store.commit_in(slot, write).await
     }
+}
+
+/// Once more, which policies are in force: the record that tells is about to go.
+pub(super) struct Restated {
+    /// Where that record is.
+    place: Vec<u8>,
+    draft: Draft,
+}
+
+impl Restated {
+    /// Writes it down, unless other policies were put in force since.
+    pub fn append(self, tx: &mut Tx<'_>, now: Timestamp) -> Result<(), LedgerError> {
+        if tx.get(keys::POLICIES)?.is_some_and(|place| place == self.place) {
+            let seq = audit::append(tx, self.draft, now)?;
+            tx.put(keys::POLICIES.to_vec(), seq.to_be_bytes().to_vec())?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct RestatedBody<'a> {
+    action: &'static str,
+    files: &'a [PolicyFileDigest],
 }
 
 #[derive(Serialize)]

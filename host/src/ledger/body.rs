@@ -56,6 +56,11 @@ impl Body {
         }
         Ok(())
     }
+
+    /// [`Body::write_file`] for those who may block.
+    pub fn write_file_blocking(&mut self, store: &Store) -> Result<(), StoreError> {
+        self.file.take().map_or(Ok(()), |file| store.write_body_blocking(&file).map(drop))
+    }
 }
 
 /// A body that nobody's key has been applied to yet.
@@ -118,6 +123,11 @@ pub(super) fn pruned(seq: u64) -> Vec<u8> {
 /// Whether a stored body is one that was pruned.
 pub(super) fn is_pruned(stored: &[u8]) -> bool {
     stored.first() == Some(&PRUNED)
+}
+
+/// The sequence of the record that tells of the pruning of a body, if it was pruned.
+pub(super) fn pruned_by(stored: &[u8]) -> Option<u64> {
+    stored.strip_prefix(&[PRUNED])?.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// The id of the key that a stored body is sealed with, if it is sealed.
@@ -199,9 +209,7 @@ pub(super) fn find(store: &Store, subjects: &Subjects, stored: &[u8], committed:
                 None => return forged("it does not decrypt"),
             }
         }
-        Some((&PRUNED, rest)) => {
-            return rest.try_into().map_or_else(|_| forged(SENSELESS), |seq| Ok(Found::Pruned(u64::from_be_bytes(seq))));
-        }
+        Some((&PRUNED, _)) => return pruned_by(stored).map_or_else(|| forged(SENSELESS), |seq| Ok(Found::Pruned(seq))),
         _ => return forged(SENSELESS),
     };
     Salted::checked(salted, committed)

@@ -1,7 +1,7 @@
 //! Checkpoints: signed statements, in the log itself and beside it, of how far the log had got.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,10 @@ fn seq(row: &[u8]) -> Result<u64, LedgerError> {
 fn copy(path: &Path, note: &Note) -> std::io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
-    fs::write(&unfinished, &note.text)?;
+    let mut file = fs::File::create(&unfinished)?;
+    file.write_all(note.text.as_bytes())?;
+    // The log is not opened with a copy that is empty, which is what a power cut would leave of one that is not synced.
+    file.sync_all()?;
     fs::rename(unfinished, path)
 }
 

@@ -248,6 +248,27 @@ pub fn verify_export(
     key: Option<&PublicKey>,
     through: Option<&str>,
 ) -> Result<(Verification, PublicKey), ExportError> {
+    verify_lines(input, key, through, false)
+}
+
+/// Like [`verify_export`], of all records that there are: what is missing before the first one must be accounted for.
+///
+/// # Errors
+/// As [`verify_export`].
+pub fn verify_whole(
+    input: impl BufRead,
+    key: Option<&PublicKey>,
+    through: Option<&str>,
+) -> Result<(Verification, PublicKey), ExportError> {
+    verify_lines(input, key, through, true)
+}
+
+fn verify_lines(
+    input: impl BufRead,
+    key: Option<&PublicKey>,
+    through: Option<&str>,
+    is_whole: bool,
+) -> Result<(Verification, PublicKey), ExportError> {
     let mut lines = Lines { input, number: 0 };
     let malformed = |line: u64| move |problem: String| ExportError::Malformed { line, problem };
     let first = lines.next()?.ok_or_else(|| malformed(1)("it is empty".to_owned()))?;
@@ -268,6 +289,9 @@ pub fn verify_export(
     let tip = (before > 0).then_some(Tip { seq: before, hash: header.prev });
     let through = through.map(|note| key.check(note)).transpose().map_err(ExportError::Checkpoint)?;
     let mut walk = Walk::new(&key, Start { tip, tree, open: header.open });
+    if is_whole {
+        walk.demand_whole();
+    }
     let broken = match walk.lead_through(through.as_ref()) {
         Ok(()) => along(&mut walk, &mut lines)?,
         Err(broken) => Some(broken),

@@ -49,6 +49,7 @@ pub(super) struct Held<'a> {
 }
 
 /// The holds in force.
+#[derive(PartialEq, Eq)]
 pub(super) struct Holds(Vec<(Hold, Option<Digest>)>);
 
 impl Holds {

@@ -87,7 +87,7 @@ pub use calls::{CallStatus, Verdict};
 pub use chain::Kind;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
-pub use export::{ExportHeader, ExportLine, verify_export};
+pub use export::{ExportHeader, ExportLine, verify_export, verify_whole};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use hold::Hold;
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};

@@ -13,7 +13,7 @@ use super::act::{self, Act};
 use super::body::{self, Found};
 use super::cbor::{self, Reader};
 use super::chain::{Head, Kind};
-use super::hold::Held;
+use super::hold::{Held, Holds};
 use super::index::Told;
 use super::retention::Class;
 use super::{Inner, Ledger, LedgerError, audit, keys, page};
@@ -90,7 +90,7 @@ impl Inner {
         dry: bool,
         done: &mut Pruning,
     ) -> Result<(), LedgerError> {
-        let holds = self.holds()?;
+        let mut holds = Arc::new(self.holds()?);
         let first = super::base::start(&self.store)?.tree.size() + 1;
         let mut from = if dry { first } else { Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first) };
         loop {
@@ -110,13 +110,18 @@ impl Inner {
                 }
                 Ok(())
             })?;
-            *done.of_class(class) += due.len() as u64;
-            let is_over = !ripe || next == from;
+            let (count, is_over) = (due.len() as u64, !ripe || next == from);
             // Where there is nothing to drop, only the last look is worth a commit.
             if !dry && (!due.is_empty() || is_over) {
-                self.drop_bodies(class, keep, due, next)?;
+                if !self.drop_bodies(class, keep, due, next, &holds)? {
+                    // What was held or is held now has to be looked at again.
+                    holds = Arc::new(self.holds()?);
+                    from = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first);
+                    continue;
+                }
                 std::thread::sleep(PAUSE);
             }
+            *done.of_class(class) += count;
             if is_over {
                 return Ok(());
             }
@@ -139,8 +144,13 @@ impl Inner {
         };
         let told = match (head.kind, body::find(&self.store, &self.subjects, stored, &head.body)?) {
             (Kind::Admin | Kind::Checkpoint, _) | (_, Found::Pruned(_)) => return Ok(false),
-            // Nobody can read it, or tell its class, any more.
-            (_, Found::Erased(_)) => return Ok(class == Class::Low),
+            // Nobody can tell its class any more. So it goes with what is kept longest: whatever class is looked at last.
+            (_, Found::Erased(_)) => {
+                let is_held = class == self.config.retention.longest()
+                    && is_held(&Held { at: head.at, call: head.call, subject: None, tool: None });
+                *held += u64::from(is_held);
+                return Ok(class == self.config.retention.longest() && !is_held);
+            }
             (_, Found::Forged(problem)) => return Err(LedgerError::damaged(format!("record {}", head.seq))(problem)),
             (_, Found::Whole(salted)) => Told::of(salted.json()),
         };
@@ -152,20 +162,32 @@ impl Inner {
         Ok(!is_held)
     }
 
-    /// Drops these bodies, tells of it in a record, and moves the cursor, all in one batch.
-    fn drop_bodies(self: &Arc<Self>, class: Class, keep: u64, due: Vec<u64>, next: u64) -> Result<(), LedgerError> {
+    /// Drops these bodies, tells of it in a record, and moves the cursor, all in one batch. Answers whether it was done: only as
+    /// long as the holds are still those by which the bodies were chosen.
+    pub(super) fn drop_bodies(
+        self: &Arc<Self>,
+        class: Class,
+        keep: u64,
+        due: Vec<u64>,
+        next: u64,
+        holds: &Arc<Holds>,
+    ) -> Result<bool, LedgerError> {
         let mut pages: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
         for seq in &due {
             let page = self.store.last(keys::LOG_START, &keys::log(seq + 1))?;
             let page = page.ok_or_else(|| LedgerError::damaged(format!("record {seq}"))("its page is missing"))?;
             pages.entry(page.key).or_default().push(*seq);
         }
-        let ledger = Arc::clone(self);
+        let (ledger, holds) = (Arc::clone(self), Arc::clone(holds));
         self.store.commit_blocking(Urgency::Soon, move |tx| {
+            // INVARIANT: looked at in this commit: once a hold is in force, nothing it speaks of goes.
+            if ledger.holds_in(tx)? != *holds {
+                return Ok(false);
+            }
             let mut cursors = Cursors::read(tx.get(keys::PRUNED)?)?;
             *cursors.of_mut(class) = next;
             tx.put(keys::PRUNED.to_vec(), cursors.encode())?;
-            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(()) };
+            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(true) };
             // INVARIANT: the record has this place, because nothing is appended before it in this commit.
             let run = audit::tip_in(tx)?.tip.seq + 1;
             for (key, seqs) in &pages {
@@ -183,7 +205,7 @@ impl Inner {
             };
             let told = act::record(tx, &ledger, None, &act)?;
             assert_eq!(told, run, "nothing came between");
-            Ok::<_, LedgerError>(())
+            Ok::<_, LedgerError>(true)
         })
     }
 

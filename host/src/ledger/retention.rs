@@ -62,6 +62,11 @@ impl RetentionConfig {
         };
         u64::try_from(span.duration().as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// The class that is kept longest.
+    pub(super) fn longest(&self) -> Class {
+        Class::ALL.into_iter().max_by_key(|class| self.of(*class)).unwrap_or(Class::High)
+    }
 }
 
 /// What is kept for the same time.

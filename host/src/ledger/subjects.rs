@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -68,6 +68,8 @@ pub(super) struct Subjects {
     by_id: Cache<KeyId, Option<Arc<SubjectKey>>>,
     /// Held while a file is changed.
     change: Mutex<()>,
+    /// Held while a key is destroyed, and shared while one is looked up in its file.
+    destroying: RwLock<()>,
 }
 
 impl Subjects {
@@ -83,7 +85,13 @@ impl Subjects {
         }
         let create = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         create.and_then(|()| File::open(keys)?.sync_all()).map_err(failed(&dir, "cannot be made"))?;
-        Ok(Self { dir, by_tag: Cache::new(REMEMBERED), by_id: Cache::new(REMEMBERED), change: Mutex::default() })
+        Ok(Self {
+            dir,
+            by_tag: Cache::new(REMEMBERED),
+            by_id: Cache::new(REMEMBERED),
+            change: Mutex::default(),
+            destroying: RwLock::default(),
+        })
     }
 
     /// The key of the subject with this tag, if it is at hand without a look at the disk.
@@ -114,6 +122,8 @@ impl Subjects {
         if let Some(known) = self.by_id.get(id) {
             return Ok(known);
         }
+        // INVARIANT: read and remembered in one go, or a key could be remembered that was destroyed in between.
+        let _destroying = self.destroying.read().unwrap_or_else(PoisonError::into_inner);
         let path = self.file(id[0]);
         let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
         let found = entries.iter().filter_map(parse).find(|key| key.id == *id).map(Arc::new);
@@ -131,19 +141,22 @@ impl Subjects {
     /// Destroys the key with this id, if it exists. Durable on return.
     pub fn destroy(&self, id: &KeyId) -> Result<(), LedgerError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let _destroying = self.destroying.write().unwrap_or_else(PoisonError::into_inner);
         let path = self.file(id[0]);
         let overwrite = || {
             let entries = read(&path)?;
-            let Some(place) = entries.iter().position(|entry| entry[TAG..TAG + ID] == *id) else { return Ok(()) };
+            let Some(place) = entries.iter().position(|entry| entry[TAG..TAG + ID] == *id) else { return Ok(None) };
             let file = OpenOptions::new().write(true).open(&path)?;
             file.write_all_at(&[0; ENTRY], (place * ENTRY) as u64)?;
-            file.sync_all()
+            file.sync_all()?;
+            Ok(entries[place].first_chunk::<TAG>().map(|tag| Digest(*tag)))
         };
-        overwrite().map_err(failed(&path, "cannot be overwritten"))?;
-        if let Some(Some(key)) = self.by_id.get(id) {
-            self.by_tag.remove(&key.tag);
-        }
+        let tag = overwrite().map_err(failed(&path, "cannot be overwritten"))?;
         self.by_id.insert(*id, None);
+        // Whether or not the id is still remembered: what the person does from now on must not be sealed with a key that is gone.
+        if let Some(tag) = tag {
+            self.by_tag.remove(&tag);
+        }
         Ok(())
     }
 
@@ -194,11 +207,19 @@ fn create(path: &Path, entries: &[Entry], tag: &Digest) -> io::Result<SubjectKey
     entry[ENTRY - 4..].copy_from_slice(&checksum);
     let place = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0)).unwrap_or(entries.len());
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    file.seek(SeekFrom::Start((place * ENTRY) as u64))?;
-    file.write_all(&entry[..])?;
-    file.sync_all()?;
-    if entries.is_empty() {
-        File::open(path.parent().expect("a key file has a folder"))?.sync_all()?;
+    let mut write = || {
+        file.seek(SeekFrom::Start((place * ENTRY) as u64))?;
+        file.write_all(&entry[..])?;
+        file.sync_all()?;
+        if entries.is_empty() {
+            File::open(path.parent().expect("a key file has a folder"))?.sync_all()?;
+        }
+        Ok(())
+    };
+    if let Err(error) = write() {
+        // Nobody may find, and use, a key that a power cut could take away.
+        drop(file.write_all_at(&[0; ENTRY], (place * ENTRY) as u64));
+        return Err(error);
     }
     Ok(parse(&entry).expect("what was just made"))
 }
@@ -206,4 +227,22 @@ fn create(path: &Path, entries: &[Entry], tag: &Digest) -> io::Result<SubjectKey
 /// For `map_err`: what could not be done with a key file.
 fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> LedgerError {
     move |error| LedgerError::Secret { path: path.to_owned(), problem: format!("{what}: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_given_a_key_that_was_destroyed_however_little_is_remembered_of_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let subjects = Subjects::open(folder.path(), true).expect("an empty folder opens");
+        let tag = Digest([7; 32]);
+        let gone = subjects.key(&tag).expect("writable").id;
+        // Ids are forgotten when there are many, tags may still be known.
+        subjects.by_id.remove(&gone);
+        subjects.destroy(&gone).expect("writable");
+        assert!(subjects.at_hand(&tag).is_none() && subjects.by_id(&gone).expect("readable").is_none());
+        assert_ne!(subjects.key(&tag).expect("writable").id, gone);
+    }
 }

@@ -9,7 +9,7 @@ use super::body;
 use super::chain::{self, Head, Kind, Tip};
 use super::index::CHUNK;
 use super::tree::{self, Frontier};
-use super::{Inner, LedgerError, audit, base, keys};
+use super::{Inner, Ledger, LedgerError, audit, base, keys};
 use crate::model::CallId;
 use crate::store::Urgency;
 
@@ -39,8 +39,10 @@ impl Inner {
         if let Some(cut) = &cut {
             let (ledger, row) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open));
             let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);
+            let restated = Ledger { inner: Arc::clone(self) }.restate_policies(cut.tip.seq)?;
             self.store.commit_blocking(Urgency::Soon, move |tx| {
                 let (checkpoint, root, until) = act;
+                restated.map_or(Ok(()), |restated| restated.append(tx, ledger.clock.now()))?;
                 act::record(tx, &ledger, None, &Act::Truncate { checkpoint, root, until })?;
                 Ok::<_, LedgerError>(tx.put(keys::BASE.to_vec(), row)?)
             })?;

@@ -79,18 +79,25 @@ impl Ledger {
             LedgerError::Damaged { .. } | LedgerError::Store(StoreError::Damaged { .. }) => Ok(Broken::at(0, error.to_string())),
             error => Err(error),
         };
-        let ends = base::start(&inner.store).and_then(|start| Ok((start, audit::tip(&inner.store)?)));
-        let (start, end) = match ends.map_err(senseless) {
-            Ok(ends) => ends,
-            Err(broken) => return Ok(Verification::of(&Walk::new(self.public_key(), Default::default()), 0, Some(broken?))),
-        };
-        let began = start.tree.size();
-        let mut check = Check { inner, end, walk: Walk::new(self.public_key(), start), stale: None };
-        let broken = match check.walk.lead_through(note) {
-            Ok(()) => check.run(&mut progress)?,
-            Err(broken) => Some(broken),
-        };
-        Ok(Verification::of(&check.walk, began, broken))
+        loop {
+            let before = (inner.store.get(keys::BASE).ok(), inner.store.get(keys::PRUNED).ok());
+            let ends = base::start(&inner.store).and_then(|start| Ok((start, audit::tip(&inner.store)?)));
+            let (start, end) = match ends.map_err(senseless) {
+                Ok(ends) => ends,
+                Err(broken) => return Ok(Verification::of(&Walk::new(self.public_key(), Default::default()), 0, Some(broken?))),
+            };
+            let began = start.tree.size();
+            let mut check = Check { inner, end, walk: Walk::new(self.public_key(), start), stale: None };
+            check.walk.demand_whole();
+            let broken = match check.walk.lead_through(note) {
+                Ok(()) => check.run(&mut progress)?,
+                Err(broken) => Some(broken),
+            };
+            // Unless the log was pruned meanwhile: then what is missing, or was seen half before and half after, may be just that.
+            if broken.is_none() || (inner.store.get(keys::BASE).ok(), inner.store.get(keys::PRUNED).ok()) == before {
+                return Ok(Verification::of(&check.walk, began, broken));
+            }
+        }
     }
 }
 
@@ -107,8 +114,25 @@ struct Check<'s> {
 impl Check<'_> {
     /// The first thing that is wrong.
     fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Option<Broken>, LedgerError> {
-        let end = self.end.tip;
         let mut next_page = keys::LOG_START.to_vec();
+        loop {
+            if let Some(broken) = self.up_to_end(next_page, progress)? {
+                return Ok(Some(broken));
+            }
+            // What accounts for a body that is gone may have been written since this began.
+            let now = audit::tip(&self.inner.store)?;
+            if self.walk.end().is_ok() || now.tip.seq == self.end.tip.seq {
+                return Ok(self.end());
+            }
+            let page = self.inner.store.last(keys::LOG_START, &keys::log(self.end.tip.seq + 2))?;
+            next_page = page.map_or_else(|| keys::LOG_START.to_vec(), |page| page.key);
+            self.end = now;
+        }
+    }
+
+    /// The first thing that is wrong with the records on the pages from `next_page` on, up to the end.
+    fn up_to_end(&mut self, mut next_page: Vec<u8>, progress: &mut dyn FnMut(u64)) -> Result<Option<Broken>, LedgerError> {
+        let end = self.end.tip;
         loop {
             let pages = self.inner.store.scan(&next_page, keys::LOG_END, PAGES)?;
             let Some(last) = pages.last() else { break };
@@ -150,7 +174,7 @@ impl Check<'_> {
         if *self.walk.tree() != self.end.tree {
             return Ok(Some(Broken::at(end.seq, "the tree that is remembered with it is another one")));
         }
-        Ok(self.end())
+        Ok(None)
     }
 
     /// What is missing at the end.
@@ -162,7 +186,7 @@ impl Check<'_> {
     fn beyond_end(&self, seq: u64) -> Result<Option<Broken>, LedgerError> {
         // Honest appends move the tip in the same batch.
         if audit::tip(&self.inner.store)?.tip.seq > self.end.tip.seq {
-            return Ok(self.end());
+            return Ok(None);
         }
         Ok(Some(Broken::at(seq, "it lies beyond the end of the log")))
     }
@@ -173,7 +197,10 @@ impl Check<'_> {
         let (inner, end) = (self.inner, self.end.tip);
         // A head that makes no sense is told of by the walk.
         let found = match Head::decode(bytes) {
-            Ok(head) => body::find(&inner.store, &inner.subjects, stored, &head.body)?,
+            Ok(head) => match body::find(&inner.store, &inner.subjects, stored, &head.body)? {
+                body::Found::Forged(problem) => self.pruned_since(seq).unwrap_or(body::Found::Forged(problem)),
+                found => found,
+            },
             Err(_) => body::Found::Forged(String::new()),
         };
         let mut completed = Vec::new();
@@ -190,6 +217,16 @@ impl Check<'_> {
             }
         }
         Ok(self.stale.map(|seq| Broken::at(seq, "the tree over the log up to it was changed")))
+    }
+
+    /// A body whose file was removed since its page was read.
+    fn pruned_since(&self, seq: u64) -> Option<body::Found> {
+        let mut pruned = None;
+        let read = audit::each(&self.inner.store, seq, 1, |found, item| {
+            pruned = item.filter(|_| found == seq).and_then(|(_, stored)| body::pruned_by(stored));
+            Ok(())
+        });
+        read.ok().and(pruned).map(body::Found::Pruned)
     }
 
     fn remembered(&self, seq: u64) -> Result<Option<Digest>, LedgerError> {

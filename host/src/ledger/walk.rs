@@ -41,8 +41,13 @@ pub(super) struct Walk<'k> {
     pruned: BTreeMap<u64, Pruned>,
     /// What records of prunings say, by their sequence.
     prunings: HashMap<u64, Pruning>,
-    /// The record behind which the walk began.
+    /// The record behind which the walk began, and the root over those before.
     start: u64,
+    dropped: Digest,
+    /// Whether it is to account for what was dropped before.
+    is_whole: bool,
+    /// Whether a record of a truncation does.
+    is_accounted: bool,
     /// A checkpoint from elsewhere that the log must lead through.
     through: Option<Note>,
     pub erased_bodies: u64,
@@ -67,6 +72,10 @@ enum Account {
         keys: Vec<String>,
     },
     Prune(Pruning),
+    Truncate {
+        root: Digest,
+        until: u64,
+    },
     #[serde(other)]
     Other,
 }
@@ -96,6 +105,7 @@ impl<'k> Walk<'k> {
     pub fn new(key: &'k PublicKey, start: Start) -> Self {
         let tip = start.tip.unwrap_or(Tip::EMPTY);
         let (start, tree, open) = (tip.seq, start.tree, start.open);
+        let dropped = tree.root();
         Self {
             key,
             tip,
@@ -106,12 +116,20 @@ impl<'k> Walk<'k> {
             pruned: BTreeMap::new(),
             prunings: HashMap::new(),
             start,
+            dropped,
+            is_whole: false,
+            is_accounted: false,
             through: None,
             erased_bodies: 0,
             pruned_bodies: 0,
             checkpoints: 0,
             signed: 0,
         }
+    }
+
+    /// Demands that a record accounts for what was dropped before the walk began: that it is a whole log, not a part of one.
+    pub fn demand_whole(&mut self) {
+        self.is_whole = true;
     }
 
     /// Demands that the log leads through a checkpoint that somebody kept elsewhere.
@@ -259,17 +277,23 @@ impl<'k> Walk<'k> {
                 }
             }
             Ok(Account::Prune(pruning)) => drop(self.prunings.insert(seq, pruning)),
+            // INVARIANT: written in the batch that moved the beginning, so it is there as long as that is the beginning.
+            Ok(Account::Truncate { root, until }) => self.is_accounted |= (until, root) == (self.start, self.dropped),
             Ok(Account::Other) => {}
             Err(error) => return Err(Broken::at(seq, format!("what an operator did makes no sense: {error}"))),
         }
         Ok(())
     }
 
-    /// Ends the walk: every body that is missing must be accounted for.
+    /// Ends the walk: every body that is missing must be accounted for, and so must be the start of a whole log.
     ///
     /// # Errors
     /// The first record whose body is not.
     pub fn end(&self) -> Result<(), Broken> {
+        if self.is_whole && self.start > 0 && !self.is_accounted {
+            let problem = format!("the {} records before it are gone, and no truncation accounts for that", self.start);
+            return Err(Broken::at(self.start + 1, problem));
+        }
         let lost = self.gone.iter().filter(|(key, _)| !self.destroyed.contains(*key)).map(|(_, seq)| *seq).min();
         let lost = lost.map(|seq| Broken::at(seq, "its body can't be read, and no erasure accounts for that"));
         let unaccounted = self

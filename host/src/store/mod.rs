@@ -290,6 +290,15 @@ impl Store {
             .unwrap_or_else(|_| Err(StoreError::closed("writing a body panicked")))
     }
 
+    /// [`Store::write_body`] for those who may block.
+    ///
+    /// # Errors
+    /// As [`Store::write_body`].
+    pub fn write_body_blocking(&self, body: &[u8]) -> Result<Digest, StoreError> {
+        self.shared().gate.check()?;
+        self.shared().bodies.write(body)
+    }
+
     /// Reads a body; `None` if it was removed. Blocks on the disk.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::source::{Source, with_source};
 use super::table::printable;
 use super::{VerifyArgs, progress, time};
 use crate::cli::{Output, print};
-use crate::ledger::{ExportLine, Ledger, Proof, PublicKey, Verification, verify_export};
+use crate::ledger::{ExportLine, Ledger, Proof, PublicKey, Verification, verify_export, verify_whole};
 use crate::server::operator::audit::{self, Place};
 
 /// The longest first line, and the longest proof, in bytes.
@@ -67,7 +67,7 @@ fn of_live(source: &mut Source<'_>, key: Option<&PublicKey>, note: Option<&str>)
     let first = serde_json::from_str::<Value>(&header)?["from"].as_u64().unwrap_or(1);
     let bar = progress::records(last);
     let feed = Feed { source, next: first, last, is_gone: false, page: Cursor::new(header.into_bytes()), bar: bar.clone() };
-    let verified = verify_export(BufReader::new(feed), key, note);
+    let verified = verify_whole(BufReader::new(feed), key, note);
     bar.finish_and_clear();
     Ok(verified?)
 }

@@ -3,10 +3,10 @@
 use super::*;
 use crate::ledger::index::CHUNK;
 
-const DAY: u64 = 24 * HOUR;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// A call of this caller, with a tool of this risk.
-async fn run(world: &World, subject: &str, risk: Risk, key: &str) -> Call {
+pub(super) async fn run(world: &World, subject: &str, risk: Risk, key: &str) -> Call {
     let mut call = write(key).with(json!({ "text": format!("of {subject}") }));
     subject.clone_into(&mut call.principal.subject);
     call.risk = risk;
@@ -15,7 +15,7 @@ async fn run(world: &World, subject: &str, risk: Risk, key: &str) -> Call {
 }
 
 /// Whether the bodies of a call can still be read.
-fn is_readable(world: &World, call: &Call) -> bool {
+pub(super) fn is_readable(world: &World, call: &Call) -> bool {
     let records = world.ledger.records(1, usize::MAX).expect("readable");
     let mut of_call = records.iter().filter(|record| record.head.call == Some(call.id)).peekable();
     assert!(of_call.peek().is_some(), "its heads stay");
@@ -175,9 +175,8 @@ async fn high_risk_can_not_be_kept_for_less_than_six_months() {
     assert!(RetentionConfig::default().check().is_ok());
 }
 
-/// A log of more than a chunk of calls of low risk, written quickly, with a checkpoint behind them.
-async fn long_log() -> World {
-    let world = World::new();
+/// The log with more than a chunk of calls of low risk, written quickly, with a checkpoint behind them.
+pub(super) async fn long_log(world: World) -> World {
     let ledger = &world.ledger;
     for group in 0..24_u64 {
         let calls: Vec<Call> = (0..100)
@@ -203,7 +202,7 @@ async fn long_log() -> World {
 
 #[tokio::test]
 async fn the_start_of_the_log_goes_once_nothing_in_it_can_be_read_and_the_rest_is_proven_by_a_checkpoint() {
-    let world = long_log().await;
+    let world = long_log(World::new()).await;
     while world.ledger.inner.index_next().expect("writable") {}
     world.pass(31 * DAY);
     let young = run(&world, "u1", Risk::Low, "key-1").await;
@@ -232,7 +231,7 @@ async fn the_start_of_the_log_goes_once_nothing_in_it_can_be_read_and_the_rest_i
 
 #[tokio::test]
 async fn questions_are_answered_from_the_index_and_from_what_is_not_in_it_yet() {
-    let world = long_log().await;
+    let world = long_log(World::new()).await;
     let late = run(&world, "u3", Risk::Low, "key-1").await;
     let everything = |world: &World, query: &Query| {
         let (mut seqs, mut before) = (Vec::new(), None);

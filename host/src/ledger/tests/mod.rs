@@ -6,6 +6,7 @@ mod decisions;
 mod elsewhere;
 mod faults;
 mod format;
+mod going;
 mod keeping;
 mod machine;
 mod merkle;

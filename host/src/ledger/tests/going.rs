@@ -1,0 +1,132 @@
+//! What goes, goes in the open: whatever is missing that no record accounts for is found, and what is accounted for is no alarm.
+
+use super::keeping::{DAY, is_readable, long_log, run};
+use super::*;
+use crate::ledger::retention::Class;
+use crate::ledger::{base, keys, prefix::Prefix};
+use crate::model::{ChangeSource, PolicyChange, PolicyFileDigest, PolicyVersion};
+
+#[tokio::test]
+async fn a_log_that_is_made_to_begin_later_is_found() {
+    let world = World::new();
+    for n in 0..30 {
+        run(&world, "u1", Risk::High, &format!("key-{n}")).await;
+    }
+    world.ledger.checkpoint().expect("writable");
+    world.verified();
+    // All that an insider without the key that signs can do, and does well: the rest still leads to the same signed root.
+    let pages = world.ledger.store().scan(keys::LOG_START, keys::LOG_END, 1000).expect("readable");
+    let first = keys::log_seq(&pages[5].key).expect("a page");
+    let Prefix { tip, tree, open } = world.ledger.prefix(first).expect("readable");
+    let row = base::encode(tip, &tree, &open.into_iter().collect::<Vec<_>>());
+    let hide = move |tx: &mut Tx<'_>| {
+        pages.into_iter().take(5).for_each(|page| tx.delete(page.key));
+        tx.put(keys::BASE.to_vec(), row)
+    };
+    world.ledger.store().commit(hide).await.expect("writable");
+    let broken = world.ledger.verify(None, |_| {}).expect("readable").broken.expect("the start is gone");
+    assert_eq!(broken.seq, first);
+    assert!(broken.problem.contains("no truncation accounts"), "{broken:?}");
+    let mut export = serde_json::to_string(&world.ledger.export_header(0).expect("readable")).expect("JSON");
+    for line in world.ledger.export(1, usize::MAX).expect("readable") {
+        export += &format!("\n{}", serde_json::to_string(&line).expect("JSON"));
+    }
+    let (whole, _) = verify_whole(export.as_bytes(), None, None).expect("an export");
+    assert_eq!(whole.broken.expect("the start is gone").seq, first, "a live host is asked for all of its log");
+    let (part, _) = verify_export(export.as_bytes(), None, None).expect("an export");
+    assert_eq!(part.broken, None, "an export may begin anywhere");
+}
+
+#[tokio::test]
+async fn which_policies_are_in_force_outlives_the_record_that_said_so() {
+    let world = World::new();
+    let files: Vec<_> =
+        (0..60).map(|n| PolicyFileDigest { file: format!("rules-of-department-{n}.cedar"), sha256: Digest([n; 32]) }).collect();
+    let version = PolicyVersion { generation: 3, policies: Digest([7; 32]) };
+    let change = PolicyChange::new(ChangeSource::Start, (None, &[]), (version, &files));
+    world.ledger.record_policy_change(&change).await.expect("writable");
+    let world = long_log(world).await;
+    world.pass(31 * DAY);
+    assert!(world.ledger.prune(false).expect("writable").records > 0);
+    let world = world.reopen().await;
+    let last = world.ledger.last_policies().expect("readable").expect("the log still says so");
+    assert_eq!((last.version, last.files), (version, files));
+    world.verified();
+}
+
+#[tokio::test]
+async fn what_is_pruned_while_the_log_is_checked_is_no_alarm() {
+    for keep_the_start in [false, true] {
+        let world = World::new();
+        if keep_the_start {
+            run(&world, "u1", Risk::High, "key-1").await;
+        }
+        let world = long_log(world).await;
+        world.pass(31 * DAY);
+        let mut pruned = None;
+        let checked = world.ledger.verify(None, |seq| {
+            if seq > 0 && pruned.is_none() {
+                pruned = Some(world.ledger.prune(false).expect("writable"));
+            }
+        });
+        let pruned = pruned.expect("the log is longer than what is read at once");
+        assert_eq!((pruned.low > 4000, pruned.records == 0), (true, keep_the_start));
+        assert_eq!(checked.expect("readable").broken, None, "keep the start: {keep_the_start}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_erased_late_is_pruned_with_the_rest() {
+    let world = World::new();
+    run(&world, "u1", Risk::High, "key-1").await;
+    let medium = run(&world, "u2", Risk::Medium, "key-2").await;
+    world.pass(60 * DAY);
+    world.ledger.prune(false).expect("writable");
+    for subject in ["u1", "u2"] {
+        assert_eq!(world.ledger.erase(&medium.principal.issuer, subject, "ada", "asked").expect("writable"), 1);
+    }
+    assert_eq!(world.verified().erased_bodies, 4);
+    world.pass(401 * DAY);
+    world.ledger.prune(false).expect("writable");
+    assert_eq!((world.verified().erased_bodies, world.verified().pruned_bodies), (0, 4));
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_erased_is_missed_for_as_long_as_anything_is_kept() {
+    let world = World::new();
+    let call = run(&world, "u1", Risk::Low, "key-1").await;
+    let inner = &world.ledger.inner;
+    let tag = inner.secret.subject(&call.principal.issuer, "u1");
+    let ids = inner.subjects.ids(&tag).expect("readable");
+    inner.subjects.destroy(&ids[0]).expect("writable");
+    world.pass(31 * DAY);
+    world.ledger.prune(false).expect("writable");
+    let broken = world.ledger.verify(None, |_| {}).expect("readable").broken.expect("what it said is lost");
+    assert!(broken.problem.contains("no erasure accounts"), "{broken:?}");
+}
+
+#[tokio::test]
+async fn a_hold_that_comes_while_the_log_is_pruned_keeps_what_it_speaks_of() {
+    let world = World::new();
+    let call = run(&world, "u1", Risk::Low, "key-1").await;
+    let inner = &world.ledger.inner;
+    // A pruning has chosen what goes, and then somebody holds it.
+    let chosen = Arc::new(inner.holds().expect("readable"));
+    let hold = Hold {
+        name: "case-7".into(),
+        call: Some(call.id),
+        subject: None,
+        issuer: None,
+        tool: None,
+        since_ms: None,
+        until_ms: None,
+    };
+    world.ledger.hold(hold, "ada").expect("writable");
+    assert!(!inner.drop_bodies(Class::Low, DAY, vec![1, 2], 3, &chosen).expect("readable"));
+    assert!(is_readable(&world, &call));
+    world.pass(31 * DAY);
+    assert_eq!(world.ledger.prune(false).expect("writable").held, 2);
+    world.ledger.release("case-7", "ada").expect("writable");
+    assert_eq!(world.ledger.prune(false).expect("writable").low, 2, "nothing was passed over");
+    world.verified();
+}
