@@ -260,6 +260,7 @@ async fn read_back(dir: &Path, records: u64) {
     const RARE: u64 = 100_000;
     let store = Store::open(dir, &StoreConfig::default()).expect("an empty folder opens");
     let (ledger, _) = Ledger::open(store, &dir.join("keys"), &LedgerConfig::default()).expect("it opens");
+    ledger.keep_house();
     let next = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let tasks: Vec<_> = (0..WRITERS)

@@ -31,5 +31,6 @@ pub async fn open(data: &Path, config: &Config) -> Result<Ledger> {
             "the ledger is open; closed the calls that the last stop cut off"
         ),
     }
+    ledger.keep_house();
     Ok(ledger)
 }

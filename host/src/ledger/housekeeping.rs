@@ -1,11 +1,11 @@
 //! What the ledger does by itself that may take long: index what was written, drop what has had its time.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::prune::Pruning;
-use super::{Inner, LedgerError};
+use super::{Inner, Ledger, LedgerError};
 
 /// How often it looks whether there is something to do.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -16,11 +16,25 @@ const PRUNING: Duration = Duration::from_secs(60 * 60);
 /// The pause after each chunk that was indexed.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Starts the thread. It ends when the ledger is dropped, which is what `ended` waits for.
-pub(super) fn start(inner: &Arc<Inner>, ended: Receiver<()>) {
-    let ledger = Arc::downgrade(inner);
-    let thread = std::thread::Builder::new().name("ledger-keeping".to_owned());
-    thread.spawn(move || run(&ledger, &ended)).expect("a process that has just started has room for one more thread");
+/// How long nothing goes from the log after the last page of it was read.
+const STILL: Duration = Duration::from_secs(30);
+
+impl Ledger {
+    /// Indexes and prunes from now on, on a thread that ends with the ledger. For hosts: whoever only looks into the ledger of a
+    /// stopped one must not drop anything from it.
+    pub fn keep_house(&self) {
+        let taken = self.inner.keeping.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(ended) = taken else { return };
+        let ledger = Arc::downgrade(&self.inner);
+        let thread = std::thread::Builder::new().name("ledger-keeping".to_owned());
+        thread.spawn(move || run(&ledger, &ended)).expect("a process that has just started has room for one more thread");
+    }
+
+    /// Lets nothing go from the log for half a minute: somebody reads it page by page, and what a record of a pruning accounts for
+    /// must not be half there and half gone in what they read.
+    pub fn keep_still(&self) {
+        *self.inner.still_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + STILL);
+    }
 }
 
 fn run(ledger: &Weak<Inner>, ended: &Receiver<()>) {
@@ -41,7 +55,7 @@ impl Inner {
         while self.index_next()? {
             std::thread::sleep(PAUSE);
         }
-        if pruned.is_none_or(|pruned: Instant| pruned.elapsed() >= PRUNING) {
+        if !self.is_kept_still() && pruned.is_none_or(|pruned: Instant| pruned.elapsed() >= PRUNING) {
             let done = self.prune(false)?;
             if done != Pruning::default() {
                 tracing::info!(?done, "the log was pruned");
@@ -49,5 +63,10 @@ impl Inner {
             *pruned = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Whether somebody reads the whole log at this moment.
+    pub(super) fn is_kept_still(&self) -> bool {
+        self.still_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 }

@@ -156,6 +156,10 @@ struct Inner {
     clock: Clock,
     /// Dropped with the ledger, which ends its threads.
     _threads: [mpsc::Sender<()>; 2],
+    /// Taken by the thread that keeps house.
+    keeping: Mutex<Option<mpsc::Receiver<()>>>,
+    /// Until when nothing goes from the log, because somebody reads all of it.
+    still_until: Mutex<Option<Instant>>,
 }
 
 /// What opening the ledger had to put right.
@@ -207,6 +211,8 @@ impl Ledger {
             config: config.clone(),
             clock,
             _threads: [upkeep, keeping],
+            keeping: Mutex::new(Some(keeping_ended)),
+            still_until: Mutex::default(),
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;
@@ -217,7 +223,6 @@ impl Ledger {
         ledger.inner.remove_doomed_files()?;
         mend::register(&ledger.inner);
         upkeep::start(&ledger.inner, upkeep_ended);
-        housekeeping::start(&ledger.inner, keeping_ended);
         Ok((ledger, recovery))
     }
 

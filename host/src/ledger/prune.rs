@@ -111,6 +111,10 @@ impl Inner {
                 Ok(())
             })?;
             let (count, is_over) = (due.len() as u64, !ripe || next == from);
+            if !dry && self.is_kept_still() {
+                let problem = "somebody reads the whole log at this moment; try again in half a minute".to_owned();
+                return Err(LedgerError::Refused { what: "the pruning".into(), problem });
+            }
             // Where there is nothing to drop, only the last look is worth a commit.
             if !dry && (!due.is_empty() || is_over) {
                 if !self.drop_bodies(class, keep, due, next, &holds)? {

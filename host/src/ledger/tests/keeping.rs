@@ -168,6 +168,17 @@ async fn an_erasure_that_a_crash_cut_off_is_finished_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn nothing_goes_while_somebody_reads_the_whole_log() {
+    let world = World::new();
+    let low = run(&world, "u1", Risk::Low, "key-1").await;
+    world.pass(31 * DAY);
+    world.ledger.keep_still();
+    let refused = world.ledger.prune(false).expect_err("somebody reads").to_string();
+    assert!(refused.contains("half a minute") && is_readable(&world, &low), "{refused}");
+    assert_eq!(world.ledger.prune(true).expect("counting takes nothing away").low, 2);
+}
+
+#[tokio::test]
 async fn high_risk_can_not_be_kept_for_less_than_six_months() {
     let retention = RetentionConfig { high: Span::seconds(183 * 24 * 3600), ..RetentionConfig::default() };
     let problem = retention.check().expect_err("the law says more");
