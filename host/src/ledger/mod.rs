@@ -191,8 +191,9 @@ impl Ledger {
     fn open_with(store: Store, keys: &Path, config: &LedgerConfig, clock: Clock) -> Result<(Self, Recovery), LedgerError> {
         config.retention.check().map_err(|problem| LedgerError::Refused { what: "the config".into(), problem })?;
         let is_new = store.get(keys::SECRET_CHECK)?.is_none();
-        let secret = open_secret(&store, keys)?;
+        // INVARIANT: before the store remembers the secret, from when on the log is no new one.
         let subjects = Subjects::open(keys, is_new)?;
+        let secret = open_secret(&store, keys)?;
         let signer = Signer::open(&store, keys)?;
         let ((upkeep, upkeep_ended), (keeping, keeping_ended)) = (mpsc::channel(), mpsc::channel());
         let inner = Arc::new(Inner {
