@@ -175,14 +175,8 @@ async fn the_sweep_takes_everything_that_expired_and_nothing_else() {
     let young = write("young");
     world.run(&young, &answer("kept")).await;
     world.pass(13 * HOUR);
-    let mut forgotten = 0;
-    loop {
-        match world.ledger.inner.forget_expired().expect("writable") {
-            0 => break,
-            some => forgotten += some,
-        }
-    }
-    assert_eq!(forgotten, 300);
+    // The ledger's own upkeep may be at it as well.
+    while world.ledger.inner.forget_expired().expect("writable") > 0 {}
     assert!(matches!(world.claim(&young.again()), Ok(Claim::Replay(_))));
     let left = |prefix: &[u8], end: &[u8]| world.ledger.store().scan(prefix, end, 1000).expect("scannable").len();
     assert_eq!((left(b"c/", b"c0"), left(b"i/", b"i0"), left(b"x/", b"x0")), (1, 1, 1));
