@@ -38,7 +38,10 @@ impl Ledger {
     /// If the store fails or refuses, or the log is empty.
     pub fn checkpoint(&self) -> Result<Checkpoint, LedgerError> {
         let made = self.inner.checkpoint()?;
-        made.map_or_else(|| Err(LedgerError::damaged("the log")("it is empty, there is nothing to sign")), Ok)
+        made.ok_or_else(|| LedgerError::Refused {
+            what: "a checkpoint".into(),
+            problem: "the log is empty, there is nothing to sign".into(),
+        })
     }
 
     /// The last checkpoint, if there is one.

@@ -7,17 +7,6 @@ use crate::store::StoreError;
 use crate::store::tests::folder::Mounted;
 use crate::store::tests::reopening::reopened;
 
-/// The words with which the outcomes of `call` say how it ended.
-fn ended_as(world: &World, call: &Call) -> Vec<String> {
-    let records = world.ledger.records(1, usize::MAX).expect("readable");
-    let outcomes = records.into_iter().filter(|record| record.head.kind == Kind::Outcome && record.head.call == Some(call.id));
-    let word = |record: Record| {
-        let body: Value = serde_json::from_slice(&record.body.expect("there")).expect("JSON");
-        body["ended"].as_str().expect("a word").to_owned()
-    };
-    outcomes.map(word).collect()
-}
-
 /// Holds the writer thread until the sender is dropped or used: what is handed in meanwhile becomes one group.
 fn hold(world: &World) -> Sender<()> {
     let (free, held) = std::sync::mpsc::channel::<()>();

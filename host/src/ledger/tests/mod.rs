@@ -287,6 +287,17 @@ fn answer(text: &str) -> StoredResponse {
     StoredResponse { value: json!({ "content": [{ "type": "text", "text": text }] }), is_error: false }
 }
 
+/// The words with which the outcomes of `call` say how it ended.
+fn ended_as(world: &World, call: &Call) -> Vec<String> {
+    let records = world.ledger.records(1, usize::MAX).expect("readable");
+    let outcomes = records.into_iter().filter(|record| record.head.kind == Kind::Outcome && record.head.call == Some(call.id));
+    let word = |record: Record| {
+        let body: Value = serde_json::from_slice(&record.body.expect("there")).expect("JSON");
+        body["ended"].as_str().expect("a word").to_owned()
+    };
+    outcomes.map(word).collect()
+}
+
 /// What is known of a call that ended well and was answered so; nobody holds a handle.
 fn ended<'a>(outcome: &'a Outcome, answer: &'a StoredResponse) -> OutcomeFacts<'a> {
     static NONE: LazyLock<RowTally> = LazyLock::new(RowTally::default);

@@ -4,17 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// The word with which the outcome of `call` says how it ended.
-fn ended(world: &World, call: &Call) -> Vec<String> {
-    let records = world.ledger.records(1, usize::MAX).expect("readable");
-    let outcomes = records.into_iter().filter(|record| record.head.kind == Kind::Outcome && record.head.call == Some(call.id));
-    let word = |record: Record| {
-        let body: Value = serde_json::from_slice(&record.body.expect("there")).expect("JSON");
-        body["ended"].as_str().expect("a word").to_owned()
-    };
-    outcomes.map(word).collect()
-}
-
 #[tokio::test]
 async fn a_crash_between_intent_and_outcome_is_closed_at_the_next_start_once() {
     let world = World::new();
@@ -25,8 +14,8 @@ async fn a_crash_between_intent_and_outcome_is_closed_at_the_next_start_once() {
     let _reading = world.intent(&reading, Some(lease)).await.expect("recorded");
     let world = world.crash();
     assert_eq!((world.recovery.interrupted, world.recovery.outcome_unknown), (1, 1));
-    assert_eq!(ended(&world, &paying), ["outcome_unknown"]);
-    assert_eq!(ended(&world, &reading), ["interrupted"]);
+    assert_eq!(ended_as(&world, &paying), ["outcome_unknown"]);
+    assert_eq!(ended_as(&world, &reading), ["interrupted"]);
     assert!(matches!(world.claim(&paying.again()), Ok(Claim::Unknown { first }) if first == paying.id));
     drop(world.lease(&reading.again()));
     assert_eq!((world.status(&paying), world.status(&reading)), (Some(CallStatus::Unknown), Some(CallStatus::Released)));
@@ -34,7 +23,7 @@ async fn a_crash_between_intent_and_outcome_is_closed_at_the_next_start_once() {
 
     let world = world.crash();
     assert_eq!((world.recovery.interrupted, world.recovery.outcome_unknown), (0, 0));
-    assert_eq!(ended(&world, &paying).len(), 1);
+    assert_eq!(ended_as(&world, &paying).len(), 1);
 }
 
 #[tokio::test]
@@ -69,8 +58,8 @@ async fn an_intent_that_is_dropped_gets_its_outcome() {
         drop(world.intent(call, Some(lease)).await.expect("recorded"));
     }
     world.settle().await;
-    assert_eq!(ended(&world, &paying), ["outcome_unknown"]);
-    assert_eq!(ended(&world, &reading), ["interrupted"]);
+    assert_eq!(ended_as(&world, &paying), ["outcome_unknown"]);
+    assert_eq!(ended_as(&world, &reading), ["interrupted"]);
     assert!(matches!(world.claim(&paying.again()), Ok(Claim::Unknown { .. })));
     drop(world.lease(&reading.again()));
     assert_eq!(world.verified().open_calls, 0);
@@ -100,7 +89,7 @@ async fn an_intent_nobody_waited_for_is_closed_as_not_started() {
     free_second.send(()).expect("the writer thread is held");
     while world.ledger.store().commit(|_| Ok::<_, LedgerError>(())).await.is_err() {}
     world.settle().await;
-    assert_eq!(ended(&world, &call), ["not_started"]);
+    assert_eq!(ended_as(&world, &call), ["not_started"]);
     world.run(&call.again(), &answer("paid")).await;
     assert_eq!(world.verified().open_calls, 0);
 }
