@@ -9,6 +9,7 @@ mod ending;
 mod facts;
 mod finish;
 pub mod keys;
+mod poll;
 mod refusal;
 mod reply;
 mod rows;
@@ -35,6 +36,7 @@ use crate::registry::{Generation, Registry, Tool};
 use crate::sandbox::Sandbox;
 
 use checks::Authorized;
+pub use poll::{Cancelled, Ended, Pending, PendingState, Polled};
 use refusal::Refusal;
 pub use reply::{Answer, Progress, Readiness, Replayed, Reply};
 use rows::Rows;

@@ -32,6 +32,13 @@ pub struct CallState {
     owner: Digest,
 }
 
+impl CallState {
+    /// Whether it is this caller's.
+    pub fn is_of(&self, principal: &Principal) -> bool {
+        self.owner == owner(principal)
+    }
+}
+
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Pending;
 use crate::ledger::StoredResponse;
 use crate::model::{CallId, Envelope, ErrorCode, Output, Rejection, Timestamp, TraceContext};
 
@@ -43,6 +44,13 @@ pub enum Answer {
     },
     /// A refusal that is a JSON-RPC error or an HTTP challenge.
     Refused(Rejection),
+    /// The call goes on without its caller, who may ask for the answer.
+    Pending {
+        /// Where it stands, and when to ask.
+        pending: Pending,
+        /// As in [`Answer::Error`].
+        structured: bool,
+    },
 }
 
 /// One step of a running call's progress, as the guest reports it.
@@ -78,7 +86,7 @@ impl Answer {
     pub fn error(&self) -> Option<ErrorCode> {
         match self {
             Self::Error { envelope, .. } => Some(envelope.error),
-            Self::Output(_) | Self::Refused(_) => None,
+            Self::Output(_) | Self::Refused(_) | Self::Pending { .. } => None,
         }
     }
 
@@ -88,14 +96,14 @@ impl Answer {
         Self::Error { envelope: Envelope::resolved_as_executed(call, trace_id), structured: false }
     }
 
-    /// The answer as the ledger keeps it; `None` for refusals, which are not kept.
+    /// The answer as the ledger keeps it; `None` for what is no end of a call.
     pub fn to_stored(&self) -> Option<StoredResponse> {
         let (stored, is_error) = match self {
             Self::Output(Output { structured, content }) => {
                 (Stored::Output { structured: structured.clone(), content: content.clone() }, false)
             }
             Self::Error { envelope, .. } => (Stored::Error(envelope.clone()), true),
-            Self::Refused(_) => return None,
+            Self::Refused(_) | Self::Pending { .. } => return None,
         };
         let value = serde_json::to_value(stored).expect("an answer is JSON already");
         Some(StoredResponse { value, is_error })

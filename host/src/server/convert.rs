@@ -9,7 +9,7 @@ use super::challenge::Challenge;
 use super::era::Era;
 use super::rpc::RpcError;
 use crate::model::{CallId, Envelope, Output, Rejection};
-use crate::pipeline::{Answer, Replayed, Reply};
+use crate::pipeline::{Answer, Pending, Replayed, Reply};
 
 /// How this server introduces itself.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -24,6 +24,9 @@ pub struct ServerInfo {
 
 /// This server.
 pub const SERVER: ServerInfo = ServerInfo { name: "tidegate", title: "Tidegate", version: env!("CARGO_PKG_VERSION") };
+
+/// The built-in tool that asks for the answer of a call: agents can call tools, not URLs.
+pub const POLL_TOOL: &str = "get_call_result";
 
 /// What a `tools/call` answers with.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub struct ToolResult {
 struct ResultMeta {
     #[serde(rename = "dev.tidegate/call-id")]
     call_id: CallId,
+    #[serde(rename = "dev.tidegate/pending", skip_serializing_if = "Option::is_none")]
+    is_pending: Option<bool>,
     #[serde(flatten)]
     replayed: Option<ReplayMeta>,
     traceparent: String,
@@ -90,6 +95,7 @@ impl Wire {
     pub fn of(reply: Reply, era: Era, had_token: bool) -> Self {
         let meta = ResultMeta {
             call_id: reply.call_id,
+            is_pending: None,
             replayed: reply.replayed.map(ReplayMeta::of),
             traceparent: reply.trace.to_string(),
             server: (era == Era::Modern).then_some(SERVER),
@@ -97,6 +103,7 @@ impl Wire {
         match reply.answer {
             Answer::Output(output) => Self::Result(ToolResult::of_output(output, era, meta)),
             Answer::Error { envelope, structured } => Self::Result(ToolResult::of_error(&envelope, structured, era, meta)),
+            Answer::Pending { pending, structured } => Self::Result(ToolResult::of_pending(&pending, structured, era, meta)),
             Answer::Refused(rejection) => {
                 let trace_id = reply.trace.trace_id();
                 Self::of_rejection(&rejection, Envelope::of_rejection(&rejection, reply.call_id, trace_id), era, meta, had_token)
@@ -138,6 +145,26 @@ impl ToolResult {
             content.push(text_block(structured.to_string()));
         }
         Self { result_type: result_type(era), content, structured_content: structured, is_error: false, meta }
+    }
+
+    /// What a client gets that knows no tasks: not an error, and all it takes to ask again.
+    fn of_pending(pending: &Pending, structured: bool, era: Era, meta: ResultMeta) -> Self {
+        let retry_after = pending.retry_after.as_millis().div_ceil(1000).max(1);
+        let told = json!({
+            "status": "pending",
+            "call_id": pending.call,
+            "state": pending.state.as_str(),
+            "retry_after_seconds": retry_after,
+            "poll_tool": POLL_TOOL,
+            "poll_url": format!("/v1/calls/{}", pending.call),
+            "message": format!(
+                "the call was accepted and is not finished; call the tool `{POLL_TOOL}` with this call_id in {retry_after} s \
+                 for its result, and do not repeat the call"
+            ),
+        });
+        let content = vec![text_block(told.to_string())];
+        let meta = ResultMeta { is_pending: Some(true), ..meta };
+        Self { result_type: result_type(era), content, structured_content: structured.then_some(told), is_error: false, meta }
     }
 
     fn of_error(envelope: &Envelope, structured: bool, era: Era, meta: ResultMeta) -> Self {
