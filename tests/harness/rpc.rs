@@ -78,7 +78,7 @@ impl Client {
         if meta.get("io.modelcontextprotocol/clientCapabilities").is_none() {
             meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
         }
-        let name = params["name"].as_str().map(str::to_owned);
+        let name = params["name"].as_str().or_else(|| params["taskId"].as_str()).map(str::to_owned);
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let mut headers = vec![
             ("content-type", "application/json"),

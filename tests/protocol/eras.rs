@@ -91,18 +91,6 @@ fn a_handshake_that_names_the_stateless_protocol_is_answered_with_the_newest_tha
 }
 
 #[test]
-fn nobody_gets_a_task_whatever_they_declare() {
-    let plugins = plugins(&["echo"]);
-    let host = Host::dev(plugins.path()).start();
-    let capabilities = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
-    let params = json!({"name": "echo", "arguments": {"text": "a"}, "_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}});
-    let modern = host.client().request("tools/call", params.clone());
-    assert_eq!(modern.structured(), &json!({"text": "a"}));
-    let old = exchange(&host, &[("mcp-protocol-version", "2025-11-25")], &legacy(1, "tools/call", params)).json();
-    assert_eq!(old["result"]["structuredContent"], json!({"text": "a"}), "{old}");
-}
-
-#[test]
 fn a_tool_that_needs_more_of_its_client_says_what() {
     let plugins = plugins(&["conformance"]);
     let host = Host::dev(plugins.path()).with(&["--profile", "conformance"]).start();
