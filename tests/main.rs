@@ -28,6 +28,7 @@ mod harness;
 
 mod audit;
 mod auth;
+mod backpressure;
 mod backup;
 mod bad_input;
 mod call_path;

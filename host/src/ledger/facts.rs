@@ -143,11 +143,13 @@ pub struct RejectionFacts<'a> {
     pub why: WhyNot<'a>,
 }
 
-/// Why a call did not run.
+/// Why a call did not run, or not at once.
 #[derive(Clone, Copy, Debug)]
 pub enum WhyNot<'a> {
     /// It was turned away.
     Rejected(&'a Rejection),
+    /// It was queued, and its caller told to ask for the answer later.
+    Pending,
     /// It was answered with the response of an earlier call.
     Replayed {
         /// That call.
