@@ -21,9 +21,12 @@ pub mod meta;
 pub mod metadata;
 pub mod offer;
 pub mod operator;
+pub mod pending;
+pub mod poll_tool;
 pub mod rpc;
 pub mod stdio;
 pub mod stream;
+pub mod task;
 
 pub use config::HttpConfig;
 pub use stdio::StdioConfig;
