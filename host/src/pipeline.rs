@@ -133,7 +133,8 @@ impl Pipeline {
         let (span, trace) = span::open(&request.trace, id, &request.tool);
         let until = Instant::now() + self.parts.admission.sync_budget();
         let Caller { cancelled: gone, progress } = caller;
-        let caller = Attached { gone, until };
+        let takes_tasks = request.takes_tasks();
+        let mut caller = Attached { gone, until };
         let call = Call {
             id,
             principal,
@@ -146,6 +147,9 @@ impl Pipeline {
         let answered = async {
             match self.claim(&call, request) {
                 Ok(Claimed::Run { tool, arguments, authorized, key }) => {
+                    if tool.manifest.slow && takes_tasks {
+                        caller.until = Instant::now();
+                    }
                     (None, self.take_turn(Ready { call, tool, arguments, authorized, key }, &caller).await)
                 }
                 Ok(Claimed::InFlight { tool, first, since }) => (None, self.join(&call, &tool, first, since).await),
