@@ -198,7 +198,7 @@ impl Pipeline {
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
-                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since))),
+                Claim::InFlight { first, since, .. } => return Err(refuse(facts::in_flight(first, since))),
                 Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },

@@ -57,6 +57,7 @@ impl Pipeline {
             asked: &rows.asked(),
             delivered: &delivered,
             handle_given: false,
+            cancelled: false,
         };
         match self.parts.ledger.record_outcome(intent, &facts).await {
             Ok(()) => answer,
