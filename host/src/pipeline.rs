@@ -99,7 +99,7 @@ struct Call {
 /// What the stages before admission found.
 enum Claimed {
     Run { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, key: Option<Keyed> },
-    InFlight { tool: Arc<Tool>, first: CallId, since: Timestamp },
+    InFlight { tool: Arc<Tool>, first: CallId, since: Timestamp, handle: bool },
     Replay { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, replay: Replay },
 }
 
@@ -152,7 +152,9 @@ impl Pipeline {
                     }
                     (None, self.take_turn(Ready { call, tool, arguments, authorized, key }, &caller).await)
                 }
-                Ok(Claimed::InFlight { tool, first, since }) => (None, self.join(&call, &tool, first, since).await),
+                Ok(Claimed::InFlight { tool, first, since, handle }) => {
+                    (None, self.join(&call, &tool, first, since, handle).await)
+                }
                 Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
                     self.replay(&call, &caller, &tool, &arguments, &authorized, replay).await
                 }
@@ -194,7 +196,7 @@ impl Pipeline {
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
-                Claim::InFlight { first, since } => return Ok(Claimed::InFlight { tool, first, since }),
+                Claim::InFlight { first, since, handle } => return Ok(Claimed::InFlight { tool, first, since, handle }),
                 Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },

@@ -83,8 +83,10 @@ pub struct OutcomeFacts<'a> {
     pub asked: &'a RowTally,
     /// The rows of the answer.
     pub delivered: &'a RowTally,
-    /// Whether somebody holds a handle to the call and may ask for its answer later.
+    /// Whether somebody holds a handle to the call and may ask for its answer later: it is remembered then, however it ended.
     pub handle_given: bool,
+    /// Whether its caller cancelled it.
+    pub cancelled: bool,
 }
 
 /// What becomes of a call that has ended, and of its idempotency key.

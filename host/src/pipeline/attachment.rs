@@ -46,7 +46,7 @@ impl Attachment {
     ///
     /// INVARIANT: whoever gets a handle finds an answer. The call settles what becomes of its answer in [`Attachment::settle`],
     /// under the same lock.
-    pub fn give_handle(&self) -> Option<PendingState> {
+    fn give_handle(&self) -> Option<PendingState> {
         let mut given = None;
         self.0.send_if_modified(|state| {
             given = match state.stage {

@@ -57,8 +57,8 @@ impl Pipeline {
             (None, _) => Answer::Error { envelope: unknown(), structured },
         };
         // INVARIANT: kept is the whole answer, delivered what the policies allow: whoever gets it later has it decided afresh.
-        let differs = handle_given || (is_replayed && rows.are_delivered());
-        let kept = differs.then(|| whole.kept_of(tool, rows.are_delivered().then_some(arguments)));
+        let is_kept = handle_given || is_replayed;
+        let kept = is_kept.then(|| whole.kept_of(tool, rows.are_delivered().then_some(arguments)));
         let (answer, delivered) = rows.deliver(call, tool, whole);
         let told = answer.to_stored().expect("neither results nor errors are refusals");
         let facts = OutcomeFacts {
@@ -70,6 +70,7 @@ impl Pipeline {
             asked: &rows.asked(),
             delivered: &delivered,
             handle_given,
+            cancelled: false,
         };
         match self.parts.ledger.record_outcome(intent, &facts).await {
             Ok(()) => answer,

@@ -1,4 +1,4 @@
-//! The calls of this process that can be called off, or joined by whoever comes with the same key.
+//! The calls of this process that wait or run, so that they can be called off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,12 +33,6 @@ impl Handles {
         let handle = Handle { cancelled: cancelled.clone(), attachment: attachment.clone() };
         self.lock().insert(call, handle);
         Live { handles: self.clone(), call, attachment }
-    }
-
-    /// Gives out a handle to a call, if it can be given.
-    pub fn give(&self, call: &CallId) -> Option<PendingState> {
-        let attachment = self.lock().get(call)?.attachment.clone();
-        attachment.give_handle()
     }
 
     /// What a call does, if it is live.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::reply::CallOf;
 use super::rows::Rows;
 use super::turn::Attached;
 use super::{Answer, Call, Pipeline, Reply, checks, facts};
@@ -125,21 +126,21 @@ impl Pipeline {
     async fn polled(&self, principal: &Arc<Principal>, id: CallId, trace: &TraceContext) -> Result<Polled, String> {
         let state = self.parts.ledger.call(&id).map_err(|error| error.to_string())?;
         let Some(state) = state.filter(|state| state.is_of(principal)) else { return Ok(Polled::Unknown) };
+        let accepted = state.queued_at.or(state.started).or(state.ended).ok_or("nobody knows when it was accepted")?;
         let waiting = match state.status {
             CallStatus::Queued => Some(PendingState::Queued),
             CallStatus::Running => Some(PendingState::Running),
             CallStatus::Done | CallStatus::Released | CallStatus::Unknown => None,
         };
         if let Some(waiting) = waiting {
-            return Ok(Polled::Pending(self.pending(id, waiting, state.accepted(), self.parts.admission.retry_after())));
+            return Ok(Polled::Pending(self.pending(id, waiting, accepted, self.parts.admission.retry_after())));
         }
-        let (created, status, effect) = (state.accepted(), state.status, state.effect);
-        let (cancelled, expires) = (state.cancelled, state.expires);
+        let (status, effect, cancelled, expires) = (state.status, state.effect, state.cancelled, state.expires);
         let ended = state.ended.ok_or("it has ended, and nobody knows when")?;
         let answer = match state.response {
             Some(stored) => match self.delivered(principal, id, trace, stored).await? {
                 Some(answer) => answer,
-                None => return Ok(Polled::Pending(self.pending(id, PendingState::Running, created, DECIDING))),
+                None => return Ok(Polled::Pending(self.pending(id, PendingState::Running, accepted, DECIDING))),
             },
             None => {
                 let trace_id = trace.trace_id();
@@ -151,7 +152,7 @@ impl Pipeline {
             }
         };
         let reply = Reply { call_id: id, trace: trace.clone(), replayed: None, answer };
-        Ok(Polled::Ended(Box::new(Ended { reply, cancelled, created, ended, expires })))
+        Ok(Polled::Ended(Box::new(Ended { reply, cancelled, created: accepted, ended, expires })))
     }
 
     /// A kept answer as its caller may see it now; `None` if its rows could not be decided soon.
@@ -169,9 +170,13 @@ impl Pipeline {
             (Answer::Error { envelope, .. }, Some(tool)) => Answer::Error { envelope, structured: tool.output.is_none() },
             (answer, _) => answer,
         };
-        let Some(arguments) = of.and_then(|of| of.arguments) else { return Ok(Some(answer)) };
-        let Some(tool) = tool else {
-            // Nothing is left that could say whose rows these are.
+        let arguments = match (&answer, of) {
+            (_, Some(CallOf { arguments: None, .. })) | (Answer::Error { .. }, None) => return Ok(Some(answer)),
+            (_, Some(CallOf { arguments, .. })) => arguments,
+            // An output of which nobody knows whose rows are in it.
+            (_, None) => None,
+        };
+        let (Some(tool), Some(arguments)) = (tool, arguments) else {
             return Ok(Some(Answer::Error { envelope: Envelope::not_found(id, trace.trace_id()), structured: false }));
         };
         let call = Call {

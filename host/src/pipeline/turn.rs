@@ -7,14 +7,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attachment::Attachment;
-use super::checks::Authorized;
+use super::checks::{self, Authorized};
 use super::queued::Waiting;
 use super::refusal::Refusal;
 use super::stages::Stage;
 use super::{Answer, Call, Job, Keyed, Pending, PendingState, Pipeline, Right, facts};
 use crate::admission::{Ask, Permit, Ticket};
 use crate::ledger::WhyNot;
-use crate::model::{Arguments, CallId, Envelope, Rejection, Timestamp};
+use crate::model::{Arguments, CallId, Rejection, Timestamp};
 use crate::registry::Tool;
 
 /// How long at most whoever has a handle is told to wait before asking again: an estimate may be far off.
@@ -158,17 +158,18 @@ impl Pipeline {
         }
     }
 
-    /// What whoever comes with the key of a call that has not ended is told: that call's handle, if there can be one yet.
-    pub(super) async fn join(&self, call: &Call, tool: &Arc<Tool>, first: CallId, since: Timestamp) -> Answer {
-        let refusal = *super::checks::concealed(call, tool, facts::in_flight(first, since));
-        let may_know = !refusal.hidden;
+    /// What whoever comes with the key of a call that has not ended is told: that call's handle, if there is one yet.
+    pub(super) async fn join(&self, call: &Call, tool: &Arc<Tool>, first: CallId, since: Timestamp, handle: bool) -> Answer {
+        let refusal = *checks::concealed(call, tool, facts::in_flight(first, since));
+        let has_handle = handle && !refusal.hidden;
         let answer = self.reject(call, refusal).await;
-        match (may_know.then(|| self.handles.give(&first)).flatten(), answer) {
-            (Some(state), Answer::Error { envelope: Envelope { retry_after_seconds, .. }, structured }) => {
-                let wait = Duration::from_secs(retry_after_seconds.unwrap_or(1));
+        match answer {
+            Answer::Error { envelope, structured } if has_handle => {
+                let wait = Duration::from_secs(envelope.retry_after_seconds.unwrap_or(1));
+                let state = self.handles.state(&first).unwrap_or(PendingState::Running);
                 Answer::Pending { pending: self.pending(first, state, since, wait), structured }
             }
-            (_, answer) => answer,
+            answer => answer,
         }
     }
 }

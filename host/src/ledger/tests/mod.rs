@@ -310,6 +310,7 @@ fn ended<'a>(outcome: &'a Outcome, answer: &'a StoredResponse) -> OutcomeFacts<'
         asked: &NONE,
         delivered: &NONE,
         handle_given: false,
+        cancelled: false,
     }
 }
 
