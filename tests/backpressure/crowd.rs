@@ -10,7 +10,7 @@ use crate::harness::{Answer, Client, Host, plugins};
 
 #[test]
 fn whoever_comes_back_when_told_gets_in() {
-    let scene = Scene::new("[admission]\nslots = 1\nqueue = 2\nsync_budget = \"100ms\"\n");
+    let scene = Scene::new("[admission]\nslots = 1\nqueue = 4\nsync_budget = \"100ms\"\n");
     let host = scene.host().start();
     scene.block(&host);
     let client = host.client();
