@@ -1,5 +1,6 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
+mod files;
 mod opening;
 mod reload;
 mod signals;
@@ -214,7 +215,7 @@ impl Host {
     /// # Errors
     /// A port is in use, or the socket can't be made.
     pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
-        raise_file_limit();
+        let files = files::raise_limit();
         let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port").await?;
         let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port").await?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
@@ -223,6 +224,7 @@ impl Host {
         let mut http = config.server.clone();
         // Port 0 is a wish, not an address.
         http.port = addresses.mcp.port();
+        http.max_connections = files::for_connections(http.max_connections, files);
         if http.authorization_servers.is_empty() {
             http.authorization_servers = config.auth.issuers.values().map(|issuer| issuer.issuer.clone()).collect();
         }
@@ -346,16 +348,6 @@ fn print_of(config: &PrincipalConfig) -> String {
 /// The admin socket of the host that owns `data`.
 pub fn admin_socket_path(data: &Path) -> PathBuf {
     data.join(ADMIN_SOCKET)
-}
-
-/// Every connection is a file; the soft limit is often 1,024 where the hard one is far above.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "can't raise the limit on open files; connections beyond it wait");
-    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {

@@ -37,7 +37,8 @@ pub struct HttpConfig {
     pub max_head: Bytes,
     /// The most header fields of one request.
     pub max_fields: usize,
-    /// The most connections at once; further ones wait in the operating system's backlog.
+    /// The most connections at once; fewer if the limit on open files wants it so. For a further one the connection that has done
+    /// nothing for longest is closed; while all are busy, it waits.
     pub max_connections: usize,
     /// The most `subscriptions/listen` streams at once; further ones are refused.
     pub max_streams: usize,

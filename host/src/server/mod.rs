@@ -7,6 +7,7 @@ pub mod calls;
 pub mod challenge;
 pub mod config;
 pub mod convert;
+pub mod crowd;
 pub mod dev_token;
 pub mod era;
 pub mod headers;
