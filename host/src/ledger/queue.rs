@@ -16,17 +16,18 @@ use super::calls::{self, Kept};
 use super::facts::StoredResponse;
 use super::idempotency::Lease;
 use super::reask::{Again, Reasking};
-use super::{Inner, Ledger, LedgerError, keys};
+use super::{Inner, Ledger, LedgerError};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Risk, Timestamp, ToolName, TraceContext};
-use crate::store::{Store, Tx, Urgency};
+use crate::store::{Tx, Urgency};
 use ending::{Ending, Fate};
 use epochs::Epoch;
-use row::{QueuedRow, Request, Sealed};
+use row::Request;
 use waiting::Stage as Place;
 
 pub(super) use epochs::{Epochs, FOLDER as EPOCHS_FOLDER};
 pub use requeue::Requeued;
 pub(super) use requeue::{load, mend};
+pub(super) use row::QueuedRow;
 pub(super) use waiting::{Waiting, WaitingCall};
 
 /// What is needed to run a call later, maybe after a restart.
@@ -122,8 +123,7 @@ impl Ledger {
         let subject = inner.subject_key(facts.principal).await?;
         let epoch = inner.epochs.current().await?;
         let sealed = Request::of(facts).sealed(&subject, &epoch, &facts.call);
-        let request = Sealed::keep(&inner.store, sealed).await?;
-        let file = Unnamed { store: inner.store.clone(), file: request.file() };
+        let (request, file) = row::keep(&inner.store, sealed).await?;
         let mut row = QueuedRow {
             sequence: 0,
             effect: facts.effect,
@@ -138,7 +138,7 @@ impl Ledger {
         let mut queued = QueuedCall { ledger, call, queued_at: Timestamp(0), lease, stage: Stage::Draft };
         let write = move |tx: &mut Tx<'_>| {
             queued.write(tx, &mut row, epoch)?;
-            file.named();
+            file.map(row::Unnamed::named);
             // From here on a drop matters: the answer below may find nobody waiting.
             Ok::<_, LedgerError>(queued)
         };
@@ -281,28 +281,6 @@ impl Drop for QueuedCall {
 impl std::fmt::Debug for QueuedCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("QueuedCall").field("call", &self.call).field("stage", &self.stage).finish_non_exhaustive()
-    }
-}
-
-/// A body file that no row names yet. Dropped so, it is removed.
-struct Unnamed {
-    store: Store,
-    file: Option<Digest>,
-}
-
-impl Unnamed {
-    /// A row names it now.
-    fn named(mut self) {
-        self.file = None;
-    }
-}
-
-impl Drop for Unnamed {
-    fn drop(&mut self) {
-        if let Some(name) = self.file {
-            let doom = move |tx: &mut Tx<'_>| Ok::<_, LedgerError>(tx.put(keys::doomed_file(&name), Vec::new())?);
-            drop(self.store.submit(None, Urgency::Soon, doom));
-        }
     }
 }
 

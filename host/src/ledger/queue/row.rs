@@ -13,7 +13,7 @@ use crate::ledger::open::{effect_number, read_effect};
 use crate::ledger::subjects::{KeyId, SubjectKey, Subjects};
 use crate::ledger::{LedgerError, keys};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Risk, Timestamp, ToolName, TraceContext};
-use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
+use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx, Urgency};
 
 /// The longest sealed request that still fits into the row with everything else there is, in bytes.
 const INLINE_MAX: usize = MAX_PAYLOAD - 160;
@@ -41,19 +41,46 @@ pub(in crate::ledger) enum Sealed {
 }
 
 impl Sealed {
-    /// Finds a place for a sealed request; durable before any row can name it.
-    pub async fn keep(store: &Store, sealed: Vec<u8>) -> Result<Self, StoreError> {
-        if sealed.len() <= INLINE_MAX {
-            return Ok(Self::Inline(sealed));
-        }
-        store.check_space()?;
-        store.write_body(sealed).await.map(Self::InFile)
-    }
-
     pub fn file(&self) -> Option<Digest> {
         match self {
             Self::Inline(_) => None,
             Self::InFile(name) => Some(*name),
+        }
+    }
+}
+
+/// Finds a place for a sealed request; durable before any row can name it. A file comes with the duty to name it.
+pub(super) async fn keep(store: &Store, sealed: Vec<u8>) -> Result<(Sealed, Option<Unnamed>), LedgerError> {
+    if sealed.len() <= INLINE_MAX {
+        return Ok((Sealed::Inline(sealed), None));
+    }
+    store.check_space()?;
+    let store = store.clone();
+    // A task of its own: whoever waits for it may go, and the file must not be left lying about.
+    let write = async move { store.write_body(sealed).await.map(|name| Unnamed { store, file: Some(name) }) };
+    let written = tokio::spawn(write).await.map_err(LedgerError::damaged("what a call asks for"))??;
+    let name = written.file.expect("it was just written");
+    Ok((Sealed::InFile(name), Some(written)))
+}
+
+/// A body file that no row names yet. Dropped so, it is removed.
+pub(super) struct Unnamed {
+    store: Store,
+    file: Option<Digest>,
+}
+
+impl Unnamed {
+    /// A row names it now.
+    pub fn named(mut self) {
+        self.file = None;
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if let Some(name) = self.file {
+            let doom = move |tx: &mut Tx<'_>| Ok::<_, LedgerError>(tx.put(keys::doomed_file(&name), Vec::new())?);
+            drop(self.store.submit(None, Urgency::Soon, doom));
         }
     }
 }
