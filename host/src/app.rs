@@ -343,14 +343,17 @@ pub fn admin_socket_path(data: &Path) -> PathBuf {
     data.join(ADMIN_SOCKET)
 }
 
+/// Raises the limit on open files as far as this process may, and tells how far that is; `None` if there is no limit.
+///
 /// Every connection is a file; the soft limit is often 1,024 where the hard one is far above.
-fn raise_file_limit() {
+pub fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "can't raise the limit on open files; connections beyond it wait");
     }
+    getrlimit(Resource::Nofile).current
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
