@@ -1,6 +1,6 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
-mod files;
+pub mod files;
 mod opening;
 mod reload;
 mod signals;
