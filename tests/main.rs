@@ -22,6 +22,7 @@
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
 //! | `sinks` | further places that all records go to: files, collectors, and what they miss |
+//! | `load` | the load generator: what it measures, and what does not escape it |
 //! | `layering` | who may use whom in the source |
 //! | `power` | power cuts under load, on a disk of the test's own |
 //! | `kill` | hundreds of crashes at random moments and at every step of a call, under load |
@@ -30,6 +31,7 @@ mod harness;
 
 mod audit;
 mod auth;
+mod backpressure;
 mod backup;
 mod bad_input;
 mod call_path;
@@ -42,6 +44,7 @@ mod idempotency;
 mod keeping;
 mod kill;
 mod layering;
+mod load;
 mod pending;
 mod policy_tools;
 mod power;

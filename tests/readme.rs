@@ -47,6 +47,7 @@ fn no_command_in_the_readme_goes_untested() {
         let tested = match verb.as_deref() {
             Some("dev") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("call ") || verb.starts_with("audit ") => "the_demo_in_the_readme_works_word_by_word",
+            Some(verb) if verb.starts_with("bench ") => "the_demo_in_the_readme_works_word_by_word",
             Some("policy explain" | "policy status") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("plugin ") => "the_plugin_in_the_readme_builds_and_answers",
             // This very run.
@@ -74,6 +75,10 @@ fn the_demo_in_the_readme_works_word_by_word() {
         let further = if words[1] == "status" { ["--data".into(), host.data.display().to_string()] } else { built };
         let said = run(workspace(), &[words.as_slice(), &further].concat());
         assert!(said.contains("user_id = 'u1'") || said.contains("generation"), "`{}`: {said}", words.join(" "));
+    }
+    for words in lines.iter().filter(|words| words[0] == "bench") {
+        let said = run(workspace(), &[words.as_slice(), &["--url".into(), host.mcp.clone()]].concat());
+        assert!(said.contains("successes/s"), "`{}`: {said}", words.join(" "));
     }
     let data = ["--data".to_owned(), host.data.display().to_string()];
     for is_live in [true, false] {
@@ -152,6 +157,19 @@ fn the_commands_in_the_guide_to_the_log_work_on_a_live_host_and_on_a_stopped_one
 }
 
 #[test]
+fn the_loads_in_the_guide_lose_and_double_nothing() {
+    let host = Host::dev(&workspace().join("plugins")).start();
+    let commands: Vec<_> =
+        blocks_of("docs/load.md", "sh").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    for command in commands {
+        let command = command.replacen("tidegate ", "target/release/tidegate ", 1);
+        let words = own_arguments(&command).expect("it runs this program");
+        run(workspace(), &[words.as_slice(), &["--url".into(), host.mcp.clone()]].concat());
+    }
+}
+
+#[test]
 fn the_policies_groups_and_cases_in_the_guide_hold() {
     const GUIDE: &str = "docs/policies.md";
     let (folder, plugins) = (tempfile::tempdir().expect("a temporary folder"), plugins(&["echo", "invoices"]));
@@ -183,7 +201,7 @@ fn the_policies_groups_and_cases_in_the_guide_hold() {
 fn every_verb_explains_itself() {
     let help = tidegate(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
-    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit"] {
+    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit", "bench"] {
         assert!(text.contains(&format!("  {verb}")), "{text}");
         assert!(tidegate(&[verb, "--help"]).status.success());
     }

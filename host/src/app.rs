@@ -1,6 +1,6 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
-mod files;
+pub mod files;
 mod opening;
 mod reload;
 mod signals;
@@ -188,6 +188,11 @@ impl Host {
             tasks.spawn(reload::without_folder(hangup, shutdown.clone()));
         }
         let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
+        let resuming = pipeline.clone();
+        let resumed = tokio::task::spawn_blocking(move || resuming.resume()).await??;
+        if resumed > 0 {
+            tracing::info!(resumed, "calls that were queued when the host stopped are taken up again");
+        }
         let local_user = match options.trust {
             Trust::Everyone => String::new(),
             Trust::Configured | Trust::Nobody => print_of(&config.auth.local.clone().unwrap_or_default()),

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Policy(verb) => cli::policy::run(&verb),
         Verb::Audit(verb) => cli::audit::run(&verb),
+        Verb::Bench(args) => cli::bench::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", sentence(&error));

@@ -239,9 +239,24 @@ impl Started {
 
     /// Sends a signal, and waits for the end.
     pub fn stop(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Waits for the end.
+    pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().expect("it ends")
+    }
+
+    /// What `/readyz` tells.
+    pub fn readiness(&self) -> Value {
+        self.admin("/readyz").1.parse().expect("JSON")
     }
 }
 

@@ -41,6 +41,12 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The same client, which hangs up when it is not answered in time.
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        let config = ureq::Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false);
+        Self { agent: config.build().into(), ..self.clone() }
+    }
+
     /// Posts raw bytes with these headers.
     fn post(&self, body: &[u8], headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
         let mut request = self.agent.post(&self.url);

@@ -1,6 +1,7 @@
 //! The command line: its verbs and flags, no logic.
 
 pub mod audit;
+pub mod bench;
 pub mod build;
 pub mod call;
 pub mod calls;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditVerb;
+pub use bench::BenchArgs;
 pub use calls::CallsVerb;
 pub use policy::PolicyVerb;
 
@@ -52,6 +54,8 @@ pub enum Verb {
     /// Read and check what was written down, of a live host or a stopped one.
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// Load an MCP server with calls, and see how it answers, what it loses and what it does twice.
+    Bench(Box<BenchArgs>),
 }
 
 /// What every verb that runs a host takes.

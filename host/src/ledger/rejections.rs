@@ -208,6 +208,7 @@ impl WhyNot<'_> {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Replayed { .. } => "replayed",
+            Self::Pending => "pending",
             Self::Rejected(rejection) => match rejection {
                 Rejection::Unauthenticated(_) => "unauthenticated",
                 Rejection::UnknownTool(_) => "unknown_tool",
@@ -221,6 +222,7 @@ impl WhyNot<'_> {
                 Rejection::OutcomeUnknown { .. } => "outcome_unknown",
                 Rejection::Overloaded { .. } => "overloaded",
                 Rejection::Cancelled => "cancelled",
+                Rejection::ToolChanged => "tool_changed",
                 Rejection::AuditUnavailable(_) => "audit_unavailable",
                 Rejection::ShuttingDown => "shutting_down",
             },
@@ -231,14 +233,14 @@ impl WhyNot<'_> {
         match self {
             Self::Rejected(Rejection::Denied(verdict)) => Some(verdict),
             Self::Replayed { verdict, .. } => Some(verdict),
-            Self::Rejected(_) => None,
+            Self::Rejected(_) | Self::Pending => None,
         }
     }
 
     fn replay_of(&self) -> Option<CallId> {
         match self {
             Self::Replayed { of, .. } => Some(*of),
-            Self::Rejected(_) => None,
+            Self::Rejected(_) | Self::Pending => None,
         }
     }
 }

@@ -224,6 +224,10 @@ impl Words {
                 Self::new(Overloaded, "too many calls are waiting; nothing ran, try again later").after(*retry_after)
             }
             Rejection::Cancelled => Self::new(Cancelled, "the call was cancelled before it started"),
+            Rejection::ToolChanged => Self::new(
+                ToolChanged,
+                "the tool changed while the call was queued, so it did not run; look at the tool as it is now before calling again",
+            ),
             Rejection::AuditUnavailable(_) => Self::new(
                 AuditUnavailable,
                 "the audit log cannot be written, so nothing ran; an operator has to look at the host's storage",

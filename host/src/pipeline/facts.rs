@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::checks::Authorized;
 use super::rows::Rows;
 use super::{Call, Progress};
-use crate::admission::Permit;
-use crate::ledger::{self, IntentFacts, Ledger, LedgerError, Reasking, RejectionFacts, ToolFacts, WhyNot};
+use crate::admission::{Permit, Refused};
+use crate::ledger::{self, IntentFacts, Ledger, LedgerError, QueuedFacts, Reasking, RejectionFacts, ToolFacts, WhyNot};
 use crate::model::scope::{Bindings, Delta};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Rejection, Timestamp};
 use crate::outbound::{CallScope, DeriveKey, Outbound, OutboundCall};
@@ -49,6 +49,37 @@ pub fn intent<'a>(
         claims,
         generation: ledger::Generation { number: call.generation.number, policies: grant.policy() },
         queued: permit.queued(),
+    }
+}
+
+/// What it takes to run the call later.
+pub fn queued<'a>(
+    call: &'a Call,
+    tool: &'a Tool,
+    arguments: &'a Arguments,
+    key: Option<&'a IdempotencyKey>,
+    until: Timestamp,
+) -> QueuedFacts<'a> {
+    QueuedFacts {
+        call: call.id,
+        trace: &call.trace,
+        principal: &call.principal,
+        tool: &tool.manifest.name,
+        plugin: &tool.plugin.manifest.name,
+        component: tool.plugin.digest,
+        effect: tool.manifest.effect,
+        risk: tool.manifest.risk,
+        arguments,
+        key,
+        until,
+    }
+}
+
+/// Why admission gave no turn, for the caller.
+pub fn refused_turn(refused: Refused) -> Rejection {
+    match refused {
+        Refused::Overloaded { retry_after } => Rejection::Overloaded { retry_after },
+        Refused::TooCostly { fuel, most } => Rejection::TooCostly { fuel, most },
     }
 }
 

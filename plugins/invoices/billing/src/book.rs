@@ -120,6 +120,15 @@ pub struct Effect {
     pub at: String,
 }
 
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Invoices, whatever became of them.
+    pub invoices: i64,
+    /// Payments that were performed.
+    pub payments: i64,
+}
+
 /// Why the book did not do what it was asked to.
 #[derive(Debug, Error)]
 pub enum BookError {
@@ -273,6 +282,18 @@ impl Book {
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Counts invoices and payments, for those who compare with what they asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`BookError::Sqlite`].
+    pub fn counts(&self) -> Result<Counts, BookError> {
+        self.with(|connection| {
+            let counts = "SELECT (SELECT count(*) FROM invoices), (SELECT count(*) FROM payments)";
+            Ok(connection.query_row(counts, [], |row| Ok(Counts { invoices: row.get(0)?, payments: row.get(1)? }))?)
         })
     }
 

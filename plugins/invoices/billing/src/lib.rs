@@ -7,15 +7,16 @@
 //! | `GET /invoices/{id}` | reads one |
 //! | `POST /invoices/{id}/pay` | pays one; honours `Idempotency-Key` |
 //! | `GET /effects` | every payment performed, so that anybody can count |
+//! | `GET /counts` | how many invoices and payments there are |
 //! | `GET /healthz` | 200 |
 //!
 //! An error is `{"error", "message"}` with a fitting status. [`Faults`] makes the invoice routes slow or broken on
-//! purpose; `/effects` and `/healthz` always tell the truth.
+//! purpose; `/effects`, `/counts` and `/healthz` always tell the truth.
 
 mod book;
 mod faults;
 mod routes;
 
-pub use book::{Book, BookError, Effect, Invoice, LIST_LIMIT, NewInvoice, Status};
+pub use book::{Book, BookError, Counts, Effect, Invoice, LIST_LIMIT, NewInvoice, Status};
 pub use faults::Faults;
 pub use routes::{logged, router};

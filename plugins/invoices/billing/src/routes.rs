@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::{Book, BookError, Effect, Faults, Invoice, NewInvoice, Status};
+use crate::{Book, BookError, Counts, Effect, Faults, Invoice, NewInvoice, Status};
 
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -33,6 +33,7 @@ pub fn router(book: Book, faults: Faults) -> Router {
         .route("/invoices/{id}/pay", post(pay))
         .route_layer(from_fn_with_state(troubles, trouble))
         .route("/effects", get(effects))
+        .route("/counts", get(counts))
         .route("/healthz", get(async || "ok"))
         .fallback(async || Refusal::NoRoute)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -98,6 +99,10 @@ async fn pay(State(book): State<Book>, Path(id): Path<String>, headers: HeaderMa
 
 async fn effects(State(book): State<Book>) -> Result<Json<Vec<Effect>>, Refusal> {
     Ok(Json(run(move || book.effects()).await?))
+}
+
+async fn counts(State(book): State<Book>) -> Result<Json<Counts>, Refusal> {
+    Ok(Json(run(move || book.counts()).await?))
 }
 
 /// SQLite waits for the disk; the runtime must not.

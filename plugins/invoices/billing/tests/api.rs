@@ -110,6 +110,17 @@ async fn a_payment_repeated_with_its_key_is_performed_once_and_answered_alike() 
 }
 
 #[tokio::test]
+async fn what_there_is_can_be_counted() {
+    let billing = Billing::start(Faults::default()).await;
+    let counts = async || -> Value { billing.get("/counts").await.json() };
+    assert_eq!(counts().await, json!({"invoices": 12, "payments": 0}));
+    for _ in 0..2 {
+        assert_eq!(billing.pay("inv_0001", Some("k1")).await.status, StatusCode::OK);
+    }
+    assert_eq!(counts().await, json!({"invoices": 12, "payments": 1}));
+}
+
+#[tokio::test]
 async fn concurrent_payments_with_one_key_are_one_payment() {
     let billing = Billing::start(Faults::default()).await;
     let answers: Vec<_> = (0..32).map(|_| billing.pay("inv_0002", Some("k"))).collect();
