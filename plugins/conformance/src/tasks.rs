@@ -87,7 +87,9 @@ impl Tool for ProtocolErrorJob {
     type Input = NoInput;
     type Output = Content;
 
-    fn call(_: NoInput, _: &Context) -> Result<Content, Failure> {
+    fn call(_: NoInput, context: &Context) -> Result<Content, Failure> {
+        // What is done at once is answered at once, and not asked for later.
+        wait(Duration::from_millis(500), context)?;
         Ok(Content::new().text("Nobody is told this."))
     }
 }
