@@ -267,6 +267,11 @@ impl Ledger {
         self.inner.secret.outbound_key(claim, backend, method, path, n)
     }
 
+    /// How long an answer that may be asked for is kept, from its call's end.
+    pub fn keeps_answers(&self) -> Duration {
+        Duration::from_millis(self.inner.keep_answers_ms)
+    }
+
     /// The store below, to ask after its health.
     pub fn store(&self) -> &Store {
         &self.inner.store

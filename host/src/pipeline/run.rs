@@ -123,7 +123,7 @@ impl Pipeline {
 
         fail::fail_point!("call::intended", |_| std::process::abort());
         let timer = self.stages.start(Stage::Execute);
-        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
+        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
         let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
@@ -132,11 +132,11 @@ impl Pipeline {
 
         fail::fail_point!("call::executed", |_| std::process::abort());
         let timer = self.stages.start(Stage::Outcome);
-        self.stages.burned(execution.fuel);
-        permit.settle(execution.fuel, execution.memory_peak);
+        let charged = permit.settle(execution.fuel, execution.memory_peak);
+        self.stages.burned(charged);
         let outcome = Outcome {
             ended: finish::ended(&tool, execution.ended, &outbound),
-            fuel: execution.fuel,
+            fuel: charged,
             memory_peak: execution.memory_peak,
             latency: started.elapsed(),
             sent: outbound.sent(),

@@ -70,7 +70,7 @@ impl Pipeline {
 
     /// Waits for the turn of a call while its caller does.
     async fn wait(&self, ready: &Ready, caller: &Attached) -> Result<Turn, Rejection> {
-        let mut ticket = self.parts.admission.enter(&ask(&ready.call, &ready.tool)).map_err(facts::refused_turn)?;
+        let mut ticket = self.parts.admission.enter(&ask(&ready.call, &ready.tool)).map_err(facts::refused_entry)?;
         // Told at once rather than at the end of the budget: a connection that is held costs memory, and a caller its patience.
         let left = caller.until.saturating_duration_since(Instant::now());
         if ticket.is_waiting() && ticket.estimated_wait() > left {
@@ -121,14 +121,14 @@ impl Pipeline {
         let structured = tool.output.is_none();
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
         let waiting =
-            Waiting { call, tool: tool.manifest.name.clone(), executor: tool.plugin.digest, arguments, key, queued, live };
+            Waiting { call, tool: tool.manifest.name.clone(), component: tool.plugin.digest, arguments, key, queued, live };
         self.carry(waiting, ticket);
         Answer::Pending { pending, structured }
     }
 
     /// Waits for a turn to work on the answer of an earlier call, for as long as the caller does.
     pub(super) async fn take_brief_turn(&self, call: &Call, tool: &Tool, caller: &Attached) -> Result<Permit, Rejection> {
-        let ticket = self.parts.admission.enter(&ask(call, tool)).map_err(facts::refused_turn)?;
+        let ticket = self.parts.admission.enter(&ask(call, tool)).map_err(facts::refused_entry)?;
         tokio::select! {
             biased;
             () = caller.gone.cancelled() => Err(Rejection::Cancelled),
