@@ -99,7 +99,7 @@ fn the_hosts_own_tool_is_listed_for_everybody_and_takes_nothing_but_a_call_id() 
     }
     assert_eq!(client.call(POLL_TOOL, json!({"call_id": NOBODYS})).error(), "not_found");
     // No scope is needed for what is the caller's own.
-    let poor = host.caller(&json!({"sub": "u1", "scope": "use:nothing"}));
+    let poor = host.caller(&json!({"subject": "u1", "scopes": ["use:nothing"]}));
     assert_eq!(poor.call(POLL_TOOL, json!({"call_id": NOBODYS})).error(), "not_found");
 }
 
@@ -140,7 +140,7 @@ fn whatever_is_no_call_of_the_asker_looks_the_same_at_its_url() {
     let (_plugins, host) = start(IMPATIENT);
     let call = compute(&host, 0.0);
     until("it ends", || get(&host, &call).body["status"] == "done");
-    let token = host.mint(&json!({"sub": "u2", "scope": "use:conformance"}));
+    let token = host.mint(&json!({"subject": "u2", "scopes": ["use:conformance"]}));
     let as_other = [("authorization", format!("Bearer {token}"))];
     let as_other = [(as_other[0].0, as_other[0].1.as_str())];
     for method in ["GET", "DELETE"] {

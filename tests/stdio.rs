@@ -12,6 +12,7 @@ struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    asked: u64,
 }
 
 impl Session {
@@ -34,7 +35,7 @@ impl Session {
             .spawn()
             .expect("tidegate starts");
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().expect("piped")));
-        Self { child, stdin, stdout }
+        Self { child, stdin, stdout, asked: 0 }
     }
 
     fn send(&mut self, line: &str) {
@@ -57,7 +58,8 @@ impl Session {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": capabilities,
         });
-        self.send(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string());
+        self.asked += 1;
+        self.send(&json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params}).to_string());
         self.answer()
     }
 }
@@ -184,6 +186,7 @@ fn a_call_that_goes_on_without_its_caller_is_asked_for_over_the_same_connection(
     assert_eq!((&created["resultType"], &created["status"]), (&json!("task"), &json!("working")), "{created}");
     let task = loop {
         let task = session.request_with(&json!({"extensions": tasks}), "tasks/get", json!({"taskId": created["taskId"]}));
+        assert_eq!(task.get("error"), None, "{task}");
         if task["result"]["status"] != "working" {
             break task["result"].clone();
         }
