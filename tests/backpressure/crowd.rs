@@ -57,8 +57,8 @@ fn a_crowd_that_is_told_pending_is_answered_to_the_last_and_nothing_happens_twic
     let created: usize = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
             .map(|caller| {
-                let scopes = "read:invoices write:invoices";
-                let client = host.caller(&json!({"sub": format!("c{caller}"), "scope": scopes}));
+                let scopes = ["read:invoices", "write:invoices"];
+                let client = host.caller(&json!({"subject": format!("c{caller}"), "scopes": scopes}));
                 scope.spawn(move || call(caller, &client))
             })
             .collect();
