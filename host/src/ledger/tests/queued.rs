@@ -226,7 +226,7 @@ async fn what_a_waiting_call_asks_for_never_stands_in_clear_on_the_disk_and_its_
     for (queued, call) in calls {
         // The epoch is over, and a call of it still waits.
         world.keep(true).await;
-        assert_eq!(world.epoch_keys(), [key.clone()]);
+        assert_eq!(world.epoch_keys(), std::slice::from_ref(&key));
         running.push(world.start(&call, queued).await.expect("recorded"));
     }
     world.keep(false).await;
