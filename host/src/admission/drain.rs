@@ -9,7 +9,7 @@ const PRIOR: f64 = 0.5;
 /// One call in so many counts for a moving average.
 const SMOOTHING: f64 = 16.0;
 /// What a call is taken to last before any has ended, in seconds.
-const FIRST_GUESS: f64 = 0.1;
+const FIRST_GUESS: f64 = 0.05;
 /// The golden ratio's fraction: its multiples spread evenly over a second, however many there are.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 

@@ -53,8 +53,9 @@ impl Gate {
         }
         self.flows[id].account.refill(now);
         if self.promise(call) {
-            // Guests of the same call that wait for fuel have it now.
+            // Guests of the same call that wait for fuel have it now, and whoever waits behind them may be next.
             self.refresh(id, now, words);
+            self.schedule(now, words);
             return Fed::Now(fuel);
         }
         self.park(id, call, Wants::Promise, now, words)
@@ -193,6 +194,7 @@ impl Gate {
         let tool = self.running[&call].tool;
         self.tools[tool].parked += 1;
         self.refresh(id, now, words);
+        self.schedule(now, words);
         Fed::Later(ticket, receiver)
     }
 
