@@ -6,6 +6,7 @@ use metrics::Gauge;
 use slab::Slab;
 use tokio::sync::oneshot;
 
+use super::calendar::Calendar;
 use super::config::{AdmissionConfig, Budget};
 use super::drain::{Drain, Rate};
 use super::flow::{CallKey, Flow, FlowId, Place, Standing};
@@ -55,6 +56,7 @@ pub(super) struct Gate {
     /// Principals without calls, by when they are forgotten.
     pub(super) idle: BTreeSet<(u64, FlowId)>,
     pub(super) drain: Drain,
+    pub(super) calendar: Calendar,
     pub(super) burning: Rate,
     pub(super) parked: usize,
     pub(super) rejects: u64,
@@ -161,6 +163,7 @@ impl Gate {
             timers: BTreeSet::new(),
             idle: BTreeSet::new(),
             drain: Drain::new(config.slots),
+            calendar: Calendar::new(),
             burning: Rate::default(),
             parked: 0,
             rejects: 0,
