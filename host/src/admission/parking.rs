@@ -3,12 +3,10 @@
 use tokio::sync::oneshot;
 
 use super::flow::{CallKey, FlowId, Parked, Wants};
-use super::gate::{Gate, Word};
+use super::gate::{Gate, MORSEL, Word};
 
 /// Drawn at once if it is there, so that not every slice asks: about a millisecond of a guest.
 const AHEAD: u64 = 1_000_000;
-/// A parked guest is not woken for less, unless it needs less: about a slice.
-const MORSEL: u64 = 100_000;
 
 /// The answer to a guest that wants to burn more.
 #[derive(Debug)]

@@ -142,7 +142,9 @@ impl World {
                     None => self.committing.push((call.permit.purse().share(), commit)),
                 }
             }
-            Step::Grow { bytes, .. } => drop(call.permit.purse().grow(bytes)),
+            Step::Grow { bytes, .. } => {
+                call.permit.purse().grow(bytes);
+            }
             Step::Settle { burned, .. } => {
                 // Somewhere between nothing and all that it may have burned, and now and then a little beyond, as host calls do.
                 let most = if call.committed { call.permit.fuel() } else { call.drawn + 900_000 };

@@ -36,17 +36,17 @@ fn a_dry_principal_waits_until_it_has_earned_what_its_call_will_probably_burn_an
 
 #[test]
 fn a_guest_of_a_dry_principal_is_parked_until_there_is_fuel_for_it() {
-    let scene = Scene::new(poor(1_000_000, 200_000, 5_000_000));
+    let scene = Scene::new(poor(1_000_000, 300_000, 5_000_000));
     let permit = scene.start("u1");
-    assert_eq!(permit.purse().drawn(), 100_000);
-    assert_eq!(drawn(permit.purse().draw(150_000)), Some(200_000), "what is there is drawn ahead");
-    let Drawn::Later(mut parked) = permit.purse().draw(300_000) else { panic!("nothing is left") };
+    assert_eq!(permit.purse().drawn(), 200_000, "what it will probably burn, and a slice");
+    assert_eq!(drawn(permit.purse().draw(250_000)), Some(300_000), "what is there is drawn ahead");
+    let Drawn::Later(mut parked) = permit.purse().draw(400_000) else { panic!("nothing is left") };
     scene.pass(Duration::from_millis(99));
     assert_eq!((&mut parked).now_or_never(), None);
     assert_eq!(scene.look(|gate, _| gate.parked), 1);
     scene.pass(Duration::from_millis(1));
-    assert_eq!(parked.now_or_never(), Some(300_000));
-    assert_eq!((permit.settle(250_000, 1 << 16), scene.look(|gate, _| gate.parked)), (250_000, 0));
+    assert_eq!(parked.now_or_never(), Some(400_000));
+    assert_eq!((permit.settle(350_000, 1 << 16), scene.look(|gate, _| gate.parked)), (350_000, 0));
     let seen = scene.admission.snapshot();
     assert_eq!((seen.principals[0].balance, seen.tools[0].parked), (Some(50_000), 0));
 }
@@ -66,13 +66,13 @@ fn a_guest_that_needs_more_than_its_principal_ever_holds_gets_it_bit_by_bit() {
 
 #[test]
 fn a_parked_guest_that_goes_away_leaves_the_fuel_to_the_next() {
-    let scene = Scene::new(poor(1_000_000, 200_000, 5_000_000));
+    let scene = Scene::new(poor(1_000_000, 400_000, 5_000_000));
     let (first, second) = (scene.start("u1"), scene.start("u1"));
     let Drawn::Later(parked) = first.purse().draw(500_000) else { panic!("nothing is left") };
-    let Drawn::Later(next) = second.purse().draw(200_000) else { panic!("nothing is left") };
+    let Drawn::Later(next) = second.purse().draw(300_000) else { panic!("nothing is left") };
     drop(parked);
     scene.pass(Duration::from_millis(100));
-    assert_eq!(next.now_or_never(), Some(200_000));
+    assert_eq!(next.now_or_never(), Some(300_000));
     // A call that ends while one of its guests is parked answers nobody, rather than let it go on.
     let Drawn::Later(parked) = second.purse().draw(500_000) else { panic!("nothing is left") };
     second.settle(200_000, 1 << 16);
@@ -145,7 +145,8 @@ fn a_host_whose_operator_said_what_it_may_burn_burns_no_more() {
             }
         }
         waiting.retain(Ticket::is_waiting);
-        assert_eq!(started, second * 10);
+        // A little is always held by calls that burn less than they drew.
+        assert!((second * 9..=second * 10).contains(&started), "{started} in {second} s");
         scene.pass(Duration::from_secs(1));
     }
 }

@@ -88,7 +88,7 @@ fn a_call_that_waited_too_long_is_told_so_when_its_time_is_over_and_one_that_wou
     scene.pass(Duration::from_secs(9));
     assert!(told(&mut waiting).is_none());
     scene.pass(Duration::from_secs(1));
-    let expired = told(&mut waiting).expect("its time is over").err().expect("nothing was free");
+    let expired = told(&mut waiting).expect("its time is over").expect_err("nothing was free");
     assert!(expired.retry_after >= Duration::from_secs(1));
     let mut queue = Vec::new();
     let refused = loop {
@@ -203,7 +203,9 @@ proptest! {
         let mut greedy: Vec<_> = (0..10_000).map(|_| scene.enter("greedy").expect("a place")).collect();
         let mut running = Vec::new();
         let mut burned = burned.into_iter().cycle();
-        let mut end = |permit: Permit| drop(permit.settle(burned.next().expect("endless"), 1 << 16));
+        let mut end = |permit: Permit| {
+            permit.settle(burned.next().expect("endless"), 1 << 16);
+        };
         // It goes on for a while, so that its account and its place in the order are what they are.
         for _ in 0..200 {
             collect(&mut greedy, 2 * slots, &mut running);
