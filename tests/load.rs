@@ -20,10 +20,15 @@ fn bench(flags: &[&str]) -> (Option<i32>, Value) {
     (output.status.code(), report)
 }
 
-/// The same load of one tool of a peer, for a moment.
+/// The same load of one tool of a peer, for a moment unless the flags say otherwise.
 fn bench_peer(peer: &Peer, tool: &str, flags: &[&str]) -> (Option<i32>, Value) {
-    let args = r#"{"n": {n}}"#;
-    bench(&[&["--url", &peer.mcp, "--tool", tool, "--args", args, "--duration", "300ms", "--drain", "3s"], flags].concat())
+    let mut all = vec!["--url", &peer.mcp, "--tool", tool, "--args", r#"{"n": {n}}"#];
+    for (flag, value) in [("--duration", "300ms"), ("--drain", "3s")] {
+        if !flags.contains(&flag) {
+            all.extend([flag, value]);
+        }
+    }
+    bench(&[&all, flags].concat())
 }
 
 fn number(report: &Value, name: &str) -> u64 {

@@ -110,7 +110,8 @@ async fn mcp(State(book): Shared, headers: HeaderMap, Json(request): Json<Value>
             let writes = ["steady", "late", "never", "switched", "busy", "full", "drops", "forgets", "mute", "fails"];
             let writes = writes.map(|name| json!({ "name": name, "inputSchema": { "type": "object", "properties": key } }));
             let plain = json!({ "name": "plain", "inputSchema": { "type": "object" } });
-            result(json!({ "resultType": "complete", "tools": [&writes[..], &[plain]].concat() }))
+            let tools = [&writes[..], &[plain]].concat();
+            result(json!({ "resultType": "complete", "tools": tools }))
         }
         "tasks/get" => task(&mut book.lock().expect("whole"), &request["params"]).map_or_else(refused, result),
         "tools/call" if request["params"]["name"] == "mute" => std::future::pending().await,
@@ -133,9 +134,12 @@ fn call(book: &mut Book, params: &Value) -> Option<Value> {
     let takes_tasks = !params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"].is_null();
     let call = format!("call_{tool}.{key}");
     match (tool.as_str(), attempt) {
-        ("late" | "never" | "switched", _) if takes_tasks => Some(
-            json!({ "resultType": "task", "taskId": call, "status": "working", "ttlMs": null, "pollIntervalMs": SOON * 1e3 }),
-        ),
+        ("late" | "never" | "switched", _) if takes_tasks => {
+            let meta = json!({ "dev.tidegate/call-id": call });
+            Some(
+                json!({ "resultType": "task", "taskId": call, "status": "working", "pollIntervalMs": SOON * 1e3, "_meta": meta }),
+            )
+        }
         ("late" | "never" | "switched", _) => Some(pending(&call)),
         ("busy", 1) | ("full", _) => Some(error("overloaded")),
         ("fails", _) => Some(error("backend_unavailable")),
