@@ -61,7 +61,7 @@ pub enum Wire {
 #[serde(untagged)]
 pub enum CallResult {
     /// What the tool said, an error, or *pending*.
-    Tool(ToolResult),
+    Tool(Box<ToolResult>),
     /// A task, for those who can be told one.
     Task(Box<TaskResult>),
 }
@@ -167,7 +167,7 @@ impl Wire {
     }
 
     fn tool(result: ToolResult) -> Self {
-        Self::Result(CallResult::Tool(result))
+        Self::Result(CallResult::Tool(Box::new(result)))
     }
 
     fn of_rejection(rejection: &Rejection, envelope: Option<Envelope>, era: Era, meta: ResultMeta, had_token: bool) -> Self {

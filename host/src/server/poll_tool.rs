@@ -45,7 +45,7 @@ pub async fn answer(
 ) -> Result<CallResult, RpcError> {
     let refused = |call, envelope: Envelope| {
         let meta = ResultMeta::new(call, trace, recipient.era);
-        Ok(CallResult::Tool(ToolResult::of_error(&envelope, true, recipient.era, meta)))
+        Ok(CallResult::Tool(Box::new(ToolResult::of_error(&envelope, true, recipient.era, meta))))
     };
     let call = match read(arguments) {
         Ok(call) => call,
@@ -58,7 +58,7 @@ pub async fn answer(
     match pipeline.poll(principal, call, trace).await {
         Polled::Pending(pending) => {
             let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
-            Ok(CallResult::Tool(ToolResult::of_pending(&pending, true, recipient, meta)))
+            Ok(CallResult::Tool(Box::new(ToolResult::of_pending(&pending, true, recipient, meta))))
         }
         Polled::Ended(ended) => Wire::of_polled(structured(ended.reply), recipient).without_challenge(),
         Polled::Unknown => refused(call, Envelope::no_such_call(call, trace.trace_id())),
