@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,10 @@ const MAX_LOCAL: usize = 64;
 
 /// How long to wait when no connection can be accepted, for example because files ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted, if the operating system allows as many: a crowd that comes all at once is not turned
+/// away at the door, to try again a second later.
+const BACKLOG: u32 = 16_384;
 
 /// The name in the data folder of the socket for MCP clients.
 const SOCKET: &str = "control.sock";
@@ -216,8 +220,8 @@ impl Host {
     /// A port is in use, or the socket can't be made.
     pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
         let files = files::raise_limit();
-        let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port").await?;
-        let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port").await?;
+        let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port")?;
+        let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port")?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
         self.listen_locally(&config.stdio).await?;
 
@@ -350,8 +354,8 @@ pub fn admin_socket_path(data: &Path) -> PathBuf {
     data.join(ADMIN_SOCKET)
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
-    match TcpListener::bind(address).await {
+fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    match listen(address) {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             bail!(
@@ -361,6 +365,13 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
         }
         Err(error) => Err(error).with_context(|| format!("can't listen on {address}")),
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A principal that the operator vouches for, holding what the loaded tools need if nothing else is said.
