@@ -1,3 +1,5 @@
+//! Answers of all kinds, as servers of both eras give them.
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
