@@ -254,9 +254,9 @@ impl Started {
         self.child.wait().expect("it ends")
     }
 
-    /// What `/readyz` tells.
+    /// What `/readyz` tells in detail.
     pub fn readiness(&self) -> Value {
-        self.admin("/readyz").1.parse().expect("JSON")
+        self.admin("/readyz").1.parse::<Value>().expect("JSON")["detail"].take()
     }
 }
 
