@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
 use crate::auth::{Authenticator, DEV_ISSUER, Minter};
 use crate::config::{Config, PrincipalConfig};
 use crate::ledger::Ledger;
@@ -125,6 +124,7 @@ impl Host {
 
     async fn load(config: &Config, options: &Options, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+        let admission = opening::admission(config, &sandbox)?;
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
         let loader = Loader {
             sandbox: sandbox.clone(),
@@ -170,7 +170,7 @@ impl Host {
             authenticator: authenticator.clone(),
             registry: registry.clone(),
             ledger: ledger.clone(),
-            admission: Admission::new(config.admission.clone()),
+            admission,
             sandbox,
             outbound: Outbound::new(&config.backends)?,
             tasks: tasks.clone(),

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::admission::{Admission, Permit};
+use crate::admission::{Admission, Ask, Permit};
 use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Lease, Ledger, Replay};
 use crate::model::{
@@ -247,9 +247,13 @@ impl Pipeline {
             biased;
             () = call.cancelled.cancelled() => Err(Rejection::Cancelled),
             () = self.parts.shutdown.cancelled() => Err(Rejection::ShuttingDown),
-            permit = self.parts.admission.admit(tool.manifest.fuel) => {
-                permit.map_err(|overloaded| Rejection::Overloaded { retry_after: overloaded.retry_after })
-            }
+            permit = async {
+                let (principal, tool) = (&*call.principal, &*tool);
+                let memory = tool.plugin.manifest.sandbox.memory;
+                let ask = Ask { principal, tool: &tool.manifest.name, fuel: tool.manifest.fuel, memory };
+                let ticket = self.parts.admission.enter(&ask).map_err(facts::refused_entry)?;
+                ticket.await.map_err(|expired| Rejection::Overloaded { retry_after: expired.retry_after })
+            } => permit,
         }
     }
 
@@ -292,7 +296,7 @@ impl Pipeline {
 
         fail::fail_point!("call::intended", |_| std::process::abort());
         let timer = self.stages.start(Stage::Execute);
-        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger));
+        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit));
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
         let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
@@ -301,10 +305,11 @@ impl Pipeline {
 
         fail::fail_point!("call::executed", |_| std::process::abort());
         let timer = self.stages.start(Stage::Outcome);
-        self.stages.burned(execution.fuel);
+        let charged = permit.settle(execution.fuel, execution.memory_peak);
+        self.stages.burned(charged);
         let outcome = Outcome {
             ended: finish::ended(&tool, execution.ended, &outbound),
-            fuel: execution.fuel,
+            fuel: charged,
             memory_peak: execution.memory_peak,
             latency: started.elapsed(),
             sent: outbound.sent(),

@@ -1,182 +1,149 @@
-//! Who runs now, who waits, and who is told to come back later: bounded slots, a bounded queue, a cap on fuel.
+//! Who runs now, who waits, and who is told to come back later: slots, memory, a fair queue, and budgets of fuel.
+//!
+//! A call *enters* and gets a ticket, which becomes a permit when its turn has come: at once if a slot, memory and fuel are there.
+//! The turn is fair across principals and first come, first served within one. While the call runs, its *purse* draws fuel ahead of what
+//! it burns, from the accounts of its principal, its tool and the host; when the principal is dry, the guest is parked until there is
+//! more, unless it has committed. At the end it is charged what it burned, and what was drawn beyond comes back.
+//!
+//! Only monotonic time counts: a wall clock that jumps changes no budget and no wait.
+
+mod clock;
+mod config;
+mod drain;
+mod estimate;
+mod flow;
+mod fuel;
+mod gate;
+mod order;
+mod parking;
+mod purse;
+mod snapshot;
+mod start;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod tools;
+mod waits;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use self::clock::{Clock, Shared};
+use self::gate::{Entry, Gate};
+use crate::model::{Bytes, Principal, ToolName};
 
-use crate::model::Span;
+pub use self::config::{AdmissionConfig, AdmissionConfigError};
+pub use self::purse::Drawn;
+pub use self::snapshot::Snapshot;
+pub use self::ticket::{Permit, Ticket};
 
-/// `[admission]`: how many calls run and wait.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdmissionConfig {
-    /// Calls that run at the same time, those waiting for a backend included.
-    pub slots: usize,
-    /// Calls that wait for a slot; one more is refused with `overloaded`.
-    pub queue: usize,
-    /// The longest a call waits for a slot before it is refused with `overloaded`.
-    pub max_wait: Span,
-    /// The most fuel any call may burn, whatever its manifest says.
-    pub max_fuel: u64,
-}
-
-impl Default for AdmissionConfig {
-    fn default() -> Self {
-        Self { slots: 64, queue: 1024, max_wait: Span::seconds(5), max_fuel: 10_000_000_000 }
-    }
-}
-
-/// Hands out permits to run.
+/// Decides who runs now. Cheap to clone: all clones are one gate.
+#[derive(Clone, Debug)]
 pub struct Admission {
-    slots: Arc<Semaphore>,
-    config: AdmissionConfig,
-    waiting: AtomicUsize,
-    /// Moving average of how long a permit is held, in microseconds.
-    held_us: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+    max_wait: Duration,
+    sync_budget: Duration,
 }
 
-/// The right to run one call with so much fuel. Dropping it frees the slot.
-pub struct Permit {
-    fuel: u64,
-    queued: Duration,
-    since: Instant,
-    held_us: Arc<AtomicU64>,
-    _slot: OwnedSemaphorePermit,
+/// What a call asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Who pays.
+    pub principal: &'a Principal,
+    /// The tool that is called.
+    pub tool: &'a ToolName,
+    /// The most fuel its manifest lets one call burn.
+    pub fuel: u64,
+    /// The most memory its manifest lets a guest have.
+    pub memory: Bytes,
 }
 
-/// All slots and the whole queue are taken, or the wait was too long.
+/// Why a call may not even wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overloaded {
-    /// When trying again makes sense: the backlog divided by the drain rate.
+pub enum Refused {
+    /// The queue is full, or the call would wait longer than `max_wait`.
+    Overloaded {
+        /// When one like it will probably be let in.
+        retry_after: Duration,
+    },
+    /// The call may burn more than its principal's budget can ever promise.
+    TooCostly {
+        /// What it may burn.
+        fuel: u64,
+        /// What can be promised: burst and debt together.
+        most: u64,
+    },
+}
+
+/// A call waited for `max_wait` and no slot was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// When one like it will probably be let in.
     pub retry_after: Duration,
 }
 
 impl Admission {
-    /// An admission with all slots free.
-    pub fn new(mut config: AdmissionConfig) -> Self {
-        // None would refuse every call, and more than the semaphore counts would end the host.
-        config.slots = config.slots.clamp(1, Semaphore::MAX_PERMITS);
-        // A second is what a call may plausibly take before any has been seen.
-        let held_us = Arc::new(AtomicU64::new(1_000_000));
-        Self { slots: Arc::new(Semaphore::new(config.slots)), config, waiting: AtomicUsize::new(0), held_us }
-    }
-
-    /// Waits, first come first served, until a call that may burn `fuel` may run. Dropping the future leaves the queue.
+    /// An admission within `config`, of a host that burns `capacity` fuel a second.
     ///
     /// # Errors
-    /// The queue is full, or the wait exceeds `max_wait`.
-    pub async fn admit(&self, fuel: u64) -> Result<Permit, Overloaded> {
-        let arrived = Instant::now();
-        let slot = match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => {
-                let _place = self.take_place()?;
-                let wait = tokio::time::timeout(self.config.max_wait.duration(), self.slots.clone().acquire_owned());
-                wait.await.map_err(|_| self.overloaded())?.expect("the semaphore is never closed")
-            }
-        };
-        Ok(Permit {
-            fuel: fuel.min(self.config.max_fuel),
-            queued: arrived.elapsed(),
-            since: Instant::now(),
-            held_us: self.held_us.clone(),
-            _slot: slot,
-        })
+    /// A limit that makes no sense; the text names its key.
+    pub fn new(config: AdmissionConfig, capacity: u64) -> Result<Self, AdmissionConfigError> {
+        Self::with_clock(config, capacity, Clock::Since(Instant::now()))
+    }
+
+    fn with_clock(config: AdmissionConfig, capacity: u64, clock: Clock) -> Result<Self, AdmissionConfigError> {
+        config.check()?;
+        tools::describe_instruments();
+        let (max_wait, sync_budget) = (config.max_wait.duration(), config.sync_budget.duration());
+        Ok(Self { shared: Shared::new(Gate::new(config, capacity.max(1)), clock), max_wait, sync_budget })
+    }
+
+    /// Lets a call in, or into the queue.
+    ///
+    /// # Errors
+    /// The queue is full for its principal, it would wait too long, or it costs more than its principal can ever pay.
+    pub fn enter(&self, ask: &Ask<'_>) -> Result<Ticket, Refused> {
+        let entry = self.shared.change(|gate, now, words| gate.enter(ask, false, now, words))?;
+        Ok(self.ticket(entry, Duration::ZERO))
+    }
+
+    /// Lets a call in that was let in before and has already waited for `waited`: after a restart. No limit refuses it; the time it may
+    /// still wait begins anew, as it was the host that was away.
+    pub fn enter_accepted(&self, ask: &Ask<'_>, waited: Duration) -> Ticket {
+        let entry = self.shared.change(|gate, now, words| gate.enter(ask, true, now, words));
+        self.ticket(entry.expect("no limit refuses what was accepted"), waited)
     }
 
     /// Calls that hold a slot.
     pub fn running(&self) -> usize {
-        self.config.slots - self.slots.available_permits()
+        self.shared.look(|gate, _| gate.running.len())
     }
 
-    /// Calls that wait for a slot.
+    /// Calls that wait for one.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.shared.look(|gate, _| gate.waiting.len())
     }
 
-    fn take_place(&self) -> Result<Place<'_>, Overloaded> {
-        let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.config.queue).then_some(n + 1));
-        taken.map(|_| Place(&self.waiting)).map_err(|_| self.overloaded())
+    /// When the backlog of this moment will be drained: when it makes sense to ask again, between a second and `max_wait`.
+    pub fn retry_after(&self) -> Duration {
+        let wait = self.shared.look(|gate, now| gate.backlog_wait(now));
+        wait.min(self.max_wait).max(Duration::from_secs(1))
     }
 
-    fn overloaded(&self) -> Overloaded {
-        let backlog = self.waiting() as u64 + 1;
-        let drain_us = self.held_us.load(Ordering::Relaxed) / self.config.slots as u64;
-        let wait = Duration::from_micros(backlog.saturating_mul(drain_us));
-        Overloaded { retry_after: wait.clamp(Duration::from_secs(1), Duration::from_secs(300)) }
-    }
-}
-
-/// A place in the queue, given back on drop: also when the waiting future is dropped.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Permit {
-    /// The most fuel the call may burn.
-    pub fn fuel(&self) -> u64 {
-        self.fuel
+    /// The longest a caller waits for the result, queueing included, before it is told *pending*.
+    pub fn sync_budget(&self) -> Duration {
+        self.sync_budget
     }
 
-    /// How long the call waited for its slot.
-    pub fn queued(&self) -> Duration {
-        self.queued
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let held = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        // An estimate only: a lost race between two drops costs one sample.
-        let average = self.held_us.load(Ordering::Relaxed);
-        self.held_us.store(average - average / 16 + held / 16, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admission(slots: usize, queue: usize, max_wait: Span) -> Admission {
-        Admission::new(AdmissionConfig { slots, queue, max_wait, max_fuel: 100 })
+    /// What an operator sees.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.look(|gate, now| gate.snapshot(now))
     }
 
-    #[tokio::test]
-    async fn one_call_more_than_slots_and_queue_is_told_when_to_come_back() {
-        let admission = admission(1, 1, Span::seconds(60));
-        let running = admission.admit(10).await.expect("a free slot");
-        let waiting = admission.admit(10);
-        tokio::pin!(waiting);
-        assert!(futures::poll!(&mut waiting).is_pending());
-        let refused = admission.admit(10).await.err().expect("no place left");
-        assert!(refused.retry_after >= Duration::from_secs(1));
-        drop(running);
-        assert!(waiting.await.is_ok(), "the waiting call runs once the slot is free");
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_goes_away_gives_its_place_back() {
-        let admission = admission(1, 1, Span::seconds(60));
-        let _running = admission.admit(10).await.expect("a free slot");
-        {
-            let waiting = admission.admit(10);
-            tokio::pin!(waiting);
-            assert!(futures::poll!(&mut waiting).is_pending());
-            assert_eq!(admission.waiting(), 1);
+    fn ticket(&self, entry: Entry, waited: Duration) -> Ticket {
+        match entry {
+            Entry::Now(start) => Ticket::granted(&self.shared, start, waited),
+            Entry::Later(place, permit) => Ticket::waiting(&self.shared, place, permit, waited),
         }
-        assert_eq!(admission.waiting(), 0);
-    }
-
-    #[tokio::test]
-    async fn no_call_gets_more_fuel_than_the_host_allows() {
-        let permit = admission(1, 1, Span::seconds(1)).admit(u64::MAX).await.expect("a free slot");
-        assert_eq!(permit.fuel(), 100);
     }
 }

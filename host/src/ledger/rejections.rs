@@ -220,6 +220,7 @@ impl WhyNot<'_> {
                 Rejection::InFlight { .. } => "idempotency_in_flight",
                 Rejection::OutcomeUnknown { .. } => "outcome_unknown",
                 Rejection::Overloaded { .. } => "overloaded",
+                Rejection::TooCostly { .. } => "fuel_exhausted",
                 Rejection::Cancelled => "cancelled",
                 Rejection::AuditUnavailable(_) => "audit_unavailable",
                 Rejection::ShuttingDown => "shutting_down",

@@ -202,6 +202,13 @@ impl Words {
             Rejection::Overloaded { retry_after } => {
                 Self::new(Overloaded, "too many calls are waiting; nothing ran, try again later").after(*retry_after)
             }
+            Rejection::TooCostly { fuel, most } => Self::new(
+                FuelExhausted,
+                format!(
+                    "one call of this tool may burn {fuel} fuel, and your budget never holds more than {most}, so nothing ran and a \
+                     retry is told the same; an operator can raise `burst` or `debt` in `[admission.principal]`, or lower the tool's `fuel`"
+                ),
+            ),
             Rejection::Cancelled => Self::new(Cancelled, "the call was cancelled before it started"),
             Rejection::AuditUnavailable(_) => Self::new(
                 AuditUnavailable,

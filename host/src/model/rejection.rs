@@ -43,10 +43,17 @@ pub enum Rejection {
         /// That call.
         first: CallId,
     },
-    /// All slots and the whole queue are taken.
+    /// The queue is full, or the wait would be too long.
     Overloaded {
         /// When trying again makes sense.
         retry_after: Duration,
+    },
+    /// The call may burn more fuel than the caller's budget can ever promise.
+    TooCostly {
+        /// What it may burn.
+        fuel: u64,
+        /// What can be promised: burst and debt together.
+        most: u64,
     },
     /// The caller went away while the call was still queued.
     Cancelled,
@@ -71,6 +78,7 @@ impl Rejection {
             Self::InFlight { .. } => "idempotency_in_flight",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Overloaded { .. } => "overloaded",
+            Self::TooCostly { .. } => "fuel_exhausted",
             Self::Cancelled => "cancelled",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::ShuttingDown => "shutting_down",

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::backend::{Backend, Health};
 use super::connect::{self, Client};
 use super::response::Received;
-use super::{BackendFailure, Body, DeriveKey, headers, route};
+use super::{BackendFailure, Body, Commit, DeriveKey, headers, route};
 use crate::model::{ErrorCode, Sent, TraceContext};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
@@ -34,6 +34,7 @@ pub struct OutboundCall {
     client: Client,
     trace: TraceContext,
     key: Option<DeriveKey>,
+    commit: Option<Commit>,
     open: Arc<Semaphore>,
     record: Mutex<Record>,
 }
@@ -51,12 +52,13 @@ struct Record {
     gate_met: bool,
 }
 
-/// A request that is allowed, and its number if it is unsafe.
+/// A request that is allowed.
 struct Accepted {
     name: String,
     backend: Arc<Backend>,
     head: request::Parts,
     path: String,
+    is_unsafe: bool,
 }
 
 /// A sent request's place in the record.
@@ -73,10 +75,11 @@ impl OutboundCall {
         trace: TraceContext,
         key: Option<DeriveKey>,
         gated: bool,
+        commit: Option<Commit>,
     ) -> Arc<Self> {
         let open = Arc::new(Semaphore::new(MAX_OPEN));
         let record = Mutex::new(Record { gated, ..Record::default() });
-        Arc::new(Self { backends, client, trace, key, open, record })
+        Arc::new(Self { backends, client, trace, key, commit, open, record })
     }
 
     /// Lets unsafe requests through from here on: a row was permitted.
@@ -114,9 +117,8 @@ impl OutboundCall {
     fn accept(&self, head: request::Parts) -> Result<Accepted, io::ErrorKind> {
         let mut record = self.record();
         let mut accepted = self.check(record.requests, head)?;
-        let is_unsafe = !matches!(accepted.head.method, Method::GET | Method::HEAD);
         // INVARIANT: a call that changes rows sends nothing unsafe before the policies allowed it one.
-        if is_unsafe && record.gated {
+        if accepted.is_unsafe && record.gated {
             record.gate_met = true;
             tracing::warn!(
                 backend = accepted.name,
@@ -125,7 +127,7 @@ impl OutboundCall {
             return Err(io::ErrorKind::PermissionDenied);
         }
         record.requests += 1;
-        if is_unsafe {
+        if accepted.is_unsafe {
             record.unsafe_requests += 1;
             if let Some(derive) = &self.key {
                 let key = derive(&accepted.name, accepted.head.method.as_str(), &accepted.path, record.unsafe_requests);
@@ -160,7 +162,8 @@ impl OutboundCall {
         // The client writes host, length and connection itself.
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
-        Ok(Accepted { name, backend, head, path })
+        let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
+        Ok(Accepted { name, backend, head, path, is_unsafe })
     }
 
     fn add_trace(&self, headers: &mut http::HeaderMap) {
@@ -174,9 +177,14 @@ impl OutboundCall {
     }
 
     async fn dispatch(self: Arc<Self>, accepted: Accepted, body: Body) -> io::Result<Response<Body>> {
-        let Accepted { name, backend, head, path } = accepted;
+        let Accepted { name, backend, head, path, is_unsafe } = accepted;
         // The whole body first: a guest that dies in the middle of it has sent nothing, and that is known for certain.
         let body = collect(body, &backend).await?;
+        // INVARIANT: what may change something leaves only once the call is sure to be able to end. Before taking a turn, because
+        // this may take a while.
+        if let (true, Some(commit)) = (is_unsafe, &self.commit) {
+            commit().await;
+        }
         let turns = self.turns(&name, &backend).await?;
         let deadline =
             Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +40,9 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// the unsafe requests of the call, counted from 1.
 pub type DeriveKey = Arc<dyn Fn(&str, &str, &str, u32) -> String + Send + Sync>;
 
+/// Waits until a call may change something: until what it may still burn is set aside, so that nothing stops it halfway.
+pub type Commit = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// The backends an operator defined, and the connections to them.
 pub struct Outbound {
     backends: BTreeMap<String, Arc<Backend>>,
@@ -56,6 +60,8 @@ pub struct CallScope {
     pub key: Option<DeriveKey>,
     /// Whether nothing unsafe may be sent before [`OutboundCall::allow_unsafe`]: the call changes rows, and none is permitted yet.
     pub gated: bool,
+    /// What is awaited before an unsafe request is sent; nothing for calls that change nothing.
+    pub commit: Option<Commit>,
 }
 
 /// A backend that could not be reached or did not answer in time.
@@ -104,9 +110,9 @@ impl Outbound {
 
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
     pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
-        let CallScope { allowed, trace, key, gated } = scope;
+        let CallScope { allowed, trace, key, gated, commit } = scope;
         let known = allowed.iter().filter_map(|name| self.backends.get_key_value(name));
         let backends = known.map(|(name, backend)| (name.clone(), Arc::clone(backend))).collect();
-        OutboundCall::new(backends, self.client.clone(), trace, key, gated)
+        OutboundCall::new(backends, self.client.clone(), trace, key, gated, commit)
     }
 }

@@ -49,7 +49,7 @@ fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
 
 fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{backend}.{method}.{}.{n}", path.replace('/', "_")));
-    outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace, key: Some(key), gated: false })
+    outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace, key: Some(key), gated: false, commit: None })
 }
 
 fn request(method: Method, uri: &str, body: &'static str) -> Request<Body> {
@@ -259,8 +259,13 @@ async fn a_request_whose_body_never_ends_has_sent_nothing() {
 async fn a_gated_call_sends_nothing_unsafe_until_it_is_allowed() {
     let (address, seen) = backend(|_| StatusCode::OK.into_response()).await;
     let outbound = outbound(BackendConfig::at(format!("http://{address}")));
-    let call =
-        outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace: TraceContext::random(), key: None, gated: true });
+    let call = outbound.begin(CallScope {
+        allowed: vec!["billing".to_owned()],
+        trace: TraceContext::random(),
+        key: None,
+        gated: true,
+        commit: None,
+    });
     assert!(call.send(request(Method::GET, "http://billing/a", "")).await.is_ok());
     assert!(!call.met_gate());
     let refused = call.send(request(Method::POST, "http://billing/b", "")).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -11,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::checks::Authorized;
 use super::rows::Rows;
 use super::{Call, Progress};
-use crate::admission::Permit;
+use crate::admission::{Drawn, Permit, Refused};
 use crate::ledger::{self, IntentFacts, Ledger, LedgerError, Reasking, RejectionFacts, ToolFacts, WhyNot};
 use crate::model::scope::{Bindings, Delta};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Rejection, Timestamp};
-use crate::outbound::{CallScope, DeriveKey, Outbound, OutboundCall};
+use crate::outbound::{CallScope, Commit, DeriveKey, Outbound, OutboundCall};
 use crate::registry::Tool;
-use crate::sandbox::{CallLimits, GuestContext, HostFunctions, Invocation};
+use crate::sandbox::{CallLimits, Fuel, GuestContext, HostFunctions, Invocation, Supply};
 
 /// What is written down before the call runs.
 pub fn intent<'a>(
@@ -92,6 +93,14 @@ pub fn refused_intent(error: LedgerError) -> Rejection {
     }
 }
 
+/// Why the gate let a call not even wait, for the caller.
+pub fn refused_entry(refused: Refused) -> Rejection {
+    match refused {
+        Refused::Overloaded { retry_after } => Rejection::Overloaded { retry_after },
+        Refused::TooCostly { fuel, most } => Rejection::TooCostly { fuel, most },
+    }
+}
+
 /// The first call with the key has not ended: ask again after as long as it has run so far, within reason.
 pub fn in_flight(first: CallId, since: Timestamp) -> Rejection {
     let running = Duration::from_millis(Timestamp::now().as_millis().saturating_sub(since.as_millis()));
@@ -99,7 +108,12 @@ pub fn in_flight(first: CallId, since: Timestamp) -> Rejection {
 }
 
 /// What the call may reach, and the keys its backends see: derived from the claim, so that they name the same effect again.
-pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledger) -> CallScope {
+///
+/// INVARIANT: a write sets aside all it may still burn before its first unsafe request, so that it is not parked halfway.
+pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledger, permit: &Permit) -> CallScope {
+    let purse = permit.purse().clone();
+    let commit = (tool.manifest.effect == Effect::Write)
+        .then(|| Arc::new(move || Box::pin(purse.commit()) as BoxFuture<'static, ()>) as Commit);
     let derive = claim.map(|claim| {
         let ledger = ledger.clone();
         let derive =
@@ -111,6 +125,7 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
         trace: call.trace.clone(),
         key: derive,
         gated: is_gated(tool),
+        commit,
     }
 }
 
@@ -157,6 +172,7 @@ pub fn invocation(
             memory: tool.plugin.manifest.sandbox.memory,
             deadline: tool.manifest.deadline.duration(),
         },
+        supply: supply(permit),
         context: GuestContext {
             subject: call.principal.subject.clone(),
             trace_id: trace_id.clone(),
@@ -185,6 +201,20 @@ pub fn invocation(
             cancelled: call.cancelled.clone(),
         },
         stop,
+    }
+}
+
+/// Where the guest's fuel and memory come from: the purse that the permit came with.
+fn supply(permit: &Permit) -> Supply {
+    let (purse, memory) = (permit.purse().clone(), permit.purse().clone());
+    Supply {
+        share: purse.share(),
+        drawn: purse.drawn(),
+        draw: Arc::new(move |total| match purse.draw(total) {
+            Drawn::Now(drawn) => Fuel::Now(drawn),
+            Drawn::Later(parked) => Fuel::Later(parked),
+        }),
+        may_grow: Box::new(move |total| memory.grow(total)),
     }
 }
 

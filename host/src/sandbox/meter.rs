@@ -1,13 +1,15 @@
-//! What host calls cost in fuel, and the toll that collects it on the way back into the guest.
+//! What a guest burns, what host calls cost in fuel, and the toll that collects it on the way back into the guest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use wasmtime::{CallHook, CallHookHandler, StoreContextMut};
 
 use super::state::State;
+use super::supply::{DrawFuel, Fuel};
 
 /// Any crossing from guest to host and back: it takes as long as about so many instructions of a guest.
 const CROSSING: u64 = 1_000;
@@ -22,19 +24,46 @@ const BYTE: u64 = 1;
 /// Bytes of new memory per unit of fuel: the system has to find and clear them when they are first touched.
 const NEW_BYTES: u64 = 2;
 
-/// What the host did for one guest and has not charged yet, and when the guest's slice began.
+/// How long a guest runs before others do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slice {
+    /// Fuel, at most.
+    pub(super) fuel: u64,
+    /// Time, for guests that keep calling the host.
+    pub(super) time: Duration,
+}
+
+/// What one guest has burned and may burn, what the host did for it and has not charged yet, and when its slice began.
 pub(super) struct Meter {
+    /// The most it may ever burn.
+    limit: u64,
+    /// Draws fuel for it.
+    draw: DrawFuel,
+    /// What has been drawn for it.
+    drawn: AtomicU64,
+    /// What it has burned: exact when it crosses into the host and back, at most a slice more than the truth in between.
+    burned: AtomicU64,
     debt: AtomicU64,
     created: Instant,
     slice_began_ns: AtomicU64,
     slice_ns: u64,
+    slice_fuel: u64,
 }
 
 impl Meter {
-    /// A meter for slices of `slice`.
-    pub(super) fn new(slice: Duration) -> Arc<Self> {
-        let slice_ns = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
-        Arc::new(Self { debt: AtomicU64::new(0), created: Instant::now(), slice_began_ns: AtomicU64::new(0), slice_ns })
+    /// A meter for a guest that may burn `limit` and has drawn `drawn` of it.
+    pub(super) fn new(slice: Slice, limit: u64, drawn: u64, draw: DrawFuel) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            draw,
+            drawn: AtomicU64::new(drawn),
+            burned: AtomicU64::new(0),
+            debt: AtomicU64::new(0),
+            created: Instant::now(),
+            slice_began_ns: AtomicU64::new(0),
+            slice_ns: u64::try_from(slice.time.as_nanos()).unwrap_or(u64::MAX),
+            slice_fuel: slice.fuel,
+        })
     }
 
     /// Adds `fuel` to what the guest is charged at its next crossing.
@@ -52,9 +81,43 @@ impl Meter {
         self.charge(count as u64 / NEW_BYTES);
     }
 
-    /// What is owed; afterwards nothing is.
-    pub(super) fn settle(&self) -> u64 {
-        self.debt.swap(0, Ordering::Relaxed)
+    /// What is owed.
+    pub(super) fn owed(&self) -> u64 {
+        self.debt.load(Ordering::Relaxed)
+    }
+
+    /// Fuel for one more slice, on top of `charge`. Something to wait for if it can't be drawn now.
+    pub(super) fn draw(&self, charge: u64) -> Option<BoxFuture<'static, u64>> {
+        let burned = self.burned.load(Ordering::Relaxed);
+        let total = burned.saturating_add(charge).saturating_add(self.slice_fuel).min(self.limit);
+        if total <= self.drawn.load(Ordering::Relaxed) {
+            return None;
+        }
+        match (self.draw)(total) {
+            Fuel::Now(drawn) => {
+                self.has_drawn(drawn);
+                None
+            }
+            Fuel::Later(parked) => Some(parked),
+        }
+    }
+
+    /// So much has been drawn in all.
+    pub(super) fn has_drawn(&self, drawn: u64) {
+        self.drawn.fetch_max(drawn, Ordering::Relaxed);
+    }
+
+    /// A slice of fuel was used up, or less if it was ended by time: the next crossing corrects that.
+    pub(super) fn slice_ended(&self) {
+        self.burned.fetch_add(self.slice_fuel, Ordering::Relaxed);
+    }
+
+    /// The guest pays `charge`, of which `owed` was owed. Answers what is left to it of its limit.
+    fn pay(&self, left: u64, charge: u64, owed: u64) -> u64 {
+        self.debt.fetch_sub(owed, Ordering::Relaxed);
+        let left = left.saturating_sub(charge);
+        self.burned.store(self.limit.saturating_sub(left), Ordering::Relaxed);
+        left
     }
 
     /// The guest is about to run.
@@ -80,15 +143,27 @@ impl CallHookHandler<State> for Toll {
         if !matches!(event, CallHook::ReturningFromHost) {
             return Ok(());
         }
-        let charge = CROSSING.saturating_add(store.data().meter.settle());
-        let left = store.get_fuel()?.saturating_sub(charge);
+        let meter = Arc::clone(&store.data().meter);
+        let left = store.get_fuel()?;
+        meter.burned.store(meter.limit.saturating_sub(left), Ordering::Relaxed);
+        // What the host did is paid for before the guest goes on. Whoever can't pay is parked right here.
+        let (owed, charge) = loop {
+            let owed = meter.owed();
+            let charge = CROSSING.saturating_add(owed);
+            match meter.draw(charge) {
+                // Without fuel for it there is nothing to wait for: the guest ends below.
+                Some(parked) if charge < left => meter.has_drawn(parked.await),
+                _ => break (owed, charge),
+            }
+        };
+        let left = meter.pay(left, charge, owed);
         // INVARIANT: without a yield interval on the store, fuel set here would not be what the guest sees.
         store.set_fuel(left)?;
         if left == 0 {
             return Err(wasmtime::Trap::OutOfFuel.into());
         }
         // Setting fuel starts a new slice of fuel, so a guest that keeps calling would never end one: time ends it here.
-        if store.data().meter.slice_is_over() {
+        if meter.slice_is_over() {
             end_slice().await;
         }
         Ok(())
@@ -106,4 +181,12 @@ async fn end_slice() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+impl Meter {
+    /// A meter for a guest with all the fuel there is.
+    pub(super) fn for_tests(slice: Duration) -> Arc<Self> {
+        Self::new(Slice { fuel: 1, time: slice }, u64::MAX, u64::MAX, Arc::new(Fuel::Now))
+    }
 }

@@ -2,6 +2,7 @@
 //! knows the WebAssembly engine.
 
 mod bindings;
+mod capacity;
 mod config;
 mod contract;
 mod ending;
@@ -16,6 +17,7 @@ mod random;
 mod run;
 mod slices;
 mod state;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod turnstile;
@@ -41,6 +43,7 @@ use crate::model::{self, Ended, GuestLog};
 
 pub use self::config::SandboxConfig;
 pub use self::error::{CompileError, DescribeError, SandboxError};
+pub use self::supply::{Fuel, Supply};
 
 /// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -109,6 +112,8 @@ pub struct Invocation {
     pub arguments: String,
     /// What it may take.
     pub limits: CallLimits,
+    /// Where that comes from.
+    pub supply: Supply,
     /// What the guest may know of the call.
     pub context: GuestContext,
     /// What the guest may ask of the host.

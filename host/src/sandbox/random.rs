@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn source(live: bool) -> Random {
-        Random::new(64, Meter::new(Duration::from_millis(1)), live)
+        Random::new(64, Meter::for_tests(Duration::from_millis(1)), live)
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
     fn calls_see_fresh_randomness_and_pay_for_it() {
         let mut random = source(true);
         assert_ne!(random.bytes(32).expect("within the limit"), source(true).bytes(32).expect("within the limit"));
-        assert_eq!(random.meter.settle(), 32);
+        assert_eq!(random.meter.owed(), 32);
     }
 
     #[test]

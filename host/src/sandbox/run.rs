@@ -1,6 +1,7 @@
 //! The life of one instance: a place in the pool, slices of CPU, a deadline, an end, and the account of what it took.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,10 +14,10 @@ use super::bindings::Plugin;
 use super::bindings::exports::tidegate::plugin::tools;
 use super::ending::{self, Stop};
 use super::host::Call;
-use super::meter::Toll;
+use super::meter::{Meter, Slice, Toll};
 use super::slices::Sliced;
 use super::state::State;
-use super::{CallLimits, Definition, DescribeError, Execution, Invocation, Program, Sandbox};
+use super::{CallLimits, Definition, DescribeError, Execution, Invocation, Program, Sandbox, Supply};
 use crate::model::{Ended, GuestLog, Trap};
 
 /// What describing may burn: languages that build their heap at start need more than a call.
@@ -37,7 +38,9 @@ impl Sandbox {
         let limits = CallLimits { fuel: DESCRIBE_FUEL, memory: self.config.max_memory, deadline: DESCRIBE_DEADLINE };
         let never = CancellationToken::new();
         let (result, account) = self
-            .run(program, limits, None, &never, |plugin, store| plugin.tidegate_plugin_tools().call_describe(store).boxed())
+            .run(program, limits, Supply::own(), None, &never, |plugin, store| {
+                plugin.tidegate_plugin_tools().call_describe(store).boxed()
+            })
             .await;
         match result {
             Ok(tools) => Ok(tools.into_iter().map(definition).collect()),
@@ -47,11 +50,11 @@ impl Sandbox {
 
     /// Runs one call in a fresh instance. Dropping the future ends the call and gives back all it held.
     pub async fn execute(&self, program: &Program, invocation: Invocation) -> Execution {
-        let Invocation { tool, arguments, limits, context, host, stop } = invocation;
+        let Invocation { tool, arguments, limits, supply, context, host, stop } = invocation;
         let request = tools::Request { tool, arguments };
         let call = Some(Call::new(context, host));
         let (result, account) = self
-            .run(program, limits, call, &stop, |plugin, store| {
+            .run(program, limits, supply, call, &stop, |plugin, store| {
                 async move { plugin.tidegate_plugin_tools().call_call(store, &request).await }.boxed()
             })
             .await;
@@ -63,6 +66,7 @@ impl Sandbox {
         &self,
         program: &Program,
         limits: CallLimits,
+        supply: Supply,
         call: Option<Call>,
         stop: &CancellationToken,
         enter: impl for<'a> FnOnce(&'a Plugin, &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<T>> + Send,
@@ -75,14 +79,15 @@ impl Sandbox {
             Ok(place) => place.expect("the places are never closed"),
             Err(stop) => return (Err(stop), Account { fuel: 0, memory_peak: 0, log: GuestLog::default() }),
         };
-        let mut store = self.store(limits, call);
-        let meter = std::sync::Arc::clone(&store.data().meter);
+        let share = supply.share;
+        let mut store = self.store(limits, supply, call);
+        let meter = Arc::clone(&store.data().meter);
         let guest = async {
             let plugin = program.pre.instantiate_async(&mut store).await?;
             enter(&plugin, &mut store).await
         };
         // A panic in a host function must not take the process with it, least of all the ledger in it.
-        let guest = Sliced::new(&self.turnstile, &meter, AssertUnwindSafe(guest).catch_unwind());
+        let guest = Sliced::new(&self.turnstile, share, &meter, AssertUnwindSafe(guest).catch_unwind());
         let ended = bounded(deadline, stop, guest).await;
         let result = match ended {
             Ok(Ok(Ok(value))) => Ok(value),
@@ -96,14 +101,17 @@ impl Sandbox {
         (result, account)
     }
 
-    fn store(&self, limits: CallLimits, call: Option<Call>) -> Store<State> {
+    fn store(&self, limits: CallLimits, supply: Supply, call: Option<Call>) -> Store<State> {
         let memory = limits.memory.min(self.config.max_memory).as_usize();
-        let mut store = Store::new(&self.engine, State::new(&self.config, self.reserved, memory, call));
+        let slice = Slice { fuel: self.config.slice_fuel.max(1), time: self.config.slice_time.duration() };
+        let meter = Meter::new(slice, limits.fuel, supply.drawn, supply.draw);
+        let state = State::new(&self.config, self.reserved, &meter, memory, supply.may_grow, call);
+        let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limits);
         store.call_hook_async(Toll);
         store.set_hostcall_fuel(self.config.max_output.as_usize());
         store
-            .fuel_async_yield_interval(Some(self.config.slice_fuel.max(1)))
+            .fuel_async_yield_interval(Some(slice.fuel))
             .and_then(|()| store.set_fuel(limits.fuel))
             .expect("the engine is set up to count fuel");
         store
@@ -123,7 +131,7 @@ async fn bounded<T>(deadline: Instant, stop: &CancellationToken, work: impl Futu
 fn account(store: &Store<State>, limits: CallLimits) -> Account {
     let state = store.data();
     let left = store.get_fuel().expect("the engine is set up to count fuel");
-    let burned = limits.fuel.saturating_sub(left).saturating_add(state.meter.settle());
+    let burned = limits.fuel.saturating_sub(left).saturating_add(state.meter.owed());
     Account { fuel: burned.min(limits.fuel), memory_peak: state.limits.peak(), log: state.log.take() }
 }
 

@@ -1,4 +1,5 @@
-//! The gate around a guest: it computes only while it holds a CPU slot, and gives the slot up after every slice.
+//! The gate around a guest: it computes only with fuel for a slice and while it holds a CPU slot, and gives the slot up after every
+//! slice.
 //!
 //! The engine ends a slice by waking the guest's task and returning `Pending`; it offers no hook. So the gate polls the
 //! guest with a waker of its own: woken during the poll means "slice used up", otherwise the guest waits for I/O.
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use tokio::sync::oneshot;
 
@@ -22,6 +24,9 @@ pub(super) struct Sliced<F> {
     alarm: Arc<Alarm>,
     waker: Waker,
     lane: Lane,
+    share: u64,
+    /// It waits for fuel, and holds nothing meanwhile.
+    parked: Option<BoxFuture<'static, u64>>,
     queued: Option<oneshot::Receiver<Slot>>,
 }
 
@@ -65,8 +70,8 @@ impl Wake for Alarm {
 }
 
 impl<F: Future> Sliced<F> {
-    /// Puts `guest` behind `turnstile`; `meter` learns when each slice begins.
-    pub(super) fn new(turnstile: &Arc<Turnstile>, meter: &Arc<Meter>, guest: F) -> Self {
+    /// Puts `guest` behind `turnstile`, in the name of `share`; `meter` draws for each slice and learns when it begins.
+    pub(super) fn new(turnstile: &Arc<Turnstile>, share: u64, meter: &Arc<Meter>, guest: F) -> Self {
         let alarm = Arc::new(Alarm { state: AtomicU8::new(RESTING), task: AtomicWaker::new() });
         Self {
             guest: Box::pin(guest),
@@ -75,13 +80,28 @@ impl<F: Future> Sliced<F> {
             waker: Waker::from(Arc::clone(&alarm)),
             alarm,
             lane: Lane::Front,
+            share,
+            parked: None,
             queued: None,
         }
     }
 
+    /// Waits until there is fuel for a slice.
+    fn poll_fuel(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.parked.is_none() && self.queued.is_none() {
+            self.parked = self.meter.draw(0);
+        }
+        if let Some(parked) = &mut self.parked {
+            let Poll::Ready(drawn) = parked.as_mut().poll(cx) else { return Poll::Pending };
+            self.meter.has_drawn(drawn);
+            self.parked = None;
+        }
+        Poll::Ready(())
+    }
+
     fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Slot> {
         if self.queued.is_none() {
-            match self.turnstile.enter(self.lane) {
+            match self.turnstile.enter(self.lane, self.share) {
                 Entry::Now(slot) => return Poll::Ready(slot),
                 Entry::Later(receiver) => self.queued = Some(receiver),
             }
@@ -99,6 +119,9 @@ impl<F: Future> Future for Sliced<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
+        if this.poll_fuel(cx).is_pending() {
+            return Poll::Pending;
+        }
         let Poll::Ready(slot) = this.poll_slot(cx) else {
             return Poll::Pending;
         };
@@ -110,6 +133,7 @@ impl<F: Future> Future for Sliced<F> {
         this.lane = Lane::Front;
         if this.alarm.guest_stops() && polled.is_pending() {
             this.lane = Lane::Back;
+            this.meter.slice_ended();
             // Not simply woken: the runtime puts a task that yields behind a look at its sockets and timers, and one that
             // wakes itself before. Spinning guests would keep it from them for dozens of slices.
             let yielding = pin!(tokio::task::yield_now()).poll(cx);
@@ -135,7 +159,7 @@ mod tests {
     }
 
     fn gate<F: Future>(turnstile: &Arc<Turnstile>, guest: F) -> Sliced<F> {
-        Sliced::new(turnstile, &Meter::new(std::time::Duration::from_millis(1)), guest)
+        Sliced::new(turnstile, 1, &Meter::for_tests(std::time::Duration::from_millis(1)), guest)
     }
 
     #[tokio::test]

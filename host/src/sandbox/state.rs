@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::logs::Log;
 use super::meter::Meter;
 use super::random::Random;
+use super::supply::MayGrow;
 use super::{ReservedHeader, wasi};
 
 /// One guest's side of the host. Dropping it aborts the guest's requests in flight.
@@ -31,21 +32,27 @@ pub(super) struct State {
 
 impl State {
     /// The state of a guest that may use `memory` bytes, for `call`, or for describing its tools.
-    pub(super) fn new(config: &SandboxConfig, reserved: ReservedHeader, memory: usize, call: Option<Call>) -> Self {
+    pub(super) fn new(
+        config: &SandboxConfig,
+        reserved: ReservedHeader,
+        meter: &Arc<Meter>,
+        memory: usize,
+        may_grow: MayGrow,
+        call: Option<Call>,
+    ) -> Self {
         let log = Log::new(config.max_log.as_usize());
-        let meter = Meter::new(config.slice_time.duration());
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(config.max_handles);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(config.max_headers.as_usize());
         let send = call.as_ref().map(Call::send);
         Self {
-            limits: Limits::new(memory, Arc::clone(&meter)),
-            wasi: wasi::closed(&log, &meter, call.is_some()),
-            random: Random::new(config.max_random.0, Arc::clone(&meter), call.is_some()),
-            outgoing: Outgoing::new(send, reserved, Arc::clone(&meter), log.clone()),
+            limits: Limits::new(memory, may_grow, Arc::clone(meter)),
+            wasi: wasi::closed(&log, meter, call.is_some()),
+            random: Random::new(config.max_random.0, Arc::clone(meter), call.is_some()),
+            outgoing: Outgoing::new(send, reserved, Arc::clone(meter), log.clone()),
             log,
-            meter,
+            meter: Arc::clone(meter),
             call,
             handles,
             http,

@@ -99,6 +99,7 @@ fn invocation() -> Invocation {
         tool: "any".to_owned(),
         arguments: "{}".to_owned(),
         limits: CallLimits { fuel: 50_000_000, memory: model::Bytes::mib(16), deadline: Duration::from_secs(60) },
+        supply: Supply::own(),
         context: GuestContext { subject: "u1".to_owned(), trace_id: "0".repeat(32), attempt: 1, idempotency_key: None },
         host: HostFunctions {
             permits: Box::new(|_, _| false),

@@ -1,0 +1,261 @@
+//! The operator's limits on who runs and who waits, `[admission]` in `tidegate.toml`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::{Bytes, Principal, Span, ToolName};
+
+/// What no amount of fuel in the config may exceed, so that sums of them never overflow.
+const MOST_FUEL: u64 = 1 << 56;
+/// The seconds of its rate that a budget holds if its `burst` is not said.
+const BURST_SECONDS: u64 = 10;
+
+/// `[admission]`: how many calls run and wait, for how long, and what they may burn. Fuel is counted in wasmtime's units.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmissionConfig {
+    /// Calls that run at the same time, those waiting for a backend included. A principal takes one more only while it holds fewer
+    /// than are free.
+    pub slots: usize,
+    /// Calls that wait for a slot; one more is refused with `overloaded`. A principal queues one more only while it has fewer queued
+    /// than there are places left.
+    pub queue: usize,
+    /// The fuel that all waiting calls together may be expected to burn. Absent: what the host burns in `max_wait`.
+    pub queue_fuel: Option<u64>,
+    /// The longest a call waits for a slot. One that would wait longer is refused at once, with `overloaded`.
+    pub max_wait: Span,
+    /// The longest a caller waits for the result, queueing included, before it is told *pending*.
+    pub sync_budget: Span,
+    /// The most fuel any call may burn, whatever its manifest says.
+    pub max_fuel: u64,
+    /// The memory of all guests together.
+    pub memory: Bytes,
+    /// Fuel that all guests together may burn in a second. Absent: as much as the processor manages, measured at start.
+    pub capacity: Option<u64>,
+    /// `[admission.principal]`: every principal's budget.
+    pub principal: BudgetConfig,
+    /// `[admission.principals.<subject>]` or `[admission.principals."<issuer>|<subject>"]`: what is different for some.
+    pub principals: BTreeMap<String, BudgetConfig>,
+    /// `[admission.tools.<name>]`: tools whose calls together have a budget.
+    pub tools: BTreeMap<ToolName, ToolBudget>,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self {
+            slots: 64,
+            queue: 1024,
+            queue_fuel: None,
+            max_wait: Span::seconds(300),
+            sync_budget: Span::seconds(5),
+            max_fuel: 10_000_000_000,
+            memory: Bytes::mib(512),
+            capacity: None,
+            principal: BudgetConfig::default(),
+            principals: BTreeMap::new(),
+            tools: BTreeMap::new(),
+        }
+    }
+}
+
+/// A principal's budget. What is absent here is as in `[admission.principal]`, and what is absent there has a default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetConfig {
+    /// Fuel earned in a second. By default the host's whole capacity: others are served first, but what they leave may be burned.
+    pub rate: Option<u64>,
+    /// The most fuel that is saved up; ten seconds of the rate by default.
+    pub burst: Option<u64>,
+    /// The fuel that may be owed: by writes that must not stop halfway. By default what one call may burn at most.
+    pub debt: Option<u64>,
+    /// The share of the queue, beside others; 1 by default.
+    pub weight: Option<u32>,
+}
+
+/// What all calls of one tool may burn together.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolBudget {
+    /// Fuel earned in a second.
+    pub rate: u64,
+    /// The most fuel that is saved up.
+    pub burst: u64,
+}
+
+/// A limit that makes no sense. The text names the key and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AdmissionConfigError(String);
+
+/// What one principal's budget comes to, all defaults settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// Fuel earned in a second.
+    pub rate: u64,
+    /// The most fuel that is saved up.
+    pub burst: u64,
+    /// The most fuel that is owed.
+    pub debt: u64,
+    /// The share of the queue.
+    pub weight: u32,
+}
+
+impl Budget {
+    /// The most fuel that can ever be promised to one call.
+    pub fn most(&self) -> u64 {
+        self.burst.saturating_add(self.debt)
+    }
+}
+
+impl AdmissionConfig {
+    /// Refuses limits that nobody can mean: none at all, and more than can be counted.
+    ///
+    /// # Errors
+    /// The first key whose value makes no sense, and why.
+    pub fn check(&self) -> Result<(), AdmissionConfigError> {
+        nonzero("slots", self.slots as u64, "no call could run")?;
+        nonzero("queue", self.queue as u64, "no call could wait")?;
+        nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
+        nonzero("sync_budget", u64::from(!self.sync_budget.duration().is_zero()), "no caller could be answered with a result")?;
+        nonzero("memory", self.memory.0, "no guest could start")?;
+        fuel("max_fuel", self.max_fuel)?;
+        for (key, value) in [("queue_fuel", self.queue_fuel), ("capacity", self.capacity)] {
+            value.map_or(Ok(()), |value| fuel(key, value))?;
+        }
+        self.principal.check("principal")?;
+        for (name, budget) in &self.principals {
+            budget.check(&format!("principals.{name:?}"))?;
+        }
+        for (name, budget) in &self.tools {
+            fuel(&format!("tools.{name}.rate"), budget.rate)?;
+            fuel(&format!("tools.{name}.burst"), budget.burst)?;
+        }
+        Ok(())
+    }
+
+    /// The budget of `principal` on a host that burns `capacity` fuel in a second.
+    pub(super) fn budget(&self, principal: &Principal, capacity: u64) -> Budget {
+        // Almost always there is none, and then nothing is put together to look for one.
+        let special = match self.principals.is_empty() {
+            true => None,
+            false => self
+                .principals
+                .get(&format!("{}|{}", principal.issuer, principal.subject))
+                .or_else(|| self.principals.get(&principal.subject)),
+        };
+        let said = |value: fn(&BudgetConfig) -> Option<u64>| special.and_then(value).or_else(|| value(&self.principal));
+        let rate = said(|budget| budget.rate).unwrap_or(capacity).clamp(1, MOST_FUEL);
+        Budget {
+            rate,
+            burst: said(|budget| budget.burst).unwrap_or_else(|| rate.saturating_mul(BURST_SECONDS).min(MOST_FUEL)),
+            debt: said(|budget| budget.debt).unwrap_or(self.max_fuel),
+            weight: special.and_then(|budget| budget.weight).or(self.principal.weight).unwrap_or(1),
+        }
+    }
+
+    /// The fuel that all waiting calls together may be expected to burn, on a host that burns `capacity` fuel in a second.
+    pub(super) fn queue_fuel(&self, capacity: u64) -> u64 {
+        let in_max_wait = || {
+            let milliseconds = self.max_wait.duration().as_millis();
+            u64::try_from(u128::from(capacity) * milliseconds / 1000).unwrap_or(MOST_FUEL)
+        };
+        self.queue_fuel.unwrap_or_else(in_max_wait).clamp(1, MOST_FUEL)
+    }
+}
+
+impl BudgetConfig {
+    fn check(&self, key: &str) -> Result<(), AdmissionConfigError> {
+        for (name, value) in [("rate", self.rate), ("burst", self.burst)] {
+            value.map_or(Ok(()), |value| fuel(&format!("{key}.{name}"), value))?;
+        }
+        // No debt is a limit like any other: whoever may owe nothing has to save up first.
+        at_most(&format!("{key}.debt"), self.debt.unwrap_or(0))?;
+        nonzero(&format!("{key}.weight"), self.weight.unwrap_or(1).into(), "it would never get a turn")
+    }
+}
+
+fn fuel(key: &str, value: u64) -> Result<(), AdmissionConfigError> {
+    nonzero(key, value, "nothing could be burned")?;
+    at_most(key, value)
+}
+
+fn nonzero(key: &str, value: u64, or_else: &str) -> Result<(), AdmissionConfigError> {
+    match value {
+        0 => Err(AdmissionConfigError(format!("`admission.{key}` is zero: {or_else}; leave it out for the default"))),
+        _ => Ok(()),
+    }
+}
+
+fn at_most(key: &str, value: u64) -> Result<(), AdmissionConfigError> {
+    match value {
+        0..=MOST_FUEL => Ok(()),
+        _ => Err(AdmissionConfigError(format!(
+            "`admission.{key}` is {value}: more than {MOST_FUEL} fuel is more than can be counted"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn principal(issuer: &str, subject: &str) -> Principal {
+        Principal {
+            issuer: issuer.into(),
+            subject: subject.into(),
+            client: None,
+            tenant: None,
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    fn problem_of(text: &str) -> String {
+        let config: AdmissionConfig = toml::from_str(text).expect("well formed");
+        config.check().expect_err("it makes no sense").to_string()
+    }
+
+    #[test]
+    fn limits_of_zero_and_beyond_counting_are_refused_by_name() {
+        for (text, key) in [
+            ("slots = 0", "admission.slots"),
+            ("queue = 0", "admission.queue"),
+            ("queue_fuel = 0", "admission.queue_fuel"),
+            ("max_wait = \"0s\"", "admission.max_wait"),
+            ("sync_budget = \"0ms\"", "admission.sync_budget"),
+            ("max_fuel = 0", "admission.max_fuel"),
+            ("memory = \"0B\"", "admission.memory"),
+            ("capacity = 0", "admission.capacity"),
+            ("principal.rate = 0", "admission.principal.rate"),
+            ("principal.burst = 9223372036854775807", "admission.principal.burst"),
+            ("principals.\"https://id.example.com|u1\".weight = 0", "admission.principals.\"https://id.example.com|u1\".weight"),
+            ("tools.echo = { rate = 1, burst = 0 }", "admission.tools.echo.burst"),
+        ] {
+            let problem = problem_of(text);
+            assert!(problem.contains(&format!("`{key}`")), "{text}: {problem}");
+        }
+        AdmissionConfig::default().check().expect("the defaults make sense");
+    }
+
+    #[test]
+    fn a_negative_limit_is_refused_where_it_stands() {
+        let error = crate::model::document::parse::<AdmissionConfig>("tidegate.toml".as_ref(), "slots = 1\nqueue = -1\n");
+        let error = error.expect_err("negative").to_string();
+        assert!(error.starts_with("tidegate.toml:2:9") && error.contains("-1"), "{error}");
+    }
+
+    #[test]
+    fn what_is_said_of_one_principal_goes_before_what_is_said_of_all() {
+        let config: AdmissionConfig = toml::from_str(
+            "max_fuel = 7\nprincipal = { rate = 10 }\nprincipals.u1 = { weight = 3 }\nprincipals.\"corp|u1\" = { rate = 20, debt = 0 }\n",
+        )
+        .expect("well formed");
+        let of = |issuer, subject| config.budget(&principal(issuer, subject), 1000);
+        assert_eq!(of("corp", "u2"), Budget { rate: 10, burst: 100, debt: 7, weight: 1 });
+        assert_eq!(of("other", "u1"), Budget { rate: 10, burst: 100, debt: 7, weight: 3 });
+        assert_eq!(of("corp", "u1"), Budget { rate: 20, burst: 200, debt: 0, weight: 1 });
+        assert_eq!(AdmissionConfig::default().budget(&principal("corp", "u1"), 1000).rate, 1000);
+    }
+}

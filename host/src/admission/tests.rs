@@ -1,0 +1,1 @@
+//! The gate as its callers see it.
