@@ -95,7 +95,7 @@ fn pending_calls_are_polled_to_their_end_by_tool_and_as_tasks() {
         assert_eq!((number(&report, "pending"), number(&report, "errors")), (number(&report, "calls"), 0), "{report:#}");
         assert_eq!(report["effects"]["counted"], report["ok"], "{report:#}");
         let median = |of: &str| report[of]["p50_ms"].as_f64().expect("a number");
-        // Two polls, each when it was told to.
+        // The poll after the first is not told when to come again, so it comes a second later.
         assert!(median("resolved") >= 100.0 && median("first_answer") < median("resolved") - 90.0, "{report:#}");
     }
 }
@@ -106,6 +106,10 @@ fn what_never_ends_is_lost() {
     let (code, report) = bench_peer(&peer, "never", &["--drain", "1s"]);
     assert_eq!((code, number(&report, "lost"), number(&report, "pending")), (Some(1), 4, 4), "{report:#}");
     assert_eq!(report["lost_by_reason"]["unresolved"], 4);
+    for flags in [&[][..], &["--tasks"]] {
+        let (code, report) = bench_peer(&peer, "gone", flags);
+        assert_eq!((code, &report["lost_by_reason"]["handle_gone"]), (Some(1), &report["calls"]), "{report:#}");
+    }
 }
 
 #[test]

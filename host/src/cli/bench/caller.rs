@@ -23,6 +23,12 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest such wait.
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
 
+/// How long to wait after a poll that failed.
+const POLL_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a poll fails with if there is no such call, or none any more.
+const GONE: [&str; 2] = ["not_found", "rpc_-32602"];
+
 /// How often a request is sent anew with another token.
 const RENEWALS: u32 = 3;
 
@@ -118,12 +124,15 @@ impl Caller {
                 let poll = poll.clone();
                 time::sleep(*after).await;
                 answer = match self.ask(&Ask::Poll(&poll)).await {
-                    // A poll that has to come again later, as a call may.
-                    Ok(Answer { says: Says::Later { after, .. }, is_polled: false, .. }) => {
+                    // What was accepted can't be found any more.
+                    Ok(Answer { says: Says::Failed { code, .. }, is_polled: false, .. }) if GONE.contains(&code.as_str()) => {
+                        return End::Lost("handle_gone");
+                    }
+                    // The poll failed, or has to come again later; the call is what it was.
+                    Ok(Answer { says: says @ (Says::Failed { .. } | Says::Later { .. }), is_polled: false, .. }) => {
+                        let after = if let Says::Later { after, .. } = says { after } else { POLL_AGAIN };
                         Answer { says: Says::Pending { poll, after }, effect: None, is_replayed: false, is_polled: false }
                     }
-                    // What was accepted can't be found any more.
-                    Ok(Answer { says: Says::Failed { .. }, is_polled: false, .. }) => return End::Lost("handle_gone"),
                     Ok(answer) => answer,
                     Err(end) => return end,
                 };
