@@ -201,7 +201,7 @@ fn the_policies_groups_and_cases_in_the_guide_hold() {
 fn every_verb_explains_itself() {
     let help = tidegate(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
-    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit", "bench"] {
+    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit", "bench", "top"] {
         assert!(text.contains(&format!("  {verb}")), "{text}");
         assert!(tidegate(&[verb, "--help"]).status.success());
     }
