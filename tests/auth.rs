@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Billing, Client, Host, Provider, Started, foreign, plugins};
+use crate::harness::{Answer, Billing, Client, Host, POLL_TOOL, Provider, Started, foreign, plugins};
 
 /// What the tools' manifests need, and what tokens may hold.
 const READ: &str = "read:invoices.where(user_id=$principal.sub)";
@@ -121,7 +121,7 @@ fn the_official_client_finds_the_provider_asks_for_little_and_steps_up_by_itself
         .expect("node runs");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(told["before"], json!([READ, ECHO]), "what strangers are told to ask for, and no more: {told}");
-    assert_eq!(told["tools"], json!(["echo", "get_invoice", "list_invoices"]), "{told}");
+    assert_eq!(told["tools"], json!(["echo", "get_invoice", "list_invoices", POLL_TOOL]), "{told}");
     assert_eq!(told["call"]["structured"]["user_id"], "robot", "{told}");
     assert_eq!(told["after"], json!([READ, ECHO, WRITE]), "{told}");
 }

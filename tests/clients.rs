@@ -4,9 +4,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Billing, Host, foreign, plugins, workspace};
+use crate::harness::{Billing, Host, POLL_TOOL, foreign, plugins, workspace};
 
-const TOOLS: [&str; 5] = ["create_invoice", "echo", "get_invoice", "list_invoices", "pay_invoice"];
+const TOOLS: [&str; 6] = ["create_invoice", "echo", "get_invoice", "list_invoices", "pay_invoice", POLL_TOOL];
 
 fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("`{command:?}` can't be run: {error}"))
@@ -80,7 +80,7 @@ fn works_over_stdio(program: &std::path::Path, script: &str) {
     let (plugins, data) = (plugins.path().display().to_string(), data.path().join("data").display().to_string());
     let command = [env!("CARGO_BIN_EXE_tidegate"), "run", "--plugins", &plugins, "--data", &data];
     let told = report(program, script, &[&["--call", "echo", "{\"text\": \"hi\"}", "--stdio"], command.as_slice()].concat());
-    assert_eq!(told["tools"], json!(["echo"]), "{told}");
+    assert_eq!(told["tools"], json!(["echo", POLL_TOOL]), "{told}");
     assert_eq!(told["calls"][0]["structured"], json!({"text": "hi"}), "{told}");
 }
 

@@ -13,6 +13,7 @@
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
+//! | `connections` | more connections than files, idle ones and slow ones |
 //! | `protocol` | what the MCP specification demands on the wire |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
@@ -30,10 +31,12 @@ mod harness;
 
 mod audit;
 mod auth;
+mod backpressure;
 mod backup;
 mod bad_input;
 mod call_path;
 mod clients;
+mod connections;
 mod durability;
 mod faults;
 mod hostile;

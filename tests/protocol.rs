@@ -3,6 +3,7 @@
 mod eras;
 mod messages;
 mod streams;
+mod tasks;
 mod transport;
 
 use std::io::{Read as _, Write as _};

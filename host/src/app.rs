@@ -1,5 +1,6 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
+pub mod files;
 mod opening;
 mod reload;
 mod signals;
@@ -187,6 +188,11 @@ impl Host {
             tasks.spawn(reload::without_folder(hangup, shutdown.clone()));
         }
         let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
+        let resuming = pipeline.clone();
+        let resumed = tokio::task::spawn_blocking(move || resuming.resume()).await??;
+        if resumed > 0 {
+            tracing::info!(resumed, "calls that were queued when the host stopped are taken up again");
+        }
         let local_user = match options.trust {
             Trust::Everyone => String::new(),
             Trust::Configured | Trust::Nobody => print_of(&config.auth.local.clone().unwrap_or_default()),
@@ -209,7 +215,7 @@ impl Host {
     /// # Errors
     /// A port is in use, or the socket can't be made.
     pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
-        raise_file_limit();
+        let files = files::raise_limit();
         let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port").await?;
         let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port").await?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
@@ -218,6 +224,7 @@ impl Host {
         let mut http = config.server.clone();
         // Port 0 is a wish, not an address.
         http.port = addresses.mcp.port();
+        http.max_connections = files::for_connections(http.max_connections, files);
         if http.authorization_servers.is_empty() {
             http.authorization_servers = config.auth.issuers.values().map(|issuer| issuer.issuer.clone()).collect();
         }
@@ -341,19 +348,6 @@ fn print_of(config: &PrincipalConfig) -> String {
 /// The admin socket of the host that owns `data`.
 pub fn admin_socket_path(data: &Path) -> PathBuf {
     data.join(ADMIN_SOCKET)
-}
-
-/// Raises the limit on open files as far as this process may, and tells how far that is; `None` if there is no limit.
-///
-/// Every connection is a file; the soft limit is often 1,024 where the hard one is far above.
-pub fn raise_file_limit() -> Option<u64> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "can't raise the limit on open files; connections beyond it wait");
-    }
-    getrlimit(Resource::Nofile).current
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {

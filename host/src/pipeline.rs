@@ -3,42 +3,50 @@
 //! Each stage returns a proof that the next one demands (`Arc<Tool>`, `Grant`, `Lease`, `Permit`, `Intent`), so a wrong order
 //! does not compile.
 
+mod attachment;
 mod catalogue;
 mod checks;
 mod ending;
 mod facts;
 mod finish;
+mod handles;
 pub mod keys;
+mod poll;
+mod queued;
 mod refusal;
 mod reply;
 mod rows;
+mod run;
 mod span;
 mod stages;
+mod turn;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::admission::{Admission, Ask, Permit};
+use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Lease, Ledger, Replay};
 use crate::model::{
-    Arguments, CallId, CallRequest, Credentials, Effect, Envelope, IdempotencyKey, OfferedKey, Outcome, Principal, Rejection,
-    TestHook, TraceContext,
+    Arguments, CallId, CallRequest, Credentials, IdempotencyKey, OfferedKey, Principal, Rejection, Timestamp, TraceContext,
 };
 use crate::outbound::Outbound;
 use crate::registry::{Generation, Registry, Tool};
 use crate::sandbox::Sandbox;
 
 use checks::Authorized;
+use handles::Handles;
+pub use poll::{Cancelled, Ended, Pending, PendingState, Polled};
 use refusal::Refusal;
 pub use reply::{Answer, Progress, Readiness, Replayed, Reply};
-use rows::Rows;
+use run::{Job, Right};
 use stages::{Stage, Stages};
+use turn::{Attached, Ready};
 
 /// What a pipeline is made of.
 pub struct Parts {
@@ -66,6 +74,7 @@ pub struct Parts {
 pub struct Pipeline {
     parts: Parts,
     stages: Stages,
+    handles: Arc<Handles>,
 }
 
 /// The connection's half of a call: how to stop it, where its progress goes.
@@ -90,17 +99,8 @@ struct Call {
 /// What the stages before admission found.
 enum Claimed {
     Run { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, key: Option<Keyed> },
+    InFlight { tool: Arc<Tool>, first: CallId, since: Timestamp, handle: bool },
     Replay { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, replay: Replay },
-}
-
-/// Everything that has said yes, handed to the task that owns the call from here on.
-struct Job {
-    call: Call,
-    tool: Arc<Tool>,
-    arguments: Arguments,
-    authorized: Authorized,
-    key: Option<Keyed>,
-    permit: Permit,
 }
 
 /// A write's idempotency key, and the right to be the one call that runs with it.
@@ -112,7 +112,7 @@ struct Keyed {
 impl Pipeline {
     /// A pipeline of these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, stages: Stages::new() }
+        Self { parts, stages: Stages::new(), handles: Arc::default() }
     }
 
     /// Who presents these credentials.
@@ -131,34 +131,32 @@ impl Pipeline {
     pub async fn call(self: &Arc<Self>, principal: Arc<Principal>, request: CallRequest, caller: Caller) -> Reply {
         let id = CallId::random();
         let (span, trace) = span::open(&request.trace, id, &request.tool);
-        let mut call = Call {
+        let until = Instant::now() + self.parts.admission.sync_budget();
+        let Caller { cancelled: gone, progress } = caller;
+        let takes_tasks = request.takes_tasks();
+        let mut caller = Attached { gone, until };
+        let call = Call {
             id,
             principal,
             trace: trace.clone(),
             generation: self.parts.registry.current(),
-            cancelled: caller.cancelled,
-            progress: caller.progress,
+            // Not the connection's: a call that goes on without its caller must not notice that the connection ended.
+            cancelled: CancellationToken::new(),
+            progress,
         };
         let answered = async {
             match self.claim(&call, request) {
-                Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
-                    self.replay(&call, &tool, &arguments, &authorized, replay).await
-                }
                 Ok(Claimed::Run { tool, arguments, authorized, key }) => {
-                    let again = key.as_ref().is_some_and(|key| key.lease.again().is_some());
-                    let ready = match self.admit(&call, &tool).await {
-                        Ok(permit) => {
-                            self.recheck(&mut call, &tool, &arguments, authorized).map(|authorized| (permit, authorized))
-                        }
-                        Err(rejection) => Err(Refusal::of(rejection, Some(tool.clone())).into()),
-                    };
-                    match ready {
-                        Ok((permit, authorized)) => {
-                            (None, self.start(Job { call, tool, arguments, authorized, key, permit }).await)
-                        }
-                        Err(refusal) if again => (None, self.reject(&call, refusal.after_another()).await),
-                        Err(refusal) => (None, self.reject(&call, *refusal).await),
+                    if tool.manifest.slow && takes_tasks {
+                        caller.until = Instant::now();
                     }
+                    (None, self.take_turn(Ready { call, tool, arguments, authorized, key }, &caller).await)
+                }
+                Ok(Claimed::InFlight { tool, first, since, handle }) => {
+                    (None, self.join(&call, &tool, first, since, handle).await)
+                }
+                Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
+                    self.replay(&call, &caller, &tool, &arguments, &authorized, replay).await
                 }
                 Err(refusal) => (None, self.reject(&call, *refusal).await),
             }
@@ -198,7 +196,7 @@ impl Pipeline {
             Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
-                Claim::InFlight { first, since } => return Err(refuse(facts::in_flight(first, since))),
+                Claim::InFlight { first, since, handle } => return Ok(Claimed::InFlight { tool, first, since, handle }),
                 Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },
@@ -237,90 +235,5 @@ impl Pipeline {
             reasking: facts::reasking(tool, &self.parts.outbound),
         };
         self.parts.ledger.claim(&request).map_err(|error| Rejection::AuditUnavailable(error.to_string()))
-    }
-
-    /// Waits for a slot; a caller that goes away leaves the queue.
-    async fn admit(&self, call: &Call, tool: &Tool) -> Result<Permit, Rejection> {
-        let _timer = self.stages.start(Stage::Admit);
-        tokio::select! {
-            // In this order: a call whose caller is gone must not start because a slot happens to be free.
-            biased;
-            () = call.cancelled.cancelled() => Err(Rejection::Cancelled),
-            () = self.parts.shutdown.cancelled() => Err(Rejection::ShuttingDown),
-            permit = async {
-                let (principal, tool) = (&*call.principal, &*tool);
-                let memory = tool.plugin.manifest.sandbox.memory;
-                let ask = Ask { principal, tool: &tool.manifest.name, fuel: tool.manifest.fuel, memory };
-                let ticket = self.parts.admission.enter(&ask).map_err(facts::refused_entry)?;
-                ticket.await.map_err(|expired| Rejection::Overloaded { retry_after: expired.retry_after })
-            } => permit,
-        }
-    }
-
-    /// INVARIANT: from here on the host, not the connection, owns the call. The intent is written inside the spawned task;
-    /// written before, a client that disconnects at that moment would strand it without an outcome.
-    async fn start(self: &Arc<Self>, job: Job) -> Answer {
-        let (id, trace) = (job.call.id, job.call.trace.trace_id());
-        let (structured, effect) = (job.tool.output.is_none(), job.tool.manifest.effect);
-        let pipeline = self.clone();
-        let run = self.parts.tasks.spawn(async move { pipeline.run(job).await }.in_current_span());
-        // A panic drops the intent, which then closes itself; until somebody looks, nobody knows what happened.
-        run.await.unwrap_or_else(|_| {
-            let envelope = match effect {
-                Effect::Read => Envelope::interrupted(id, trace),
-                Effect::Write => Envelope::outcome_unknown(id, trace),
-            };
-            Answer::Error { envelope, structured }
-        })
-    }
-
-    /// Records the intent, executes, records the outcome. Never cancelled by a caller.
-    async fn run(&self, job: Job) -> Answer {
-        let Job { call, tool, arguments, authorized, key, permit } = job;
-        fail::fail_point!("call::claimed", |_| std::process::abort());
-        let timer = self.stages.start(Stage::Intent);
-        let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
-        let claim = lease.as_ref().map(Lease::claim);
-        let attempt = lease.as_ref().and_then(Lease::again).map_or(1, |again| again.attempt);
-        let claims = facts::claims(&call, &tool);
-        let facts = facts::intent(&call, &tool, &arguments, &authorized, &claims, &permit);
-        let intent = match self.parts.ledger.record_intent(&facts, lease).await {
-            Ok(intent) => intent,
-            Err(error) => {
-                let refusal = Refusal::of(facts::refused_intent(error), Some(tool));
-                let refusal = if attempt > 1 { refusal.after_another() } else { refusal };
-                return self.reject(&call, refusal).await;
-            }
-        };
-        drop(timer);
-
-        fail::fail_point!("call::intended", |_| std::process::abort());
-        let timer = self.stages.start(Stage::Execute);
-        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit));
-        let (started, stop) = (Instant::now(), self.parts.stop.clone());
-        let rows = Rows::of(&call, &tool, &arguments);
-        let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
-        let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
-        drop(timer);
-
-        fail::fail_point!("call::executed", |_| std::process::abort());
-        let timer = self.stages.start(Stage::Outcome);
-        let charged = permit.settle(execution.fuel, execution.memory_peak);
-        self.stages.burned(charged);
-        let outcome = Outcome {
-            ended: finish::ended(&tool, execution.ended, &outbound),
-            fuel: charged,
-            memory_peak: execution.memory_peak,
-            latency: started.elapsed(),
-            sent: outbound.sent(),
-            log: execution.log,
-        };
-        let answer = self.conclude(&call, &tool, &rows, intent, &outcome).await;
-        drop(timer);
-        fail::fail_point!("call::concluded", |_| std::process::abort());
-        if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
-            self.parts.registry.announce_change();
-        }
-        answer
     }
 }

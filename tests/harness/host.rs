@@ -38,6 +38,7 @@ pub struct Host {
     data: PathBuf,
     folder: Option<tempfile::TempDir>,
     failpoints: String,
+    files: Option<u32>,
 }
 
 /// A host that serves.
@@ -58,7 +59,15 @@ impl Host {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
         let arguments = vec!["--plugins".into(), plugins.display().to_string()];
-        Self { verb: "dev".into(), arguments, config: String::new(), data, folder: Some(folder), failpoints: String::new() }
+        Self {
+            verb: "dev".into(),
+            arguments,
+            config: String::new(),
+            data,
+            folder: Some(folder),
+            failpoints: String::new(),
+            files: None,
+        }
     }
 
     /// The same host on the data another one left behind.
@@ -82,6 +91,12 @@ impl Host {
     /// With these failpoints set, as in `store::sync=2*off->return`.
     pub fn failing(mut self, failpoints: &str) -> Self {
         self.failpoints = failpoints.to_owned();
+        self
+    }
+
+    /// Under a limit on open files.
+    pub fn files(mut self, limit: u32) -> Self {
+        self.files = Some(limit);
         self
     }
 
@@ -151,8 +166,17 @@ impl Host {
         let config = self.data.with_extension("toml");
         std::fs::write(&config, &self.config).expect("the config can be written");
         let log = self.data.with_extension("log");
-        command()
-            .current_dir(workspace())
+        let mut host = command();
+        if let Some(limit) = self.files {
+            // The limit is that of whoever starts it.
+            let mut limited = Command::new("sh");
+            limited.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(host.get_program());
+            for name in TOLD_TO_TESTS {
+                limited.env_remove(name);
+            }
+            host = limited;
+        }
+        host.current_dir(workspace())
             .arg(&self.verb)
             .args(["--port", "0", "--admin-port", "0", "--data"])
             .arg(&self.data)
@@ -210,9 +234,24 @@ impl Started {
 
     /// Sends a signal, and waits for the end.
     pub fn stop(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Waits for the end.
+    pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().expect("it ends")
+    }
+
+    /// What `/readyz` tells.
+    pub fn readiness(&self) -> Value {
+        self.admin("/readyz").1.parse().expect("JSON")
     }
 }
 

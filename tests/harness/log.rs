@@ -54,6 +54,12 @@ impl Log {
         (log, problems)
     }
 
+    /// The calls of one tool that ran, in the order in which they started.
+    pub fn runs_of(&self, tool: &str) -> Vec<&str> {
+        let intents = self.records.iter().filter(|record| record["kind"] == "intent" && record["body"]["tool"] == tool);
+        intents.filter_map(|record| record["call"].as_str()).collect()
+    }
+
     /// How many records it has.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 /// The protocol version spoken unless a test says otherwise.
 pub const PROTOCOL: &str = "2026-07-28";
 
+/// The host's own tool.
+pub const POLL_TOOL: &str = "get_call_result";
+
 /// A client of one host.
 #[derive(Clone)]
 pub struct Client {
@@ -36,6 +39,12 @@ impl Client {
     /// The same client with a bearer token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same client, which hangs up when it is not answered in time.
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        let config = ureq::Agent::config_builder().timeout_global(Some(patience)).http_status_as_error(false);
+        Self { agent: config.build().into(), ..self.clone() }
     }
 
     /// Posts raw bytes with these headers.
@@ -75,7 +84,7 @@ impl Client {
         if meta.get("io.modelcontextprotocol/clientCapabilities").is_none() {
             meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
         }
-        let name = params["name"].as_str().map(str::to_owned);
+        let name = params["name"].as_str().or_else(|| params["taskId"].as_str()).map(str::to_owned);
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
         let mut headers = vec![
             ("content-type", "application/json"),
@@ -100,11 +109,13 @@ impl Client {
         self.request("tools/call", json!({"name": tool, "arguments": arguments, "_meta": {"dev.tidegate/idempotency-key": key}}))
     }
 
-    /// The names of the tools, in the order listed.
+    /// The names of the plugins' tools, in the order listed. Behind them stands the host's own.
     pub fn tools(&self) -> Vec<String> {
         let answer = self.request("tools/list", json!({}));
         let tools = answer.body["result"]["tools"].as_array().unwrap_or_else(|| panic!("no tools: {answer:?}")).clone();
-        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
+        let mut names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect();
+        assert_eq!(names.pop().as_deref(), Some(POLL_TOOL), "{answer:?}");
+        names
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{exchange, legacy};
-use crate::harness::{Host, plugins};
+use crate::harness::{Host, POLL_TOOL, plugins};
 
 #[test]
 fn discovery_says_what_is_spoken_and_what_is_offered_and_nothing_more() {
@@ -12,7 +12,10 @@ fn discovery_says_what_is_spoken_and_what_is_offered_and_nothing_more() {
     let result = host.client().request("server/discover", json!({})).body["result"].clone();
     let versions = result["supportedVersions"].as_array().expect("versions");
     assert!(versions.contains(&json!("2026-07-28")) && versions.contains(&json!("2025-11-25")), "{result}");
-    assert_eq!(result["capabilities"], json!({"tools": {"listChanged": true}}));
+    assert_eq!(
+        result["capabilities"],
+        json!({"extensions": {"io.modelcontextprotocol/tasks": {}}, "tools": {"listChanged": true}})
+    );
     assert_eq!(result["cacheScope"], json!("private"));
     assert!(result["ttlMs"].as_u64().is_some_and(|ttl| ttl > 0), "{result}");
 }
@@ -23,8 +26,9 @@ fn the_tool_list_is_the_same_every_time_and_for_its_caller_alone() {
     let host = Host::dev(plugins.path()).with(&["--profile", "conformance"]).start();
     let client = host.client();
     let first = client.request("tools/list", json!({})).body["result"].clone();
-    let names: Vec<_> = first["tools"].as_array().expect("tools").iter().map(|tool| tool["name"].to_string()).collect();
-    assert!(names.len() > 5 && names.is_sorted(), "{names:?}");
+    let mut names: Vec<_> = first["tools"].as_array().expect("tools").iter().map(|tool| tool["name"].clone()).collect();
+    assert_eq!(names.pop(), Some(json!(POLL_TOOL)), "the host's own tool stands behind those of the plugins");
+    assert!(names.len() > 5 && names.is_sorted_by_key(Value::to_string), "{names:?}");
     assert_eq!(client.request("tools/list", json!({})).body["result"], first);
     assert_eq!(first["cacheScope"], json!("private"));
     assert!(first["ttlMs"].as_u64().is_some_and(|ttl| ttl > 0), "{first}");
@@ -84,18 +88,6 @@ fn a_handshake_that_names_the_stateless_protocol_is_answered_with_the_newest_tha
         let result = exchange(&host, &[], &legacy(1, "initialize", client)).json()["result"].clone();
         assert_eq!(result["protocolVersion"], json!("2025-11-25"), "{version}");
     }
-}
-
-#[test]
-fn nobody_gets_a_task_whatever_they_declare() {
-    let plugins = plugins(&["echo"]);
-    let host = Host::dev(plugins.path()).start();
-    let capabilities = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
-    let params = json!({"name": "echo", "arguments": {"text": "a"}, "_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}});
-    let modern = host.client().request("tools/call", params.clone());
-    assert_eq!(modern.structured(), &json!({"text": "a"}));
-    let old = exchange(&host, &[("mcp-protocol-version", "2025-11-25")], &legacy(1, "tools/call", params)).json();
-    assert_eq!(old["result"]["structuredContent"], json!({"text": "a"}), "{old}");
 }
 
 #[test]

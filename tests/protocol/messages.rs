@@ -90,10 +90,8 @@ fn an_unknown_tool_and_an_unknown_method_are_told_apart() {
         "resources/read",
         "completion/complete",
         "logging/setLevel",
-        "tasks/get",
-        "tasks/update",
-        "tasks/cancel",
         "tasks/list",
+        "tasks/result",
         "initialize",
         "ping",
     ] {

@@ -25,7 +25,7 @@ pub struct AdmissionConfig {
     pub queue_fuel: Option<u64>,
     /// The longest a call waits for a slot. One that would wait longer is refused at once, with `overloaded`.
     pub max_wait: Span,
-    /// The longest a caller waits for the result, queueing included, before it is told *pending*.
+    /// The longest a caller waits for the result, queueing included, before it is told *pending*. `"0s"`: every caller is, at once.
     pub sync_budget: Span,
     /// The most fuel any call may burn, whatever its manifest says.
     pub max_fuel: u64,
@@ -45,7 +45,7 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         Self {
             slots: 64,
-            queue: 1024,
+            queue: 16_384,
             queue_fuel: None,
             max_wait: Span::seconds(300),
             sync_budget: Span::seconds(5),
@@ -117,7 +117,6 @@ impl AdmissionConfig {
         nonzero("slots", self.slots as u64, "no call could run")?;
         nonzero("queue", self.queue as u64, "no call could wait")?;
         nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
-        nonzero("sync_budget", u64::from(!self.sync_budget.duration().is_zero()), "no caller could be answered with a result")?;
         nonzero("memory", self.memory.0, "no guest could start")?;
         fuel("max_fuel", self.max_fuel)?;
         for (key, value) in [("queue_fuel", self.queue_fuel), ("capacity", self.capacity)] {

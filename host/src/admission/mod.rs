@@ -130,6 +130,11 @@ impl Admission {
         wait.min(self.max_wait).max(Duration::from_secs(1))
     }
 
+    /// The longest a call waits for a slot.
+    pub fn max_wait(&self) -> Duration {
+        self.max_wait
+    }
+
     /// The longest a caller waits for the result, queueing included, before it is told *pending*.
     pub fn sync_budget(&self) -> Duration {
         self.sync_budget

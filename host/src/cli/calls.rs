@@ -90,6 +90,7 @@ pub struct ResolveArgs {
 /// The states, as flags.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum State {
+    Queued,
     Running,
     Unknown,
     Done,
@@ -114,6 +115,7 @@ pub fn run(verb: &CallsVerb) -> Result<ExitCode> {
 
 fn list(args: &ListArgs) -> Result<ExitCode> {
     let state = args.state.map(|state| match state {
+        State::Queued => CallStatus::Queued,
         State::Running => CallStatus::Running,
         State::Unknown => CallStatus::Unknown,
         State::Done => CallStatus::Done,
@@ -178,7 +180,7 @@ fn tell(whose: &Whose, report: &Value) -> Result<ExitCode> {
 }
 
 fn table(calls: &[Value]) -> Table {
-    const COLUMNS: [&str; 7] = ["call", "status", "started", "ended", "expires", "subject", "tool"];
+    const COLUMNS: [&str; 8] = ["call", "status", "queued", "started", "ended", "expires", "subject", "tool"];
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(COLUMNS);
     for call in calls {

@@ -14,6 +14,7 @@ pub mod serve;
 pub mod top;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -149,6 +150,12 @@ pub struct CallArgs {
     /// A bearer token, if the host wants one; better in the variable than on the command line.
     #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// How long to wait for the result of a call that is told to be pending.
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    pub wait: Duration,
+    /// Print what the host says of a pending call, and don't wait for its result.
+    #[arg(long)]
+    pub no_wait: bool,
     /// Print the whole result, not just its text.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

@@ -116,7 +116,7 @@ fn describe(plugin: &Value) -> String {
         .into();
     for tool in plugin["tools"].as_array().into_iter().flatten() {
         lines.push(format!("\n{} ({})", text(&tool["tool"]), text(&tool["effect"])));
-        let keys = ["description", "scopes", "fuel", "deadline", "risk", "input_schema", "output_schema", "annotations"];
+        let keys = ["description", "scopes", "fuel", "deadline", "slow", "risk", "input_schema", "output_schema", "annotations"];
         lines.extend(keys.map(|key| format!("  {key:<14} {}", text(&tool[key]))));
     }
     lines.join("\n")
@@ -126,7 +126,7 @@ fn row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Value {
     json!({
         "plugin": manifest.name, "version": manifest.version, "tool": tool.name, "effect": tool.effect,
         "scopes": tool.scopes.iter().map(Scope::to_string).collect::<Vec<_>>(), "fuel": tool.fuel,
-        "deadline": tool.deadline.to_string(), "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory),
+        "deadline": tool.deadline.to_string(), "slow": tool.slow, "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory),
         "backend_keyed": tool.backend_keyed, "built": is_built,
     })
 }

@@ -6,7 +6,8 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::subjects::{KeyId, SEAL, SubjectKey, Subjects};
+use super::cipher::SEAL;
+use super::subjects::{KeyId, SubjectKey, Subjects};
 use super::{LedgerError, page};
 use crate::model::Digest;
 use crate::store::{Store, StoreError};

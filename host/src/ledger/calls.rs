@@ -13,7 +13,8 @@ use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
 
 /// Where a call stands, as far as the ledger remembers it.
 ///
-/// It remembers open calls, and for a day those that may be asked for: with an idempotency key, or with a handle given out.
+/// It remembers calls that wait, open calls, and for a day those that may be asked for: with an idempotency key, or with a handle
+/// given out.
 /// Of all others only the audit log tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallState {
@@ -23,24 +24,44 @@ pub struct CallState {
     pub status: CallStatus,
     /// Whether it may change the world.
     pub effect: Effect,
-    /// When its intent was recorded.
-    pub started: Timestamp,
-    /// When its outcome was recorded.
+    /// Since when it waited for its turn, if that was written down.
+    pub queued_at: Option<Timestamp>,
+    /// When its intent was recorded; `None` if it has not started, or never did.
+    pub started: Option<Timestamp>,
+    /// When its outcome, or its end without having run, was recorded.
     pub ended: Option<Timestamp>,
-    /// The answer it was given, if it is kept.
+    /// When it is forgotten; `None` while it has not ended, or its outcome is unknown.
+    pub expires: Option<Timestamp>,
+    /// Whether its caller cancelled it.
+    pub cancelled: bool,
+    /// What an operator found out about it.
+    pub resolved: Option<Verdict>,
+    /// The answer it was given, if it is kept: of a call that ended without anybody who could tell there is none.
     pub response: Option<StoredResponse>,
     owner: Digest,
 }
+
+impl CallState {
+    /// Whether it is this caller's call. Whoever else asks for it must not even learn that it exists.
+    pub fn is_of(&self, principal: &Principal) -> bool {
+        self.owner == owner(principal)
+    }
+}
+
+/// The sequence of the intent of a call that never had one.
+pub(super) const NO_INTENT: u64 = 0;
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallStatus {
+    /// It was accepted and waits for its turn.
+    Queued,
     /// It has an intent and no outcome yet.
     Running,
     /// It ran to its end, well or not.
     Done,
-    /// It ended without having changed anything; its key is free again.
+    /// It ended without having changed anything, or never started; its key is free again.
     Released,
     /// It may have changed something, and nobody knows. It stays so until somebody finds out.
     Unknown,
@@ -50,10 +71,30 @@ impl CallStatus {
     /// The status as people read it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Done => "done",
             Self::Released => "released",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl CallState {
+    /// That of a call that waits, or runs.
+    fn unfinished(call: CallId, status: CallStatus, effect: Effect, owner: Digest, queued_at: Option<Timestamp>) -> Self {
+        Self {
+            call,
+            status,
+            effect,
+            queued_at,
+            started: None,
+            ended: None,
+            expires: None,
+            cancelled: false,
+            resolved: None,
+            response: None,
+            owner,
         }
     }
 }
@@ -64,18 +105,20 @@ impl Ledger {
     /// # Errors
     /// If the store can't be read, or holds nonsense.
     pub fn call(&self, call: &CallId) -> Result<Option<CallState>, LedgerError> {
-        // In this order: a call stops running, for all to see, only once its ended row is durable. Before that the row may be
-        // there already, but after a power cut it might not.
+        // In this order: a call stops waiting, for all to see, only once it runs or its ended row is durable, and stops running
+        // only once that row is durable. Before that the row may be there already, but after a power cut it might not.
+        if let Some(waiting) = self.inner.waiting.get(call) {
+            return Ok(Some(CallState::unfinished(
+                *call,
+                CallStatus::Queued,
+                waiting.effect,
+                waiting.owner,
+                Some(waiting.queued_at),
+            )));
+        }
         if let Some(open) = self.inner.open_calls.running(call) {
-            return Ok(Some(CallState {
-                call: *call,
-                status: CallStatus::Running,
-                effect: open.effect,
-                started: open.started,
-                ended: None,
-                response: None,
-                owner: open.owner,
-            }));
+            let state = CallState::unfinished(*call, CallStatus::Running, open.effect, open.owner, open.queued_at);
+            return Ok(Some(CallState { started: Some(open.started), ..state }));
         }
         let Some(row) = self.inner.store.get(&keys::ended(call))? else { return Ok(None) };
         let row = EndedRow::decode(call, &row)?;
@@ -88,8 +131,12 @@ impl Ledger {
             call: *call,
             status: answering.status,
             effect: row.effect,
-            started: row.started,
+            queued_at: row.queued_at,
+            started: (row.intent != NO_INTENT).then_some(row.started),
             ended: Some(row.ended),
+            expires: row.expires.into_iter().chain(answering.expires).min(),
+            cancelled: row.cancelled,
+            resolved: answering.resolved,
             response,
             owner: row.owner,
         }))
@@ -136,13 +183,16 @@ pub(super) struct EndedRow {
     pub effect: Effect,
     pub claim: Option<Digest>,
     pub owner: Digest,
+    /// Since when it waited for its turn, if that was written down.
+    pub queued_at: Option<Timestamp>,
+    /// When its intent was recorded; since when it waited, if it never had one.
     pub started: Timestamp,
     pub ended: Timestamp,
     /// When it is forgotten; never, while its outcome is unknown.
     pub expires: Option<Timestamp>,
     pub is_error: bool,
     pub response: Kept,
-    /// The sequence of its intent.
+    /// The sequence of its intent, or [`NO_INTENT`].
     pub intent: u64,
     /// The call for whose outcome it asked again: that call's row tells how this one stands.
     pub asked_for: Option<CallId>,
@@ -150,6 +200,8 @@ pub(super) struct EndedRow {
     pub answered_by: Option<CallId>,
     /// What an operator found out about it.
     pub resolved: Option<Verdict>,
+    /// Whether its caller cancelled it.
+    pub cancelled: bool,
 }
 
 /// What an operator found out about a call whose outcome was unknown.
@@ -233,13 +285,13 @@ impl EndedRow {
 
     pub fn encode(&self) -> Vec<u8> {
         let status = match self.status {
-            CallStatus::Running => unreachable!("an ended call does not run"),
+            CallStatus::Queued | CallStatus::Running => unreachable!("an ended call neither waits nor runs"),
             CallStatus::Done => 0,
             CallStatus::Released => 1,
             CallStatus::Unknown => 2,
         };
         cbor::encode(256, |writer| {
-            writer.array(15).number(2).number(status).number(effect_number(self.effect));
+            writer.array(17).number(3).number(status).number(effect_number(self.effect));
             writer.maybe_bytes(self.claim.as_ref().map(|claim| &claim.0[..])).bytes(&self.owner.0);
             writer.number(self.started.as_millis()).number(self.ended.as_millis());
             // No expiry is the end of time: the row keeps its shape.
@@ -258,13 +310,15 @@ impl EndedRow {
                 Some(Verdict::Executed) => 1,
                 Some(Verdict::NotExecuted) => 2,
             });
+            writer.number(self.queued_at.map_or(0, Timestamp::as_millis)).number(self.cancelled.into());
         })
     }
 
     pub fn decode(call: &CallId, row: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader::new(row);
         let mut read = || {
-            reader.row(15, 2)?;
+            // Version 2 did not know of calls that wait, or are cancelled.
+            let version = reader.row_of(&[(3, 17), (2, 15)])?;
             let status = match reader.number()? {
                 0 => CallStatus::Done,
                 1 => CallStatus::Released,
@@ -295,6 +349,8 @@ impl EndedRow {
                     2 => Some(Verdict::NotExecuted),
                     _ => return Err(Malformed::message("an unknown verdict")),
                 },
+                queued_at: if version == 2 { None } else { Some(reader.number()?).filter(|at| *at != 0).map(Timestamp) },
+                cancelled: version != 2 && reader.number()? != 0,
             };
             reader.end().map(|()| row)
         };

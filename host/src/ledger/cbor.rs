@@ -101,6 +101,17 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// An array whose first element is the row's version; each version comes with the length its rows have. Answers the version.
+    pub fn row_of(&mut self, versions: &[(u64, u64)]) -> Result<u64, Malformed> {
+        let length = self.0.array()?;
+        let version = self.number()?;
+        match versions.iter().find(|(known, _)| *known == version) {
+            Some((_, known)) if length == Some(*known) => Ok(version),
+            Some(_) => Err(Malformed::message("a row of another length")),
+            None => Err(Malformed::message("a row of another version")),
+        }
+    }
+
     /// A map of exactly `length` entries.
     pub fn map(&mut self, length: u64) -> Result<(), Malformed> {
         if self.0.map()? != Some(length) {

@@ -23,6 +23,12 @@ pub enum LedgerError {
         /// The call.
         call: CallId,
     },
+    /// A call was to start, or was looked for, that does not wait any more.
+    #[error("{call} does not wait for its turn any more; this is a bug in tidegate")]
+    NotQueued {
+        /// The call.
+        call: CallId,
+    },
     /// An operator asked for what can't be.
     #[error("{what} is refused: {problem}")]
     Refused {

@@ -83,8 +83,10 @@ pub struct OutcomeFacts<'a> {
     pub asked: &'a RowTally,
     /// The rows of the answer.
     pub delivered: &'a RowTally,
-    /// Whether somebody holds a handle to the call and may ask for its answer later.
+    /// Whether somebody holds a handle to the call and may ask for its answer later: it is remembered then, however it ended.
     pub handle_given: bool,
+    /// Whether its caller cancelled it.
+    pub cancelled: bool,
 }
 
 /// What becomes of a call that has ended, and of its idempotency key.
@@ -143,11 +145,13 @@ pub struct RejectionFacts<'a> {
     pub why: WhyNot<'a>,
 }
 
-/// Why a call did not run.
+/// Why a call did not run, or not at once.
 #[derive(Clone, Copy, Debug)]
 pub enum WhyNot<'a> {
     /// It was turned away.
     Rejected(&'a Rejection),
+    /// It was queued, and its caller told to ask for the answer later.
+    Pending,
     /// It was answered with the response of an earlier call.
     Replayed {
         /// That call.

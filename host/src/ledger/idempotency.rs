@@ -54,6 +54,9 @@ pub enum Claim {
         first: CallId,
         /// Since when.
         since: Timestamp,
+        /// Whether the first call can be asked for by its id from now on, and will be remembered however it ends. As long as it
+        /// is only known in memory, it can't.
+        handle: bool,
     },
     /// Give up: nobody knows whether the first call took effect.
     Unknown {
@@ -80,7 +83,8 @@ pub struct Replay {
 
 /// The right to be the one call that runs with a key.
 ///
-/// Dropped unused, it gives the key back. Handed to [`Ledger::record_intent`], it holds until the outcome is durable.
+/// Dropped unused, it gives the key back. Handed to [`Ledger::record_intent`], it holds until the outcome is durable; handed to
+/// [`Ledger::enqueue`], as long as the call waits.
 #[must_use = "dropping the lease gives the key back"]
 pub struct Lease {
     ledger: Arc<Inner>,
@@ -89,6 +93,8 @@ pub struct Lease {
     pub(super) call: CallId,
     executor: Option<Digest>,
     again: Option<Again>,
+    /// The claim stays reserved although nobody holds it.
+    left: bool,
 }
 
 impl Lease {
@@ -117,11 +123,58 @@ impl Lease {
         };
         row.put(tx, &self.claim)
     }
+
+    /// That the claim is still that of the call, which has waited and starts now. In the batch that records the intent.
+    pub(super) fn keep(&self, tx: &mut Tx<'_>) -> Result<(), LedgerError> {
+        match ClaimRow::get(tx, &self.claim)? {
+            Some(held) if held.call == self.call => ClaimRow { executor: self.executor, ..held }.put(tx, &self.claim),
+            Some(held) if held.asking == Some(self.call) && held.executor == self.executor => Ok(()),
+            Some(held) => Err(LedgerError::Claimed { first: held.call }),
+            None => Err(LedgerError::damaged("a claim")(format!("it is gone, although its call, {}, waited", self.call))),
+        }
+    }
+
+    /// Tells what would run the call now; answers whether it may.
+    pub(super) fn run_by(&mut self, executor: Option<Digest>) -> bool {
+        if self.again.is_some() {
+            return self.executor == executor;
+        }
+        self.executor = executor;
+        true
+    }
+
+    /// Leaves the claim reserved for its call, which waits without anybody who holds it.
+    pub(super) fn leave(mut self) {
+        self.left = true;
+    }
+
+    /// Takes up what was left.
+    pub(super) fn left(ledger: &Arc<Inner>, claim: Digest, call: CallId) -> Result<Option<Self>, LedgerError> {
+        let Some(held) = ledger.store.get(&keys::claim(&claim))?.map(|row| ClaimRow::decode(&row)).transpose()? else {
+            return Ok(None);
+        };
+        let again = (held.call != call).then_some(Again { first: held.call, attempt: held.attempts });
+        let ClaimRow { print, executor, .. } = held;
+        Ok(Some(Self { ledger: Arc::clone(ledger), claim, print, call, executor, again, left: false }))
+    }
+
+    /// The call is about to end, and `remembered` or not. Answers whether it has to be, because somebody else was told that the
+    /// call can be asked for.
+    ///
+    /// INVARIANT: decided under the lock of the reservations: nobody is told so of a call that is going to be forgotten.
+    pub(super) fn close(&self, remembered: bool) -> bool {
+        let mut reservations = self.ledger.reservations.lock();
+        let Some(reserved) = reservations.get_mut(&self.claim) else { return false };
+        reserved.forgotten = !remembered && !reserved.told;
+        reserved.told
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.ledger.reservations.lock().remove(&self.claim);
+        if !self.left {
+            self.ledger.reservations.lock().remove(&self.claim);
+        }
     }
 }
 
@@ -146,9 +199,15 @@ impl Ledger {
         let print = inner.secret.print(request.arguments);
         let now = self.now();
         let mut reservations = inner.reservations.lock();
-        if let Some(held) = reservations.get(&claim) {
+        if let Some(held) = reservations.get_mut(&claim) {
             let (first, since) = (held.call, held.since);
-            return Ok(if held.print == print { Claim::InFlight { first, since } } else { Claim::Reused { first } });
+            if held.print != print {
+                return Ok(Claim::Reused { first });
+            }
+            let is_durable = inner.waiting.get(&first).is_some() || inner.open_calls.running(&first).is_some();
+            let handle = is_durable && !held.forgotten;
+            held.told |= handle;
+            return Ok(Claim::InFlight { first, since, handle });
         }
         let stored = self.stored(&claim, now)?;
         let again = match &stored {
@@ -158,9 +217,10 @@ impl Ledger {
         let Some(Stored { held: ClaimRow { call: first, print: stored_print, .. }, row }) = stored.filter(|_| again.is_none())
         else {
             // INVARIANT: looked up and reserved under one lock, so of two calls with one key only one finds it free.
-            reservations.insert(claim, Reservation { call: request.call, print, since: now });
+            reservations.insert(claim, Reservation::new(request.call, print, now));
             let executor = request.reasking.as_ref().map(|reasking| reasking.executor);
-            return Ok(Claim::Fresh(Lease { ledger: Arc::clone(inner), claim, print, call: request.call, executor, again }));
+            let lease = Lease { ledger: Arc::clone(inner), claim, print, call: request.call, executor, again, left: false };
+            return Ok(Claim::Fresh(lease));
         };
         drop(reservations);
         if stored_print != print {
@@ -180,8 +240,8 @@ impl Ledger {
         let Some(row) = store.get(&keys::claim(claim))? else { return Ok(None) };
         let held = ClaimRow::decode(&row)?;
         let Some(row) = store.get(&keys::ended(&held.call))? else {
-            // Calls of this process hold a reservation until their ended row is there, and those of the one before have been
-            // given an outcome at the start.
+            // Calls of this process hold a reservation until their ended row is there, and so do those that wait, whoever
+            // accepted them; those that ran in the process before have been given an outcome at the start.
             return Err(LedgerError::damaged("a claim")(format!("its call, {}, is nowhere to be found", held.call)));
         };
         let row = EndedRow::decode(&held.call, &row)?;
@@ -218,8 +278,19 @@ pub(super) fn free(tx: &mut Tx<'_>, claim: &Digest, call: &CallId) -> Result<(),
     Ok(())
 }
 
-/// The claims that calls of this process hold, from before their intent until their outcome is durable. As many as there are
-/// such calls.
+/// Gives a claim back that a call made or took over which certainly did not run.
+pub(super) fn give_back(tx: &mut Tx<'_>, claim: &Digest, call: &CallId) -> Result<(), LedgerError> {
+    match ClaimRow::get(tx, claim)? {
+        Some(held) if held.asking == Some(*call) => {
+            // The try it was to be is still the next one.
+            ClaimRow { asking: None, attempts: held.attempts.saturating_sub(1), ..held }.put(tx, claim)
+        }
+        _ => free(tx, claim, call),
+    }
+}
+
+/// The claims that calls of this process hold, from before their intent until their outcome is durable, and those of the calls
+/// that wait. As many as there are such calls.
 #[derive(Default)]
 pub(super) struct Reservations(Mutex<HashMap<Digest, Reservation>>);
 
@@ -227,9 +298,32 @@ pub(super) struct Reservation {
     call: CallId,
     print: Digest,
     since: Timestamp,
+    /// Somebody else was told that the call can be asked for.
+    told: bool,
+    /// The call has ended, and is not going to be remembered.
+    forgotten: bool,
+}
+
+impl Reservation {
+    fn new(call: CallId, print: Digest, since: Timestamp) -> Self {
+        Self { call, print, since, told: false, forgotten: false }
+    }
 }
 
 impl Reservations {
+    /// Reserves the claim of a call that waited when the host stopped.
+    pub fn restore(&self, claim: Digest, call: CallId, print: Digest, since: Timestamp) {
+        self.lock().insert(claim, Reservation::new(call, print, since));
+    }
+
+    /// Gives a claim back that nobody holds, if it is `call`'s.
+    pub fn release(&self, claim: &Digest, call: &CallId) {
+        let mut reservations = self.lock();
+        if reservations.get(claim).is_some_and(|reserved| reserved.call == *call) {
+            reservations.remove(claim);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Reservation>> {
         // Each change is one insert or one remove: a panic elsewhere cannot leave it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -259,6 +353,14 @@ impl ClaimRow {
         Ok(tx.put(keys::claim(claim), self.encode())?)
     }
 
+    /// Whether it is `call` that has the key: made the claim, or asks again at this moment.
+    pub fn is_of(&self, call: &CallId) -> bool {
+        match &self.asking {
+            Some(asking) => asking == call,
+            None => self.call == *call,
+        }
+    }
+
     /// Whether nobody else may have the key: the call has not ended, or its end is remembered.
     fn is_live(&self, tx: &Tx<'_>, now: Timestamp) -> Result<bool, LedgerError> {
         let ended = tx.get(&keys::ended(&self.call))?.map(|row| EndedRow::decode(&self.call, &row)).transpose()?;
@@ -273,7 +375,7 @@ impl ClaimRow {
         })
     }
 
-    fn decode(row: &[u8]) -> Result<Self, LedgerError> {
+    pub fn decode(row: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader::new(row);
         let mut read = || {
             reader.row(6, 2)?;

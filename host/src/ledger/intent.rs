@@ -8,8 +8,9 @@ use super::calls::{self, CallStatus, EndedRow, Kept};
 use super::chain::Kind;
 use super::content::{self, About};
 use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
-use super::idempotency::{self, Lease};
+use super::idempotency;
 use super::open::{OpenCall, Place};
+use super::queue::Origin;
 use super::{Inner, Ledger, LedgerError, reask};
 use crate::model::{CallId, Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
@@ -31,7 +32,7 @@ struct Pending {
     open: OpenCall,
     /// Where the entry of the open call is.
     place: Place,
-    lease: Option<Lease>,
+    origin: Origin,
     /// Room in the store for the outcome, reserved together with the intent's: an outcome never waits for room.
     slot: Option<Slot>,
     about: About,
@@ -59,26 +60,29 @@ pub(super) enum Lost {
 }
 
 impl Ledger {
-    /// Writes down that a call is about to run, and with it claims its idempotency key. Durable on return: only then may it
-    /// run.
+    /// Writes down that a call is about to run, and with it claims its idempotency key; a call that has waited stops waiting in
+    /// the same batch. Durable on return: only then may it run.
     ///
     /// Dropped before it answers, or failing with a timeout, it makes sure that whatever has been written gets an outcome
     /// saying that the call did not start.
     ///
     /// # Errors
-    /// If the store fails or refuses, or another call claimed the key. The call must not run.
-    pub async fn record_intent(&self, facts: &IntentFacts<'_>, lease: Option<Lease>) -> Result<Intent, LedgerError> {
+    /// If the store fails or refuses, or another call claimed the key. The call must not run. If it has waited, it either waits
+    /// on, and [`Ledger::queued_calls`] gives it out again, or it has ended without having started: [`Ledger::call`] tells.
+    pub async fn record_intent(&self, facts: &IntentFacts<'_>, origin: impl Into<Origin>) -> Result<Intent, LedgerError> {
         let inner = &self.inner;
+        let origin = origin.into();
+        debug_assert!(origin.call().is_none_or(|call| call == facts.call), "a lease, and a place in the queue, are for one call");
         let (slot, outcome_slot) = inner.store.reserve_pair().await?;
-        let claim = lease.as_ref().map(|lease| (&lease.claim, &lease.print));
+        let claim = origin.lease().map(|lease| (lease.claim, lease.print));
+        let claim = claim.as_ref().map(|(claim, print)| (claim, print));
         let key = inner.subject_key(facts.principal).await?;
-        let again = lease.as_ref().and_then(Lease::again);
+        let again = origin.again();
         let (mut body, secrets) = content::of_intent(&inner.secret, &key, facts, claim, again.map(|again| again.first));
         if !body.is_inline() {
             inner.store.check_space()?;
         }
         body.write_file(&inner.store).await?;
-        debug_assert!(lease.as_ref().is_none_or(|lease| lease.call == facts.call), "a lease is for one call");
         let mut pending = Box::new(Pending {
             ledger: Arc::clone(inner),
             open: OpenCall {
@@ -87,13 +91,14 @@ impl Ledger {
                 risk: facts.tool.risk,
                 claim: claim.map(|(claim, _)| *claim),
                 owner: calls::owner(facts.principal),
-                intent: 0,
+                intent: calls::NO_INTENT,
+                queued_at: origin.queued_at(),
                 started: Timestamp(0),
                 generation: facts.generation.number,
                 policies: facts.generation.policies,
             },
             place: inner.open_calls.place(facts.call),
-            lease,
+            origin,
             slot: Some(outcome_slot),
             about: About { tool: facts.tool.name.clone(), risk: facts.tool.risk, trace_id: facts.trace.trace_id(), key, secrets },
             stage: Stage::Draft,
@@ -108,6 +113,10 @@ impl Ledger {
         let pending = intent.pending();
         pending.stage = Stage::Running;
         pending.place.show(&pending.open);
+        // In this order: at every moment the call can be found.
+        if let Origin::Queued(queued) = &mut pending.origin {
+            queued.started();
+        }
         Ok(intent)
     }
 
@@ -123,11 +132,13 @@ impl Ledger {
     pub async fn record_outcome(&self, mut intent: Intent, facts: &OutcomeFacts<'_>) -> Result<(), LedgerError> {
         let inner = &self.inner;
         let pending = intent.pending();
-        let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.lease.is_some());
+        let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.origin.lease().is_some());
         let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
         let mut body = content::of_outcome(&inner.secret, facts, &told, pending.open.intent, keyed, &pending.about);
-        let mut end = End::of(facts.disposition, facts.handle_given || (keyed && facts.disposition == Disposition::Done));
-        end.asked_for = pending.lease.as_ref().and_then(Lease::again).map(|again| again.first);
+        let mut remembered = facts.handle_given || (keyed && facts.disposition == Disposition::Done);
+        remembered |= pending.origin.lease().is_some_and(|lease| lease.close(remembered));
+        let mut end = End { cancelled: facts.cancelled, ..End::of(facts.disposition, remembered) };
+        end.asked_for = pending.origin.again().map(|again| again.first);
         if end.remembered && facts.disposition != Disposition::Unknown {
             let same = std::ptr::eq(facts.answer, facts.kept);
             let kept = if same { told } else { serde_json::to_vec(&facts.kept.value).expect("JSON values serialize") };
@@ -157,12 +168,12 @@ impl Ledger {
 impl Intent {
     /// Whether the call holds an idempotency key.
     pub fn is_keyed(&self) -> bool {
-        self.pending.as_ref().is_some_and(|pending| pending.lease.is_some())
+        self.pending.as_ref().is_some_and(|pending| pending.origin.lease().is_some())
     }
 
     /// The call for whose outcome it asks again.
     pub fn asks_for(&self) -> Option<CallId> {
-        self.pending.as_ref()?.lease.as_ref()?.again().map(|again| again.first)
+        self.pending.as_ref()?.origin.again().map(|again| again.first)
     }
 
     fn pending(&mut self) -> &mut Pending {
@@ -195,11 +206,13 @@ impl Drop for Intent {
 }
 
 impl Pending {
-    /// Writes the intent, the open row and the claim, all in one batch.
+    /// Writes the intent, the open row and the claim, and takes the queued row away, all in one batch.
     fn write(&mut self, tx: &mut Tx<'_>, draft: Draft) -> Result<(), LedgerError> {
         let now = self.ledger.clock.now();
-        if let Some(lease) = &self.lease {
-            lease.take(tx, now)?;
+        match &self.origin {
+            Origin::New(None) => {}
+            Origin::New(Some(lease)) => lease.take(tx, now)?,
+            Origin::Queued(queued) => queued.start(tx)?,
         }
         self.open.intent = audit::append(tx, draft, now)?;
         self.open.started = now;
@@ -215,6 +228,9 @@ impl Pending {
         self.place.remove(tx, &self.open.call)?;
         self.open.end(tx, &self.ledger, body, end)?;
         self.place.vacate();
+        if let Origin::Queued(queued) = &mut self.origin {
+            queued.gone();
+        }
         Ok(())
     }
 }
@@ -232,6 +248,8 @@ pub(super) struct End {
     pub remembered: bool,
     pub is_error: bool,
     pub response: Kept,
+    /// Whether its caller cancelled it.
+    pub cancelled: bool,
     /// The call for whose outcome it asked again.
     pub asked_for: Option<CallId>,
 }
@@ -243,7 +261,7 @@ impl End {
             Disposition::Released => CallStatus::Released,
             Disposition::Unknown => CallStatus::Unknown,
         };
-        Self { status, remembered, is_error: false, response: Kept::Nothing, asked_for: None }
+        Self { status, remembered, is_error: false, response: Kept::Nothing, cancelled: false, asked_for: None }
     }
 }
 
@@ -278,6 +296,7 @@ impl OpenCall {
             effect: self.effect,
             claim: self.claim,
             owner: self.owner,
+            queued_at: self.queued_at,
             started: self.started,
             ended: now,
             expires,
@@ -287,6 +306,7 @@ impl OpenCall {
             asked_for: None,
             answered_by: None,
             resolved: None,
+            cancelled: end.cancelled,
         };
         row.put(tx, &call)
     }

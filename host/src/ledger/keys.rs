@@ -14,6 +14,7 @@
 //! | `q/` | bucket, chunk, part | the index: where terms occur among 4096 records |
 //! | `t/` | chunk | when the records of a chunk were written |
 //! | `u/` | start, call id | a call of `c/` of which nobody knows how it ended |
+//! | `w/` | call id | a call that waits for its turn, sealed |
 //! | `x/` | expiry, call id | when a row of `c/` may be deleted |
 //!
 //! Numbers are big-endian, so that their order is the order of the keys. Records and open calls share rows because the engine
@@ -49,6 +50,14 @@ pub(super) const OPEN_END: &[u8] = b"o0";
 pub(super) const UNKNOWN_START: &[u8] = b"u/";
 /// The end of the calls with an unknown outcome, exclusive.
 pub(super) const UNKNOWN_END: &[u8] = b"u0";
+/// The start of the claims.
+pub(super) const CLAIM_START: &[u8] = b"i/";
+/// The end of the claims, exclusive.
+pub(super) const CLAIM_END: &[u8] = b"i0";
+/// The start of the calls that wait.
+pub(super) const QUEUED_START: &[u8] = b"w/";
+/// The end of the calls that wait, exclusive.
+pub(super) const QUEUED_END: &[u8] = b"w0";
 /// The start of the expiries.
 pub(super) const EXPIRY_START: &[u8] = b"x/";
 /// The end of the expiries, exclusive.
@@ -82,6 +91,21 @@ pub(super) fn ended(call: &CallId) -> Vec<u8> {
 /// A claimed idempotency key.
 pub(super) fn claim(claim: &Digest) -> Vec<u8> {
     key(b"i/", &[&claim.0])
+}
+
+/// The claim in a key of a claimed idempotency key; `None` if it is no such key.
+pub(super) fn claim_of(key: &[u8]) -> Option<Digest> {
+    key.strip_prefix(b"i/")?.try_into().ok().map(Digest)
+}
+
+/// A call that waits for its turn.
+pub(super) fn queued(call: &CallId) -> Vec<u8> {
+    key(b"w/", &[call.as_bytes()])
+}
+
+/// The call in the key of a call that waits; `None` if it is no such key.
+pub(super) fn queued_call(key: &[u8]) -> Option<CallId> {
+    key.strip_prefix(b"w/")?.try_into().ok().map(CallId::from_bytes)
 }
 
 /// A call that started then and has an unknown outcome.

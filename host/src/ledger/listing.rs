@@ -6,8 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::{CallStatus, EndedRow, Verdict};
+use super::calls::{CallStatus, EndedRow, NO_INTENT, Verdict};
 use super::open::OpenCall;
+use super::queue::WaitingCall;
 use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Effect, Timestamp};
 
@@ -17,7 +18,7 @@ pub const PAGE_MAX: usize = 1000;
 /// The most rows that are looked at for one page: those of another state cost time, too.
 const LOOK_MAX: usize = 8 * PAGE_MAX;
 
-/// Which calls to list, oldest first within a state: those that run, those that are unknown, those that have ended.
+/// Which calls to list, oldest first within a state: those that wait, those that run, those that are unknown, those that have ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallsQuery {
@@ -47,12 +48,17 @@ pub struct CallSummary {
     pub status: CallStatus,
     /// Whether it may change the world.
     pub effect: Effect,
-    /// When its intent was recorded, RFC 3339.
-    pub started: String,
+    /// Since when it waited for its turn, RFC 3339, if that was written down.
+    pub queued: Option<String>,
+    /// When its intent was recorded, RFC 3339; nothing if it has not started, or never did.
+    pub started: Option<String>,
     /// When its outcome was recorded, RFC 3339.
     pub ended: Option<String>,
     /// When it is forgotten, RFC 3339; never, while its outcome is unknown.
     pub expires: Option<String>,
+    /// Whether its caller cancelled it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
     /// The call for whose outcome it asked again.
     pub reask_of: Option<CallId>,
     /// The call that asked again for its outcome and got the answer.
@@ -98,18 +104,21 @@ struct Place {
 /// The parts of the list, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
+    Queued,
     Running,
     Unknown,
     Ended,
 }
 
 impl Section {
-    const ALL: [(Self, &'static str); 3] = [(Self::Running, "running"), (Self::Unknown, "unknown"), (Self::Ended, "ended")];
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Queued, "queued"), (Self::Running, "running"), (Self::Unknown, "unknown"), (Self::Ended, "ended")];
 
     /// Whether there may be calls of that state in it.
     fn may_hold(self, state: Option<CallStatus>) -> bool {
         match state {
             None => true,
+            Some(CallStatus::Queued) => self == Self::Queued,
             Some(CallStatus::Running) => self == Self::Running,
             Some(CallStatus::Unknown) => self == Self::Unknown,
             Some(CallStatus::Done | CallStatus::Released) => self == Self::Ended,
@@ -171,6 +180,9 @@ impl Ledger {
     /// # Errors
     /// If the store can't be read, or holds nonsense.
     pub fn report(&self, call: &CallId) -> Result<Option<CallReport>, LedgerError> {
+        if let Some(waiting) = self.inner.waiting.get(call) {
+            return Ok(Some(CallReport { summary: self.waiting(call, &waiting)?, answer: None }));
+        }
         if let Some(open) = self.inner.open_calls.running(call) {
             return Ok(Some(CallReport { summary: self.running(&open)?, answer: None }));
         }
@@ -187,15 +199,20 @@ impl Ledger {
 
     /// Up to `limit` places of a section, behind `after`.
     fn places(&self, section: Section, after: Option<Place>, limit: usize) -> Result<Vec<Place>, LedgerError> {
-        if section == Section::Running {
-            let calls = self.inner.open_calls.all().into_iter();
-            let mut places: Vec<_> = calls.map(|open| Place { section, at: open.started, call: open.call }).collect();
+        if matches!(section, Section::Queued | Section::Running) {
+            let place = |at, call| Place { section, at, call };
+            let mut places: Vec<_> = match section {
+                Section::Queued => {
+                    self.inner.waiting.all().into_iter().map(|(call, waiting)| place(waiting.queued_at, call)).collect()
+                }
+                _ => self.inner.open_calls.all().into_iter().map(|open| place(open.started, open.call)).collect(),
+            };
             places.sort();
             return Ok(places.into_iter().filter(|place| Some(*place) > after).take(limit).collect());
         }
         let (start, end) = match section {
             Section::Unknown => (keys::UNKNOWN_START, keys::UNKNOWN_END),
-            Section::Running | Section::Ended => (keys::EXPIRY_START, keys::EXPIRY_END),
+            _ => (keys::EXPIRY_START, keys::EXPIRY_END),
         };
         let from = match (after, section) {
             (None, _) => start.to_vec(),
@@ -213,6 +230,9 @@ impl Ledger {
 
     /// The call at a place, if it stands as asked for and is not forgotten.
     fn listed(&self, place: &Place, state: Option<CallStatus>) -> Result<Option<CallSummary>, LedgerError> {
+        if place.section == Section::Queued {
+            return self.inner.waiting.get(&place.call).map(|waiting| self.waiting(&place.call, &waiting)).transpose();
+        }
         if place.section == Section::Running {
             return self.inner.open_calls.running(&place.call).map(|open| self.running(&open)).transpose();
         }
@@ -225,19 +245,15 @@ impl Ledger {
         if is_listed && is_here { self.ended(&place.call, &row).map(Some) } else { Ok(None) }
     }
 
+    fn waiting(&self, call: &CallId, waiting: &WaitingCall) -> Result<CallSummary, LedgerError> {
+        let intent = self.inner.waiting_summary(call, waiting)?;
+        Ok(CallSummary::unfinished(*call, CallStatus::Queued, waiting.effect, Some(waiting.queued_at), intent))
+    }
+
     fn running(&self, open: &OpenCall) -> Result<CallSummary, LedgerError> {
-        Ok(CallSummary {
-            call: open.call,
-            status: CallStatus::Running,
-            effect: open.effect,
-            started: time(open.started),
-            ended: None,
-            expires: None,
-            reask_of: None,
-            answered_by: None,
-            resolved: None,
-            intent: self.intent_of(&open.call, open.intent)?,
-        })
+        let intent = self.intent_of(&open.call, open.intent)?;
+        let summary = CallSummary::unfinished(open.call, CallStatus::Running, open.effect, open.queued_at, intent);
+        Ok(CallSummary { started: Some(time(open.started)), ..summary })
     }
 
     fn ended(&self, call: &CallId, row: &EndedRow) -> Result<CallSummary, LedgerError> {
@@ -245,9 +261,11 @@ impl Ledger {
             call: *call,
             status: row.status,
             effect: row.effect,
-            started: time(row.started),
+            queued: row.queued_at.map(time),
+            started: (row.intent != NO_INTENT).then(|| time(row.started)),
             ended: Some(time(row.ended)),
             expires: row.expires.map(time),
+            cancelled: row.cancelled,
             reask_of: row.asked_for,
             answered_by: row.answered_by,
             resolved: row.resolved,
@@ -260,6 +278,26 @@ impl Ledger {
         let record = self.records(seq, 1)?.pop().filter(|record| record.head.call == Some(*call));
         let Some(body) = record.and_then(|record| record.body) else { return Ok(IntentSummary::default()) };
         serde_json::from_slice(&body).map_err(LedgerError::damaged(format!("record {seq}")))
+    }
+}
+
+impl CallSummary {
+    /// That of a call that waits, or runs.
+    fn unfinished(call: CallId, status: CallStatus, effect: Effect, queued_at: Option<Timestamp>, intent: IntentSummary) -> Self {
+        Self {
+            call,
+            status,
+            effect,
+            queued: queued_at.map(time),
+            started: None,
+            ended: None,
+            expires: None,
+            cancelled: false,
+            reask_of: None,
+            answered_by: None,
+            resolved: None,
+            intent,
+        }
     }
 }
 

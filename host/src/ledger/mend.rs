@@ -1,14 +1,14 @@
 //! After a fault of the store, while the host runs: what of the open calls is on the disk, and what becomes of it.
 //!
 //! A call that somebody in this process still runs, or is about to end, stays open. A call whose outcome was lost with the fault
-//! gets the outcome that a crash would have left it. Nothing else runs meanwhile.
+//! gets the outcome that a crash would have left it. A call that waits, waits on. Nothing else runs meanwhile.
 
 use std::sync::Arc;
 
 use super::audit;
 use super::chain::{self, TipRow};
 use super::intent::Lost;
-use super::{Inner, LedgerError, keys, open, page};
+use super::{Inner, LedgerError, keys, open, page, queue};
 use crate::model::Effect;
 use crate::store::{Mended, Mender, Tx, Unmended};
 
@@ -56,9 +56,11 @@ fn mend(ledger: &Arc<Inner>, tx: &mut Tx<'_>, durable: Option<&[u8]>) -> Result<
             }
         }
     }
+    let mended_queue = queue::mend(ledger, tx)?;
     let open_calls = Arc::clone(&ledger.open_calls);
     Ok(Box::new(move || {
         open_calls.unblock();
+        mended_queue();
         if interrupted + outcome_unknown > 0 {
             tracing::warn!(interrupted, outcome_unknown, "closed the calls whose outcome the store's failure has cut off");
         }

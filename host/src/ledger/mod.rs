@@ -1,7 +1,7 @@
 //! The ledger: what was about to happen, what did happen, and which idempotency key stands for it.
 //!
-//! Domain operations over the [`Store`], in the order in which a call needs them: [`Ledger::claim`], then
-//! [`Ledger::record_intent`], then the call runs, then [`Ledger::record_outcome`]; or [`Ledger::record_rejection`] if it does not
+//! Domain operations over the [`Store`], in the order in which a call needs them: [`Ledger::claim`], then, if it has to wait
+//! for long, [`Ledger::enqueue`], then [`Ledger::record_intent`], then the call runs, then [`Ledger::record_outcome`]; or [`Ledger::record_rejection`] if it does not
 //! run. Formats that others rely on are pinned: the record's head and hash, the claim, the fingerprint, the outbound key.
 //!
 //! **Time.** Records carry the wall clock, as data; their order is their sequence. Answers are kept for a day of wall-clock
@@ -19,6 +19,7 @@ mod calls;
 mod cbor;
 mod chain;
 mod checkpoint;
+mod cipher;
 pub mod cloudevents;
 mod content;
 mod decisions;
@@ -45,6 +46,7 @@ mod prefix;
 mod prove;
 mod prune;
 mod query;
+mod queue;
 mod reading;
 mod reask;
 mod redact;
@@ -75,6 +77,7 @@ use crate::store::{Slot, Store, Tx, Urgency};
 use idempotency::Reservations;
 use intent::Lost;
 use open::OpenCalls;
+use queue::{Epochs, Waiting};
 use rejections::Rejections;
 use secret::Secret;
 use signer::Signer;
@@ -95,6 +98,7 @@ pub use intent::Intent;
 pub use listing::{CallsQuery, PAGE_MAX};
 pub use prove::{Proof, ProveError};
 pub use query::Query;
+pub use queue::{Origin, QueuedCall, QueuedFacts, Requeued};
 pub use reask::Reasking;
 pub use resolve::{NOTE_MAX, Resolution};
 pub use retention::RetentionConfig;
@@ -143,9 +147,11 @@ struct Inner {
     keys: PathBuf,
     secret: Secret,
     subjects: Subjects,
+    epochs: Arc<Epochs>,
     signer: Signer,
     reservations: Reservations,
     open_calls: Arc<OpenCalls>,
+    waiting: Waiting,
     rejections: Rejections,
     refusals: Mutex<admin::Refusals>,
     /// Held while the log is pruned.
@@ -201,9 +207,11 @@ impl Ledger {
             keys: keys.to_owned(),
             secret,
             subjects,
+            epochs: Arc::new(Epochs::open(keys)?),
             signer,
             reservations: Reservations::default(),
             open_calls: Arc::default(),
+            waiting: Waiting::default(),
             rejections: Rejections::default(),
             refusals: Mutex::default(),
             pruning: Mutex::default(),
@@ -219,6 +227,7 @@ impl Ledger {
         mark::check(&ledger)?;
         checkpoint::check_copy(&ledger)?;
         let recovery = recover(&ledger.inner)?;
+        queue::load(&ledger.inner)?;
         // What was begun before the last stop.
         ledger.inner.destroy_doomed()?;
         ledger.inner.remove_doomed_files()?;
@@ -258,6 +267,11 @@ impl Ledger {
         self.inner.secret.outbound_key(claim, backend, method, path, n)
     }
 
+    /// How long an answer that may be asked for is kept, from its call's end.
+    pub fn keeps_answers(&self) -> Duration {
+        Duration::from_millis(self.inner.keep_answers_ms)
+    }
+
     /// The store below, to ask after its health.
     pub fn store(&self) -> &Store {
         &self.inner.store
@@ -272,7 +286,7 @@ impl Ledger {
         let last_words = move || -> Result<(), LedgerError> {
             let written = ledger.inner.write_counts(true).and_then(|()| ledger.inner.checkpoint().map(drop));
             ledger.end_sinks();
-            written
+            written.and(ledger.inner.destroy_epochs(true))
         };
         let written = tokio::task::spawn_blocking(last_words).await.unwrap_or(Ok(()));
         self.inner.store.close().await?;

@@ -8,8 +8,8 @@ use super::{LedgerError, keys, page};
 use crate::model::{CallId, Digest, Effect, Risk, Timestamp};
 use crate::store::Tx;
 
-/// How many open calls share a page. An entry takes at most 162 bytes.
-const PER_PAGE: u32 = 24;
+/// How many open calls share a page. An entry takes at most 171 bytes.
+const PER_PAGE: u32 = 22;
 
 /// All that is needed to end an open call, also after a crash.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub(super) struct OpenCall {
     pub owner: Digest,
     /// The sequence of the intent.
     pub intent: u64,
+    /// Since when it waited for its turn, if that was written down.
+    pub queued_at: Option<Timestamp>,
     pub started: Timestamp,
     pub generation: u64,
     pub policies: Digest,
@@ -29,18 +31,20 @@ pub(super) struct OpenCall {
 
 impl OpenCall {
     fn encode(&self) -> Vec<u8> {
-        cbor::encode(170, |writer| {
-            writer.array(10).number(2).bytes(self.call.as_bytes()).number(effect_number(self.effect));
+        cbor::encode(180, |writer| {
+            writer.array(11).number(3).bytes(self.call.as_bytes()).number(effect_number(self.effect));
             writer.text(self.risk.as_str());
             writer.maybe_bytes(self.claim.as_ref().map(|claim| &claim.0[..])).bytes(&self.owner.0);
             writer.number(self.intent).number(self.started.as_millis());
             writer.number(self.generation).bytes(&self.policies.0);
+            writer.number(self.queued_at.map_or(0, Timestamp::as_millis));
         })
     }
 
     fn decode(entry: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(entry);
-        reader.row(10, 2)?;
+        // Version 2 did not know of calls that wait.
+        let version = reader.row_of(&[(3, 11), (2, 10)])?;
         let open = Self {
             call: CallId::from_bytes(reader.array()?),
             effect: read_effect(&mut reader)?,
@@ -51,6 +55,7 @@ impl OpenCall {
             started: Timestamp(reader.number()?),
             generation: reader.number()?,
             policies: reader.digest()?,
+            queued_at: if version == 2 { None } else { Some(reader.number()?).filter(|at| *at != 0).map(Timestamp) },
         };
         reader.end()?;
         Ok(open)

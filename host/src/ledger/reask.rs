@@ -62,6 +62,15 @@ pub(super) fn asked_for(tx: &Tx<'_>, claim: &Digest, call: &CallId) -> Result<Op
     Ok(ClaimRow::get(tx, claim)?.filter(|held| held.asking == Some(*call)).map(|held| held.call))
 }
 
+/// Ends the asking of `call`, which may have asked or not: what it asked for is as unknown as before. Answers the call it asked
+/// for; `None` if it is the first.
+pub(super) fn give_up(tx: &mut Tx<'_>, claim: &Digest, call: &CallId) -> Result<Option<CallId>, LedgerError> {
+    let Some(held) = ClaimRow::get(tx, claim)?.filter(|held| held.asking == Some(*call)) else { return Ok(None) };
+    let first = held.call;
+    ClaimRow { asking: None, ..held }.put(tx, claim)?;
+    Ok(Some(first))
+}
+
 impl OpenCall {
     /// The end of a call that asked again for the outcome of `first`: with an answer, `first` is done; without one, it is as
     /// unknown as before. The record of the outcome is already written.
@@ -104,6 +113,7 @@ impl OpenCall {
             effect: self.effect,
             claim: None,
             owner: self.owner,
+            queued_at: self.queued_at,
             started: self.started,
             ended: now,
             expires: Some(expires),
@@ -113,6 +123,7 @@ impl OpenCall {
             asked_for: Some(first),
             answered_by: None,
             resolved: None,
+            cancelled: end.cancelled,
         };
         pointer.put(tx, &self.call)
     }

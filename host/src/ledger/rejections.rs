@@ -208,6 +208,7 @@ impl WhyNot<'_> {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Replayed { .. } => "replayed",
+            Self::Pending => "pending",
             Self::Rejected(rejection) => match rejection {
                 Rejection::Unauthenticated(_) => "unauthenticated",
                 Rejection::UnknownTool(_) => "unknown_tool",
@@ -222,6 +223,7 @@ impl WhyNot<'_> {
                 Rejection::Overloaded { .. } => "overloaded",
                 Rejection::TooCostly { .. } => "fuel_exhausted",
                 Rejection::Cancelled => "cancelled",
+                Rejection::ToolChanged => "tool_changed",
                 Rejection::AuditUnavailable(_) => "audit_unavailable",
                 Rejection::ShuttingDown => "shutting_down",
             },
@@ -232,14 +234,14 @@ impl WhyNot<'_> {
         match self {
             Self::Rejected(Rejection::Denied(verdict)) => Some(verdict),
             Self::Replayed { verdict, .. } => Some(verdict),
-            Self::Rejected(_) => None,
+            Self::Rejected(_) | Self::Pending => None,
         }
     }
 
     fn replay_of(&self) -> Option<CallId> {
         match self {
             Self::Replayed { of, .. } => Some(*of),
-            Self::Rejected(_) => None,
+            Self::Rejected(_) | Self::Pending => None,
         }
     }
 }

@@ -44,6 +44,9 @@ impl Ledger {
         if self.inner.open_calls.running(&call).is_some() {
             return Err(not_unknown("it is still running, and its own outcome will settle it"));
         }
+        if self.inner.waiting.get(&call).is_some() {
+            return Err(not_unknown("it waits for its turn and has not begun: it has changed nothing"));
+        }
         let store = &self.inner.store;
         store.check_space()?;
         let content = ResolvedBody { action: "call_resolved", by: &by, call, note: note.as_deref(), verdict };
@@ -94,7 +97,7 @@ fn unknown_row(tx: &Tx<'_>, call: &CallId) -> Result<EndedRow, LedgerError> {
     match row.status {
         CallStatus::Unknown => {}
         CallStatus::Done => return Err(not_unknown("it is done, and its answer is kept".to_owned())),
-        CallStatus::Running | CallStatus::Released => {
+        CallStatus::Queued | CallStatus::Running | CallStatus::Released => {
             return Err(not_unknown("it is released: it certainly changed nothing, and its key is free".to_owned()));
         }
     }

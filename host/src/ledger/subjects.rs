@@ -10,21 +10,15 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use chacha20poly1305::aead::{Aead, KeyInit as _, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use quick_cache::sync::Cache;
 use zeroize::Zeroizing;
 
 use super::LedgerError;
+use super::cipher::{Cipher, KEY};
 use crate::model::Digest;
 
 /// The name of a subject's key.
 pub(super) type KeyId = [u8; 16];
-
-/// What sealing adds to a text, in bytes: nonce and tag.
-pub(super) const SEAL: usize = NONCE + 16;
-
-const NONCE: usize = 24;
 
 /// The folder of the key files, in the folder of secrets.
 const FOLDER: &str = "subjects";
@@ -37,26 +31,18 @@ pub(super) struct SubjectKey {
     pub id: KeyId,
     /// Whose it is: a keyed hash, see [`Secret::subject`](super::secret::Secret::subject).
     pub tag: Digest,
-    cipher: XChaCha20Poly1305,
+    cipher: Cipher,
 }
 
 impl SubjectKey {
-    /// Encrypts a text, bound to `context`: nonce, ciphertext, tag.
+    /// [`Cipher::seal`].
     pub fn seal(&self, context: &[u8], text: &[u8]) -> Vec<u8> {
-        let mut sealed = Vec::with_capacity(SEAL + text.len());
-        sealed.resize(NONCE, 0);
-        getrandom::fill(&mut sealed).expect("the operating system's random source is available");
-        let nonce = XNonce::try_from(&sealed[..]).expect("the nonce has the length asked for");
-        let payload = Payload { msg: text, aad: context };
-        sealed.extend(self.cipher.encrypt(&nonce, payload).expect("texts are far shorter than the cipher's limit"));
-        sealed
+        self.cipher.seal(context, text)
     }
 
-    /// Decrypts what was sealed with this key in this context; `None` if it was not.
+    /// [`Cipher::unseal`].
     pub fn unseal(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, msg) = sealed.split_at_checked(NONCE)?;
-        let nonce = XNonce::try_from(nonce).expect("the nonce has the length asked for");
-        self.cipher.decrypt(&nonce, Payload { msg, aad: context }).ok()
+        self.cipher.unseal(context, sealed)
     }
 }
 
@@ -168,7 +154,6 @@ impl Subjects {
 
 const TAG: usize = 32;
 const ID: usize = 16;
-const KEY: usize = 32;
 /// Tag, id, key, checksum.
 const ENTRY: usize = TAG + ID + KEY + 4;
 
@@ -193,8 +178,7 @@ fn parse(entry: &Entry) -> Option<SubjectKey> {
     }
     let (tag, rest) = content.split_first_chunk::<TAG>()?;
     let (id, key) = rest.split_first_chunk::<ID>()?;
-    let cipher = XChaCha20Poly1305::new_from_slice(key).ok()?;
-    Some(SubjectKey { id: *id, tag: Digest(*tag), cipher })
+    Some(SubjectKey { id: *id, tag: Digest(*tag), cipher: Cipher::new(key.first_chunk()?) })
 }
 
 /// Makes a key and writes it into the first free place of its file.

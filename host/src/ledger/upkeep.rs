@@ -48,6 +48,9 @@ impl Inner {
     fn look_after(self: &Arc<Self>, marked: &mut Tip, signed: &mut Instant) -> Result<(), LedgerError> {
         self.write_counts(false)?;
         self.forget_all_expired()?;
+        self.destroy_epochs(false)?;
+        // What waiting calls were asked to do goes with their start.
+        self.remove_doomed_files()?;
         self.mark(marked)?;
         if signed.elapsed() >= self.config.checkpoint_every.duration() {
             self.checkpoint()?;

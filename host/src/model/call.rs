@@ -28,8 +28,18 @@ pub struct CallRequest {
     pub offered_keys: Vec<OfferedKey>,
     /// The trace the call belongs to.
     pub trace: TraceContext,
-    /// The MCP capabilities the client declared, such as `sampling`.
+    /// The MCP capabilities the client declared, such as `sampling`, and the extensions it knows, such as [`TASKS_EXTENSION`].
     pub client_capabilities: Vec<String>,
+}
+
+/// The MCP extension under which a call may be answered with a task instead of a result (ext-tasks 2026-07-28).
+pub const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+impl CallRequest {
+    /// Whether the client can be told a task.
+    pub fn takes_tasks(&self) -> bool {
+        self.client_capabilities.iter().any(|name| name == TASKS_EXTENSION)
+    }
 }
 
 /// How a caller proves who it is.

@@ -63,6 +63,24 @@ impl Envelope {
         Words::new(ErrorCode::NotFound, message).envelope(EffectState::None, call_id, trace_id)
     }
 
+    /// The envelope of a question about a call that is not the asker's, or not kept, or never was: the three look the same.
+    pub fn no_such_call(call_id: CallId, trace_id: String) -> Self {
+        let message = "there is no call with this id: it is not yours, its result is no longer kept, or it never was";
+        Words::new(ErrorCode::NotFound, message).envelope(EffectState::None, call_id, trace_id)
+    }
+
+    /// The envelope of a question about a call that can't be answered now.
+    pub fn call_unreadable(call_id: CallId, trace_id: String) -> Self {
+        let message = "where the call stands can't be read now; ask again for its result, and do not repeat the call";
+        Words::new(ErrorCode::AuditUnavailable, message).after(LOOK_AGAIN).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
+    /// The envelope of the wish to call off a call that has ended.
+    pub fn already_ended(call_id: CallId, trace_id: String) -> Self {
+        let message = "the call has ended, so it can't be called off; ask for its result";
+        Words::new(ErrorCode::Conflict, message).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
     /// The envelope of a write that is done, but answered with a row the caller may not see.
     pub fn done_unseen(call_id: CallId, trace_id: String) -> Self {
         let message = "the call took effect, but its result is a row that you may not see; do not call again";
@@ -149,6 +167,9 @@ impl Envelope {
     }
 }
 
+/// How long to wait before looking again at what could not be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 const LOOK_FIRST: &str = "so look at the affected record before calling again with a new key";
 
 const OUTCOME_UNKNOWN: &str = "the call may or may not have taken effect, and it will not be run again by itself; \
@@ -210,6 +231,10 @@ impl Words {
                 ),
             ),
             Rejection::Cancelled => Self::new(Cancelled, "the call was cancelled before it started"),
+            Rejection::ToolChanged => Self::new(
+                ToolChanged,
+                "the tool changed while the call was queued, so it did not run; look at the tool as it is now before calling again",
+            ),
             Rejection::AuditUnavailable(_) => Self::new(
                 AuditUnavailable,
                 "the audit log cannot be written, so nothing ran; an operator has to look at the host's storage",

@@ -88,7 +88,12 @@ pub struct ToolManifest {
     pub redact: Vec<String>,
     /// Where the rows in the result are. Must be said where a scope has conditions.
     pub rows: Option<Rows>,
-    /// MCP client capabilities (such as `sampling`) without which the tool refuses to run.
+    /// Calls usually take longer than callers wait: clients that take tasks get one as soon as a call is accepted, rather than
+    /// once the sync budget is over.
+    #[serde(default)]
+    pub slow: bool,
+    /// MCP client capabilities (such as `sampling`) and extensions (such as `io.modelcontextprotocol/tasks`) without which the tool
+    /// refuses to run.
     #[serde(default)]
     pub requires_client: Vec<String>,
     /// A host event that a call of the tool triggers; only under the conformance profile.

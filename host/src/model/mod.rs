@@ -17,7 +17,7 @@ pub mod trace;
 pub mod unit;
 pub mod verdict;
 
-pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, argument_at};
+pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, TASKS_EXTENSION, argument_at};
 pub use code::ErrorCode;
 pub use document::DocumentError;
 pub use envelope::Envelope;
@@ -29,7 +29,7 @@ pub use principal::Principal;
 pub use rejection::Rejection;
 pub use scope::Scope;
 pub use tally::RowTally;
-pub use tool::{Effect, Risk, ToolName};
+pub use tool::{Effect, POLL_TOOL, Risk, ToolName};
 pub use trace::TraceContext;
 pub use unit::{Bytes, Span};
 pub use verdict::{Decision, Verdict};

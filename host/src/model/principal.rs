@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Scope;
 
 /// An authenticated caller. Never holds the token it came with: the inbound token stays in the transport.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Principal {
     /// The issuer that vouches for the subject (`iss`), or `tidegate:dev`, `tidegate:config` for principals of ours.
     pub issuer: String,

@@ -57,6 +57,8 @@ pub enum Rejection {
     },
     /// The caller went away while the call was still queued.
     Cancelled,
+    /// The tool changed while the call was queued.
+    ToolChanged,
     /// The audit log can't be written, so nothing ran. The text is for operators.
     AuditUnavailable(String),
     /// The host is shutting down.
@@ -80,6 +82,7 @@ impl Rejection {
             Self::Overloaded { .. } => "overloaded",
             Self::TooCostly { .. } => "fuel_exhausted",
             Self::Cancelled => "cancelled",
+            Self::ToolChanged => "tool_changed",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::ShuttingDown => "shutting_down",
         }

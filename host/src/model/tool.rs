@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// The host's own tool, which asks for the answer of a call that went on without its caller: agents can call tools, not URLs.
+/// No plugin may have one of that name.
+pub const POLL_TOOL: &str = "get_call_result";
+
 /// A tool's name, unique over all plugins: 1–64 of `A-Z a-z 0-9 _ - .` (the intersection of the MCP text and its suite).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]

@@ -60,6 +60,11 @@ pub fn validate(tool: &Tool, arguments: Arguments, client: &[String]) -> Result<
     if !lacking.is_empty() {
         return Err(Rejection::ClientLacks(lacking));
     }
+    fits(tool, arguments)
+}
+
+/// Arguments that fit the tool's schema.
+pub fn fits(tool: &Tool, arguments: Arguments) -> Result<Arguments, Rejection> {
     let arguments = Value::Object(arguments);
     tool.input.check(&arguments).map_err(Rejection::InvalidArguments)?;
     let Value::Object(arguments) = arguments else { unreachable!("made an object two lines above") };

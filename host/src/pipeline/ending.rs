@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::checks::Authorized;
+use super::handles::Live;
 use super::refusal::Refusal;
 use super::rows::Rows;
+use super::turn::Attached;
 use super::{Answer, Call, Pipeline, Replayed, facts, finish};
 use crate::ledger::{Disposition, Intent, OutcomeFacts, Replay, WhyNot};
 use crate::model::{Arguments, Effect, Ended, Envelope, Outcome};
@@ -12,7 +14,17 @@ use crate::registry::Tool;
 
 impl Pipeline {
     /// Writes the outcome down, and says what the caller is told.
-    pub(super) async fn conclude(&self, call: &Call, tool: &Tool, rows: &Rows, intent: Intent, outcome: &Outcome) -> Answer {
+    #[expect(clippy::too_many_arguments, reason = "each is one of the proofs and parts that the call has gathered")]
+    pub(super) async fn conclude(
+        &self,
+        call: &Call,
+        tool: &Tool,
+        arguments: &Arguments,
+        rows: &Rows,
+        intent: Intent,
+        outcome: &Outcome,
+        live: &Live,
+    ) -> Answer {
         let is_write = tool.manifest.effect == Effect::Write;
         let structured = tool.output.is_none();
         let asked_for = intent.asks_for();
@@ -21,7 +33,8 @@ impl Pipeline {
             None => finish::disposition(tool.manifest.effect, &outcome.ended, &outcome.sent),
         };
         // INVARIANT: what a key stands for is durable before it is given: whoever was answered is answered so again.
-        let is_kept = intent.is_keyed() && disposition == Disposition::Done;
+        let is_replayed = intent.is_keyed() && disposition == Disposition::Done;
+        let handle_given = live.attachment.settle();
         let unknown = || {
             let envelope = match asked_for {
                 Some(first) => Envelope::still_unknown(first, call.id, call.trace.trace_id()),
@@ -38,14 +51,14 @@ impl Pipeline {
             _ => Envelope::of_ended(&outcome.ended, may_have_changed, call.id, call.trace.trace_id()),
         };
         let whole = match (envelope, &outcome.ended) {
-            (Some(envelope), _) if is_kept => Answer::Error { envelope: envelope.for_good(), structured },
+            (Some(envelope), _) if is_replayed => Answer::Error { envelope: envelope.for_good(), structured },
             (Some(envelope), _) => Answer::Error { envelope, structured },
             (None, Ended::Completed(output)) => Answer::Output(output.clone()),
             (None, _) => Answer::Error { envelope: unknown(), structured },
         };
-        // INVARIANT: kept is the whole answer, delivered what the policies allow: a replay is decided afresh.
-        let differs = is_kept && rows.are_delivered();
-        let kept = differs.then(|| whole.to_stored().expect("neither results nor errors are refusals"));
+        // INVARIANT: kept is the whole answer, delivered what the policies allow: whoever gets it later has it decided afresh.
+        let is_kept = handle_given || is_replayed;
+        let kept = is_kept.then(|| whole.kept_of(tool, rows.are_delivered().then_some(arguments)));
         let (answer, delivered) = rows.deliver(call, tool, whole);
         let told = answer.to_stored().expect("neither results nor errors are refusals");
         let facts = OutcomeFacts {
@@ -56,7 +69,8 @@ impl Pipeline {
             disposition,
             asked: &rows.asked(),
             delivered: &delivered,
-            handle_given: false,
+            handle_given,
+            cancelled: false,
         };
         match self.parts.ledger.record_outcome(intent, &facts).await {
             Ok(()) => answer,
@@ -72,6 +86,7 @@ impl Pipeline {
     pub(super) async fn replay(
         &self,
         call: &Call,
+        caller: &Attached,
         tool: &Arc<Tool>,
         arguments: &Arguments,
         authorized: &Authorized,
@@ -80,7 +95,7 @@ impl Pipeline {
         let rows = Rows::of(call, tool, arguments);
         // Deciding on rows is work, and work waits its turn.
         let _permit = match rows.are_delivered() {
-            true => match self.admit(call, tool).await {
+            true => match self.take_brief_turn(call, tool, caller).await {
                 Ok(permit) => Some(permit),
                 Err(rejection) => {
                     let refusal = Refusal::of(rejection, Some(tool.clone())).after_another();
@@ -90,7 +105,7 @@ impl Pipeline {
             false => None,
         };
         let stored = Answer::from_stored(replay.response, tool.output.is_none()).map_err(|error| error.to_string());
-        let delivered = stored.map(|whole| rows.deliver(call, tool, whole));
+        let delivered = stored.map(|(whole, _)| rows.deliver(call, tool, whole));
         let rows = delivered.as_ref().ok().map(|(_, rows)| rows);
         let why = WhyNot::Replayed { of: replay.first, verdict: authorized.grant.verdict(), rows };
         let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), Some(arguments), why);

@@ -13,7 +13,7 @@ use super::checks::Authorized;
 use super::rows::Rows;
 use super::{Call, Progress};
 use crate::admission::{Drawn, Permit, Refused};
-use crate::ledger::{self, IntentFacts, Ledger, LedgerError, Reasking, RejectionFacts, ToolFacts, WhyNot};
+use crate::ledger::{self, IntentFacts, Ledger, LedgerError, QueuedFacts, Reasking, RejectionFacts, ToolFacts, WhyNot};
 use crate::model::scope::{Bindings, Delta};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Rejection, Timestamp};
 use crate::outbound::{CallScope, Commit, DeriveKey, Outbound, OutboundCall};
@@ -50,6 +50,29 @@ pub fn intent<'a>(
         claims,
         generation: ledger::Generation { number: call.generation.number, policies: grant.policy() },
         queued: permit.queued(),
+    }
+}
+
+/// What it takes to run the call later.
+pub fn queued<'a>(
+    call: &'a Call,
+    tool: &'a Tool,
+    arguments: &'a Arguments,
+    key: Option<&'a IdempotencyKey>,
+    until: Timestamp,
+) -> QueuedFacts<'a> {
+    QueuedFacts {
+        call: call.id,
+        trace: &call.trace,
+        principal: &call.principal,
+        tool: &tool.manifest.name,
+        plugin: &tool.plugin.manifest.name,
+        component: tool.plugin.digest,
+        effect: tool.manifest.effect,
+        risk: tool.manifest.risk,
+        arguments,
+        key,
+        until,
     }
 }
 

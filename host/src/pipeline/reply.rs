@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Pending;
 use crate::ledger::StoredResponse;
-use crate::model::{CallId, Envelope, ErrorCode, Output, Rejection, Timestamp, TraceContext};
+use crate::model::{Arguments, CallId, Envelope, ErrorCode, Output, Rejection, Timestamp, TraceContext};
+use crate::registry::Tool;
 
 /// The answer to one call.
 #[derive(Clone, Debug)]
@@ -43,6 +45,13 @@ pub enum Answer {
     },
     /// A refusal that is a JSON-RPC error or an HTTP challenge.
     Refused(Rejection),
+    /// The call goes on without its caller, who may ask for the answer.
+    Pending {
+        /// Where it stands, and when to ask.
+        pending: Pending,
+        /// As in [`Answer::Error`].
+        structured: bool,
+    },
 }
 
 /// One step of a running call's progress, as the guest reports it.
@@ -65,7 +74,16 @@ pub struct Readiness {
     pub detail: Value,
 }
 
-/// An answer as the ledger keeps it for replays.
+/// An answer as the ledger keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    answer: Stored,
+    /// What it answers, for whoever asks for it with nothing but a handle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<CallOf>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Stored {
@@ -73,12 +91,22 @@ enum Stored {
     Error(Envelope),
 }
 
+/// The call that an answer is kept of.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CallOf {
+    /// The tool.
+    pub tool: String,
+    /// The arguments, where the rows of the answer are decided by them; nothing stands where the manifest redacts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Arguments>,
+}
+
 impl Answer {
     /// The code of the error it is, if it is one that agents branch on.
     pub fn error(&self) -> Option<ErrorCode> {
         match self {
             Self::Error { envelope, .. } => Some(envelope.error),
-            Self::Output(_) | Self::Refused(_) => None,
+            Self::Output(_) | Self::Refused(_) | Self::Pending { .. } => None,
         }
     }
 
@@ -88,29 +116,57 @@ impl Answer {
         Self::Error { envelope: Envelope::resolved_as_executed(call, trace_id), structured: false }
     }
 
-    /// The answer as the ledger keeps it; `None` for refusals, which are not kept.
+    /// The answer as the ledger keeps it; `None` for what is no end of a call.
     pub fn to_stored(&self) -> Option<StoredResponse> {
-        let (stored, is_error) = match self {
+        self.stored(None)
+    }
+
+    /// The answer as the ledger keeps it for whoever has a handle to the call of `tool`; with `arguments` if there are rows in it
+    /// that will have to be decided again.
+    ///
+    /// # Panics
+    /// If it is no end of a call.
+    pub fn kept_of(&self, tool: &Tool, arguments: Option<&Arguments>) -> StoredResponse {
+        let arguments = arguments.map(|arguments| without_redacted(arguments, &tool.manifest.redact));
+        self.stored(Some(CallOf { tool: tool.manifest.name.to_string(), arguments })).expect("it is the end of a call")
+    }
+
+    fn stored(&self, of: Option<CallOf>) -> Option<StoredResponse> {
+        let (answer, is_error) = match self {
             Self::Output(Output { structured, content }) => {
                 (Stored::Output { structured: structured.clone(), content: content.clone() }, false)
             }
             Self::Error { envelope, .. } => (Stored::Error(envelope.clone()), true),
-            Self::Refused(_) => return None,
+            Self::Refused(_) | Self::Pending { .. } => return None,
         };
-        let value = serde_json::to_value(stored).expect("an answer is JSON already");
+        let value = serde_json::to_value(Kept { answer, of }).expect("an answer is JSON already");
         Some(StoredResponse { value, is_error })
     }
 
-    /// The answer that was kept. `structured` as in [`Answer::Error`].
+    /// The answer that was kept, and what it answers, if that was kept. `structured` as in [`Answer::Error`].
     ///
     /// # Errors
-    /// The stored value is none that [`Answer::to_stored`] wrote.
-    pub fn from_stored(stored: StoredResponse, structured: bool) -> Result<Self, serde_json::Error> {
-        Ok(match serde_json::from_value(stored.value)? {
+    /// The stored value is none that this module wrote.
+    pub fn from_stored(stored: StoredResponse, structured: bool) -> Result<(Self, Option<CallOf>), serde_json::Error> {
+        let Kept { answer, of } = serde_json::from_value(stored.value)?;
+        let answer = match answer {
             Stored::Output { structured, content } => Self::Output(Output { structured, content }),
             Stored::Error(envelope) => Self::Error { envelope, structured },
-        })
+        };
+        Ok((answer, of))
     }
+}
+
+/// The arguments without what the manifest says is never kept. A policy that asks for it finds nothing, and does not permit.
+fn without_redacted(arguments: &Arguments, pointers: &[String]) -> Arguments {
+    let mut root = Value::Object(arguments.clone());
+    for pointer in pointers {
+        if let Some(value) = root.pointer_mut(pointer) {
+            *value = Value::Null;
+        }
+    }
+    let Value::Object(arguments) = root else { unreachable!("a pointer to the root is refused at load") };
+    arguments
 }
 
 #[cfg(test)]
@@ -123,7 +179,7 @@ mod tests {
     fn an_answer_is_replayed_as_it_was_given() {
         let output = Output { structured: Some(json!({"paid": true})), content: vec![json!({"type": "text", "text": "ok"})] };
         let stored = Answer::Output(output.clone()).to_stored().expect("outputs are kept");
-        let Ok(Answer::Output(replayed)) = Answer::from_stored(stored, true) else { panic!("an output was stored") };
+        let Ok((Answer::Output(replayed), None)) = Answer::from_stored(stored, true) else { panic!("an output was stored") };
         assert_eq!(replayed, output);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::model::{DocumentError, Effect, Manifest, Rows, RowsOutput, ToolManifest, document};
+use crate::model::{DocumentError, Effect, Manifest, POLL_TOOL, Rows, RowsOutput, ToolManifest, document};
 
 /// The contract version this host speaks.
 pub const CONTRACT: &str = "0.1";
@@ -74,6 +74,11 @@ fn check(manifest: &Manifest) -> Result<(), Broken> {
 fn check_tool(tool: &ToolManifest) -> Result<(), Broken> {
     let name = &tool.name;
     let at_tool = |problem: String| broken(name.as_str(), format!("tool `{name}`: {problem}"));
+    if name.as_str() == POLL_TOOL {
+        at_tool(
+            "the host has a tool of this name, which gives the answers of calls that were not waited for; choose another".into(),
+        )?;
+    }
     if tool.scopes.is_empty() {
         at_tool("it needs at least one scope, such as `read:things`; a tool nobody has to be granted is open to all".into())?;
     }
@@ -171,6 +176,16 @@ mod tests {
     fn a_whole_manifest_is_read() {
         let manifest = parse(Path::new("plugin.toml"), GOOD).expect("a good manifest");
         assert_eq!(manifest.tools[0].name.as_str(), "look");
+    }
+
+    #[test]
+    fn no_plugin_may_have_the_hosts_own_tool() {
+        let text = GOOD.replace("\"look\"", &format!("\"{POLL_TOOL}\""));
+        assert!(
+            problem(&text).contains("plugin.toml:5:9: tool `get_call_result`: the host has a tool of this name"),
+            "{}",
+            problem(&text)
+        );
     }
 
     #[test]

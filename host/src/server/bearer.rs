@@ -1,7 +1,7 @@
 //! Where a bearer token stands in a request, and where it must not (RFC 6750 §2).
 
-use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap};
+use http::{StatusCode, Uri};
 
 use super::rpc::RpcError;
 use crate::model::Credentials;
@@ -29,8 +29,15 @@ pub fn credentials(headers: &HeaderMap) -> Result<Credentials, RpcError> {
     }
 }
 
-/// Whether a query string carries a token (RFC 6750 §2.3, which MCP forbids).
-pub fn is_in_query(query: &str) -> bool {
-    let mut names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    names.any(|name| matches!(name.to_ascii_lowercase().as_str(), "access_token" | "token" | "api_key"))
+/// Refuses a token in the query string (RFC 6750 §2.3, which MCP forbids).
+///
+/// # Errors
+/// There is one (400).
+pub fn check_query(uri: &Uri) -> Result<(), RpcError> {
+    let mut names = uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    if names.any(|name| matches!(name.to_ascii_lowercase().as_str(), "access_token" | "token" | "api_key")) {
+        let problem = "a token in the URL ends up in logs; send it in the header `Authorization: Bearer …`";
+        return Err(RpcError::http(StatusCode::BAD_REQUEST, problem));
+    }
+    Ok(())
 }

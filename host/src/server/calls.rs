@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::convert::Recipient;
 use super::era::Era;
 use super::headers;
 use super::meta::Meta;
@@ -36,9 +37,9 @@ impl Call {
     ///
     /// # Errors
     /// The parameters are malformed (-32602).
-    pub fn read(mut params: Map<String, Value>, headers: &HeaderMap) -> Result<Self, RpcError> {
+    pub fn read(mut params: Map<String, Value>, headers: &HeaderMap, era: Era) -> Result<Self, RpcError> {
         let (tool, arguments) = tool_and_arguments(&mut params)?;
-        Self::new(tool, arguments, Meta::of(&params)?, Some(headers))
+        Self::new(tool, arguments, Meta::of(&params)?, era, Some(headers))
     }
 
     /// A call whose parameters are already taken apart. `headers` are those of the HTTP request, if there was one.
@@ -49,6 +50,7 @@ impl Call {
         tool: String,
         arguments: Map<String, Value>,
         meta: Meta<'_>,
+        era: Era,
         headers: Option<&HeaderMap>,
     ) -> Result<Self, RpcError> {
         let in_header = headers.map(headers::offered_key).transpose()?.flatten();
@@ -57,13 +59,19 @@ impl Call {
             arguments,
             offered_keys: meta.offered_key()?.into_iter().chain(in_header).collect(),
             trace: meta.trace(headers),
-            client_capabilities: meta.capabilities().into_iter().flat_map(Map::keys).cloned().collect(),
+            client_capabilities: meta.declared(era),
         };
         Ok(Self { request, progress: meta.progress_token()? })
     }
 
     /// Hands the call to the pipeline.
-    pub fn start(self, pipeline: &Arc<Pipeline>, principal: Arc<Principal>, era: Era, cancelled: CancellationToken) -> Running {
+    pub fn start(
+        self,
+        pipeline: &Arc<Pipeline>,
+        principal: Arc<Principal>,
+        recipient: Recipient,
+        cancelled: CancellationToken,
+    ) -> Running {
         let (progress, steps) = match self.progress {
             None => (None, None),
             Some(token) => {
@@ -74,7 +82,7 @@ impl Call {
         let caller = Caller { cancelled: cancelled.clone(), progress };
         let (pipeline, request) = (pipeline.clone(), self.request);
         let call = Box::pin(async move { pipeline.call(principal, request, caller).await });
-        Running { call: Some(call), cancelled, steps, era }
+        Running { call: Some(call), cancelled, steps, recipient }
     }
 }
 
@@ -98,8 +106,8 @@ pub struct Running {
     call: Option<BoxFuture<'static, Reply>>,
     cancelled: CancellationToken,
     steps: Option<Steps>,
-    /// The era to answer in.
-    pub era: Era,
+    /// Whom to answer.
+    pub recipient: Recipient,
 }
 
 /// What a running call has to say.

@@ -9,6 +9,7 @@ use super::hosts::{Hosts, HostsError};
 use super::http::MCP_PATH;
 use super::json::JsonLimits;
 use super::listen::ConnectionLimits;
+use super::pending::CALLS_PATH;
 use crate::model::{Bytes, Span};
 
 /// `[server]`: MCP over Streamable HTTP.
@@ -36,7 +37,8 @@ pub struct HttpConfig {
     pub max_head: Bytes,
     /// The most header fields of one request.
     pub max_fields: usize,
-    /// The most connections at once; further ones wait in the operating system's backlog.
+    /// The most connections at once; fewer if the limit on open files wants it so. For a further one the connection that has done
+    /// nothing for longest is closed; while all are busy, it waits.
     pub max_connections: usize,
     /// The most `subscriptions/listen` streams at once; further ones are refused.
     pub max_streams: usize,
@@ -137,6 +139,16 @@ impl HttpConfig {
         Ok(self.public_uri()?.and(self.public_url.clone()).unwrap_or_else(local))
     }
 
+    /// Where programs ask for the answers of calls, up to the call's id: beside the MCP endpoint if that has a public URL, else a
+    /// path on this server.
+    ///
+    /// # Errors
+    /// `public_url` is not an HTTP URL.
+    pub fn calls_at(&self) -> Result<String, HttpConfigError> {
+        let beside = |url: &String| url.trim_end_matches('/').trim_end_matches(MCP_PATH).to_owned();
+        Ok(self.public_uri()?.and(self.public_url.as_ref()).map(beside).unwrap_or_default() + CALLS_PATH)
+    }
+
     /// Whom this server answers.
     ///
     /// # Errors
@@ -206,6 +218,17 @@ mod tests {
     fn the_defaults_can_be_served() {
         let config: HttpConfig = toml::from_str("").expect("everything has a default");
         assert_eq!((config.check_limits(), config.hosts().is_ok()), (Ok(()), true));
+    }
+
+    #[test]
+    fn the_answers_of_calls_stand_beside_the_public_endpoint() {
+        let at = |url: Option<&str>| {
+            let config = HttpConfig { public_url: url.map(str::to_owned), ..HttpConfig::default() };
+            config.calls_at().expect("a URL")
+        };
+        assert_eq!(at(None), "/v1/calls/");
+        assert_eq!(at(Some("https://tools.example.com/team/mcp")), "https://tools.example.com/team/v1/calls/");
+        assert_eq!(at(Some("https://tools.example.com/")), "https://tools.example.com/v1/calls/");
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The one mapping from a call's reply to the wire: tool result, JSON-RPC error or HTTP challenge.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::challenge::Challenge;
 use super::era::Era;
+use super::pending::{self, iso_8601};
 use super::rpc::RpcError;
-use crate::model::{CallId, Envelope, Output, Rejection};
-use crate::pipeline::{Answer, Replayed, Reply};
+use super::task::TaskResult;
+use crate::model::{CallId, Envelope, Output, Rejection, TraceContext};
+use crate::pipeline::{Answer, Pending, Replayed, Reply};
 
 /// How this server introduces itself.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -25,11 +27,24 @@ pub struct ServerInfo {
 /// This server.
 pub const SERVER: ServerInfo = ServerInfo { name: "tidegate", title: "Tidegate", version: env!("CARGO_PKG_VERSION") };
 
+/// Whom an answer is for, as far as its shape depends on that.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// The protocol it speaks.
+    pub era: Era,
+    /// Whether it came with a bearer token.
+    pub had_token: bool,
+    /// Whether it can be told a task: it speaks the modern protocol, and declared the extension with this very request.
+    pub takes_tasks: bool,
+    /// Where programs ask for the answers of calls, up to the call's id: a URL, or its path.
+    pub calls_at: Arc<str>,
+}
+
 /// What a `tools/call` answers with.
 #[derive(Debug)]
 pub enum Wire {
-    /// A result, which may be a tool error.
-    Result(ToolResult),
+    /// A result, which may be a tool error, or that of a call which goes on without its caller.
+    Result(CallResult),
     /// A protocol error.
     Error(RpcError),
     /// The caller needs other credentials. HTTP answers with the challenge; elsewhere there is no such thing.
@@ -39,6 +54,16 @@ pub enum Wire {
         /// The same, for transports without challenges.
         otherwise: Box<Wire>,
     },
+}
+
+/// What a `tools/call` may result in.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum CallResult {
+    /// What the tool said, an error, or *pending*.
+    Tool(ToolResult),
+    /// A task, for those who can be told one.
+    Task(Box<TaskResult>),
 }
 
 /// The result of a `tools/call` (MCP 2026-07-28, CallToolResult).
@@ -55,10 +80,15 @@ pub struct ToolResult {
     meta: ResultMeta,
 }
 
+/// The `_meta` of a result.
 #[derive(Debug, Serialize)]
-struct ResultMeta {
+pub struct ResultMeta {
     #[serde(rename = "dev.tidegate/call-id")]
     call_id: CallId,
+    #[serde(rename = "dev.tidegate/pending", skip_serializing_if = "Option::is_none")]
+    is_pending: Option<bool>,
+    #[serde(rename = "dev.tidegate/polled", skip_serializing_if = "Option::is_none")]
+    is_polled: Option<bool>,
     #[serde(flatten)]
     replayed: Option<ReplayMeta>,
     traceparent: String,
@@ -79,34 +109,70 @@ struct ReplayMeta {
 
 impl ReplayMeta {
     fn of(replayed: Replayed) -> Self {
-        let completed_at = UNIX_EPOCH + Duration::from_millis(replayed.completed_at.as_millis());
-        let completed_at = humantime::format_rfc3339_millis(completed_at).to_string();
-        Self { is_replayed: true, of: replayed.first, completed_at }
+        Self { is_replayed: true, of: replayed.first, completed_at: iso_8601(replayed.completed_at) }
+    }
+}
+
+impl ResultMeta {
+    /// The `_meta` of whatever answers the call, or the question about the call, `call_id`.
+    pub fn new(call_id: CallId, trace: &TraceContext, era: Era) -> Self {
+        let server = (era == Era::Modern).then_some(SERVER);
+        Self { call_id, is_pending: None, is_polled: None, replayed: None, traceparent: trace.to_string(), server }
+    }
+
+    /// The same of a call that goes on without its caller.
+    #[must_use]
+    pub fn pending(self) -> Self {
+        Self { is_pending: Some(true), ..self }
+    }
+
+    /// The same of an answer that was asked for later.
+    #[must_use]
+    pub fn polled(self) -> Self {
+        Self { is_polled: Some(true), ..self }
     }
 }
 
 impl Wire {
-    /// The wire form of `reply` in `era`; `had_token` tells whether the caller came with a bearer token.
-    pub fn of(reply: Reply, era: Era, had_token: bool) -> Self {
-        let meta = ResultMeta {
-            call_id: reply.call_id,
-            replayed: reply.replayed.map(ReplayMeta::of),
-            traceparent: reply.trace.to_string(),
-            server: (era == Era::Modern).then_some(SERVER),
-        };
+    /// The wire form of `reply` for its caller.
+    pub fn of(reply: Reply, recipient: &Recipient) -> Self {
+        let meta = ResultMeta::new(reply.call_id, &reply.trace, recipient.era);
+        let meta = ResultMeta { replayed: reply.replayed.map(ReplayMeta::of), ..meta };
+        Self::of_answer(reply, recipient, meta)
+    }
+
+    /// The wire form of `reply` for whoever asks for it later.
+    pub fn of_polled(reply: Reply, recipient: &Recipient) -> Self {
+        let meta = ResultMeta::new(reply.call_id, &reply.trace, recipient.era).polled();
+        Self::of_answer(reply, recipient, meta)
+    }
+
+    fn of_answer(reply: Reply, recipient: &Recipient, meta: ResultMeta) -> Self {
+        let era = recipient.era;
         match reply.answer {
-            Answer::Output(output) => Self::Result(ToolResult::of_output(output, era, meta)),
-            Answer::Error { envelope, structured } => Self::Result(ToolResult::of_error(&envelope, structured, era, meta)),
+            Answer::Output(output) => Self::tool(ToolResult::of_output(output, era, meta)),
+            Answer::Error { envelope, structured } => Self::tool(ToolResult::of_error(&envelope, structured, era, meta)),
+            Answer::Pending { pending, .. } if recipient.takes_tasks => {
+                Self::Result(CallResult::Task(Box::new(TaskResult::created(&pending, meta.pending()))))
+            }
+            Answer::Pending { pending, structured } => {
+                Self::tool(ToolResult::of_pending(&pending, structured, recipient, meta.pending()))
+            }
             Answer::Refused(rejection) => {
                 let trace_id = reply.trace.trace_id();
-                Self::of_rejection(&rejection, Envelope::of_rejection(&rejection, reply.call_id, trace_id), era, meta, had_token)
+                let envelope = Envelope::of_rejection(&rejection, reply.call_id, trace_id);
+                Self::of_rejection(&rejection, envelope, era, meta, recipient.had_token)
             }
         }
     }
 
+    fn tool(result: ToolResult) -> Self {
+        Self::Result(CallResult::Tool(result))
+    }
+
     fn of_rejection(rejection: &Rejection, envelope: Option<Envelope>, era: Era, meta: ResultMeta, had_token: bool) -> Self {
         let otherwise = match (rejection, &envelope) {
-            (_, Some(envelope)) => Self::Result(ToolResult::of_error(envelope, false, era, meta)),
+            (_, Some(envelope)) => Self::tool(ToolResult::of_error(envelope, false, era, meta)),
             (Rejection::UnknownTool(name), None) => {
                 let name: String = name.chars().take(64).collect();
                 Self::Error(RpcError::invalid_params(format!("unknown tool `{name}`; `tools/list` names the tools there are")))
@@ -121,7 +187,10 @@ impl Wire {
     }
 
     /// The same for transports that know no challenges.
-    pub fn without_challenge(self) -> Result<ToolResult, RpcError> {
+    ///
+    /// # Errors
+    /// The answer is a JSON-RPC error.
+    pub fn without_challenge(self) -> Result<CallResult, RpcError> {
         match self {
             Self::Result(result) => Ok(result),
             Self::Error(error) => Err(error),
@@ -140,7 +209,15 @@ impl ToolResult {
         Self { result_type: result_type(era), content, structured_content: structured, is_error: false, meta }
     }
 
-    fn of_error(envelope: &Envelope, structured: bool, era: Era, meta: ResultMeta) -> Self {
+    /// What a client gets that takes no tasks: not an error, and all it takes to ask again.
+    pub fn of_pending(pending: &Pending, structured: bool, recipient: &Recipient, meta: ResultMeta) -> Self {
+        let told = pending::told(pending, &recipient.calls_at);
+        let (content, era) = (vec![text_block(told.to_string())], recipient.era);
+        Self { result_type: result_type(era), content, structured_content: structured.then_some(told), is_error: false, meta }
+    }
+
+    /// An error, with the envelope in `structuredContent` too where that is `structured`.
+    pub fn of_error(envelope: &Envelope, structured: bool, era: Era, meta: ResultMeta) -> Self {
         let envelope = envelope.to_json();
         let content = vec![text_block(envelope.to_string())];
         Self { result_type: result_type(era), content, structured_content: structured.then_some(envelope), is_error: true, meta }

@@ -1,4 +1,4 @@
-//! The HTTP headers that mirror or accompany a `tools/call`: `Mcp-Method`, `Mcp-Name`, `Mcp-Param-…`, `Idempotency-Key`.
+//! The HTTP headers that mirror or accompany a request: `Mcp-Method`, `Mcp-Name`, `Mcp-Param-…`, `Idempotency-Key`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,21 +22,24 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>,
     Ok(Some(text.trim_matches([' ', '\t'])))
 }
 
-/// Holds `Mcp-Method` and `Mcp-Name` to the body of a `tools/call` (MCP 2026-07-28, transports, "Standard Headers").
+/// Holds `Mcp-Method` and `Mcp-Name` to the body of a request of `method`, whose member `member` says `name` (MCP 2026-07-28,
+/// transports, "Standard Headers"; for tasks, ext-tasks "Routing Headers").
 ///
 /// # Errors
 /// One is missing, malformed, or says something else than the body (-32020).
-pub fn check_call(headers: &HeaderMap, tool: &str) -> Result<(), RpcError> {
+pub fn check(headers: &HeaderMap, method: &str, member: &str, name: &str) -> Result<(), RpcError> {
     match single(headers, "mcp-method")? {
-        Some("tools/call") => {}
-        Some(_) => return Err(RpcError::header_mismatch("the header `Mcp-Method` differs from the body's method `tools/call`")),
-        None => return Err(RpcError::header_mismatch("the header `Mcp-Method` is missing; it must be `tools/call`")),
+        Some(header) if header == method => {}
+        Some(_) => {
+            return Err(RpcError::header_mismatch(format!("the header `Mcp-Method` differs from the body's method `{method}`")));
+        }
+        None => return Err(RpcError::header_mismatch(format!("the header `Mcp-Method` is missing; it must be `{method}`"))),
     }
     match single(headers, "mcp-name")?.map(decoded) {
-        Some(Some(name)) if name == tool => Ok(()),
-        Some(Some(_)) => Err(RpcError::header_mismatch("the header `Mcp-Name` differs from the body's `params.name`")),
+        Some(Some(header)) if header == name => Ok(()),
+        Some(Some(_)) => Err(RpcError::header_mismatch(format!("the header `Mcp-Name` differs from the body's `{member}`"))),
         Some(None) => Err(RpcError::header_mismatch("the header `Mcp-Name` is not valid Base64 of UTF-8 text")),
-        None => Err(RpcError::header_mismatch("the header `Mcp-Name` is missing; it repeats `params.name`")),
+        None => Err(RpcError::header_mismatch(format!("the header `Mcp-Name` is missing; it repeats `{member}`"))),
     }
 }
 

@@ -1,5 +1,8 @@
 //! MCP over Streamable HTTP: from one HTTP request to one HTTP response.
 
+mod media;
+mod polls;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +29,7 @@ use super::body::{Bodies, RequestBody};
 use super::calls::{Call, Event};
 use super::challenge::Challenge;
 use super::config::{HttpConfig, HttpConfigError};
-use super::convert::Wire;
+use super::convert::{Recipient, Wire};
 use super::dev_token::{DEV_TOKEN_PATH, DevTokens};
 use super::era::Era;
 use super::headers;
@@ -37,10 +40,12 @@ use super::message::{self, MAX_SMALL_MESSAGE, Message};
 use super::meta::Meta;
 use super::metadata::ResourceMetadata;
 use super::offer::Offer;
+use super::pending::{CALLS_PATH, whole_seconds};
 use super::rpc::{Id, ResultResponse, RpcError};
 use super::stream::CallStream;
+use super::task::TaskMethod;
 use crate::auth::{AuthError, Minter};
-use crate::model::{Credentials, Principal, Rejection};
+use crate::model::{Credentials, POLL_TOOL, Principal, Rejection};
 use crate::pipeline::Pipeline;
 
 /// Where MCP is served.
@@ -82,8 +87,20 @@ struct Front {
     dev_tokens: Option<DevTokens>,
     bodies: Bodies,
     streams: Arc<Semaphore>,
-    /// Answers everything but tool calls.
+    /// Where programs ask for the answers of calls, up to the call's id.
+    calls_at: Arc<str>,
+    /// Answers everything but tool calls and what is asked about them.
     mcp: StreamableHttpService<Mcp, NeverSessionManager>,
+}
+
+/// One JSON-RPC request, and who asks.
+struct Asked<'a> {
+    id: Id,
+    params: Map<String, Value>,
+    headers: &'a HeaderMap,
+    principal: Arc<Principal>,
+    had_token: bool,
+    era: Era,
 }
 
 /// A refusal with the headers that only HTTP has.
@@ -126,6 +143,7 @@ impl Front {
             metadata: ResourceMetadata::of(&config)?,
             bodies: Bodies::new(&config),
             streams: Arc::new(Semaphore::new(config.max_streams)),
+            calls_at: config.calls_at()?.into(),
             pipeline,
             config,
         })
@@ -144,10 +162,7 @@ impl Front {
                     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
                 }
                 if let Some(retry_after) = retry_after {
-                    // Rounded up: asking too early would be told the same again.
-                    response
-                        .headers_mut()
-                        .insert(RETRY_AFTER, retry_after.as_millis().div_ceil(1000).max(1).to_string().parse().expect("digits"));
+                    response.headers_mut().insert(RETRY_AFTER, whole_seconds(retry_after).into());
                 }
                 response
             }
@@ -177,6 +192,7 @@ impl Front {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 Ok(response)
             }
+            (path, _) if path.starts_with(CALLS_PATH) => self.handle(request).await,
             _ => Err(RpcError::http(StatusCode::NOT_FOUND, format!("nothing is here; MCP is served at {MCP_PATH}")).into()),
         }
     }
@@ -196,10 +212,7 @@ impl Front {
     }
 
     async fn post(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        if request.uri().query().is_some_and(bearer::is_in_query) {
-            let problem = "a token in the URL ends up in logs; send it in the header `Authorization: Bearer …`";
-            return Err(RpcError::http(StatusCode::BAD_REQUEST, problem).into());
-        }
+        bearer::check_query(request.uri())?;
         let (mut parts, incoming) = request.into_parts();
         let (principal, had_token) = match self.authenticate(&parts.headers).await {
             Ok(authenticated) => authenticated,
@@ -208,17 +221,23 @@ impl Front {
                 return Err(refusal);
             }
         };
-        check_media_types(&parts.headers)?;
+        media::check(&parts.headers)?;
         // The share of memory is given back when the answer is ready, and with it the arguments are gone.
         let RequestBody { bytes: body, memory: _memory } = self.bodies.read(incoming).await?;
         match message::read(&body, self.config.json)? {
             Message::Request { id, method, params } => {
                 let era = Meta::of(&params).and_then(|meta| Era::of_http(&parts.headers, meta));
                 let era = era.map_err(|error| error.answering(id.clone()))?;
-                if method == "tools/call" {
-                    drop(body);
-                    return self.call(id, params, &parts.headers, principal, had_token, era).await;
+                let asked = Asked { id, params, headers: &parts.headers, principal, had_token, era };
+                match TaskMethod::of(&method) {
+                    _ if method == "tools/call" => {
+                        drop(body);
+                        return self.call(asked).await;
+                    }
+                    Some(method) if era == Era::Modern => return self.task(method, asked).await,
+                    _ => {}
                 }
+                let Asked { id, principal, .. } = asked;
                 if body.len() > MAX_SMALL_MESSAGE {
                     let problem = format!("only `tools/call` takes more than {MAX_SMALL_MESSAGE} bytes");
                     return Err(RpcError::http(StatusCode::PAYLOAD_TOO_LARGE, problem).answering(id).into());
@@ -288,24 +307,22 @@ impl Front {
         self.mcp.handle(Request::from_parts(parts, Full::new(body))).await
     }
 
-    async fn call(
-        &self,
-        id: Id,
-        params: Map<String, Value>,
-        headers: &HeaderMap,
-        principal: Arc<Principal>,
-        had_token: bool,
-        era: Era,
-    ) -> Result<Response<Body>, Refusal> {
-        let call = Call::read(params, headers).and_then(|call| {
+    async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, Refusal> {
+        let Asked { id, params, headers, principal, had_token, era } = asked;
+        let call = Call::read(params, headers, era).and_then(|call| {
             if era == Era::Modern {
-                headers::check_call(headers, &call.request.tool)?;
+                headers::check(headers, "tools/call", "params.name", &call.request.tool)?;
                 self.check_params(headers, &call, &principal)?;
             }
             Ok(call)
         });
         let call = call.map_err(|error| error.answering(id.clone()))?;
-        let mut running = call.start(&self.pipeline, principal, era, CancellationToken::new());
+        let (takes_tasks, calls_at) = (call.request.takes_tasks(), self.calls_at.clone());
+        let recipient = Recipient { era, had_token, takes_tasks, calls_at };
+        if call.request.tool == POLL_TOOL {
+            return self.poll(id, &call.request, &principal, &recipient).await;
+        }
+        let mut running = call.start(&self.pipeline, principal, recipient, CancellationToken::new());
         let reply = match running.next().await {
             Event::Ended(reply) => reply,
             Event::Step(step) => {
@@ -313,7 +330,7 @@ impl Front {
                 return Ok(event_stream(stream.boxed_unsync()));
             }
         };
-        match Wire::of(*reply, era, had_token) {
+        match Wire::of(*reply, &running.recipient) {
             Wire::Result(result) => Ok(json(StatusCode::OK, ResultResponse::new(&id, result).to_bytes())),
             Wire::Error(error) => Err(error.answering(id).into()),
             Wire::Challenge { challenge, .. } => {
@@ -352,34 +369,4 @@ fn event_stream(body: UnsyncBoxBody<Bytes, Infallible>) -> Response<Body> {
 /// `frame`, and as long as frames come, what is held.
 fn keep<H>(_held: &H, frame: http_body::Frame<Bytes>) -> http_body::Frame<Bytes> {
     frame
-}
-
-/// Clients send JSON, and must take both a JSON answer and a stream of events (MCP 2026-07-28, transports).
-fn check_media_types(headers: &HeaderMap) -> Result<(), RpcError> {
-    let is_json = |value: &HeaderValue| essence(value.to_str().unwrap_or_default()).eq_ignore_ascii_case("application/json");
-    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
-        return Err(RpcError::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the header `Content-Type` must be `application/json`"));
-    }
-    let accepts = |kind: &str| {
-        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
-            let range_kind = essence(range);
-            (range_kind == "*/*" || range_kind.eq_ignore_ascii_case(kind)) && !is_refused(range)
-        })
-    };
-    if accepts("application/json") && accepts("text/event-stream") {
-        return Ok(());
-    }
-    let problem = "the header `Accept` must list both `application/json` and `text/event-stream`";
-    Err(RpcError::http(StatusCode::NOT_ACCEPTABLE, problem))
-}
-
-/// A media type or range without its parameters.
-fn essence(value: &str) -> &str {
-    value.split(';').next().unwrap_or_default().trim()
-}
-
-/// Whether a media range is listed only to refuse it: `;q=0` (RFC 9110 §12.4.2).
-fn is_refused(range: &str) -> bool {
-    let quality = range.split(';').skip(1).filter_map(|parameter| parameter.trim().strip_prefix("q=")).next();
-    quality.is_some_and(|quality| quality.parse::<f32>() == Ok(0.0))
 }

@@ -16,15 +16,17 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::crowd::{Crowd, Place, Watched};
+
 /// How much of this process strangers may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Connections at once. Further ones wait in the operating system's backlog.
+    /// Connections at once. For a further one the connection that has done nothing for longest is closed; if all are busy, it waits
+    /// in the operating system's backlog.
     pub connections: usize,
     /// Bytes of one request head.
     pub head: usize,
@@ -41,40 +43,48 @@ pub struct ConnectionLimits {
 /// How long to wait before accepting again after the operating system refused, for want of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a connection that is asked to leave may take to write what is left.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// Serves connections until `shutdown`; then lets requests under way end, for as long as `limits.drain`.
 pub async fn serve<S, B>(listener: TcpListener, limits: ConnectionLimits, service: S, shutdown: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.head).max_headers(limits.fields);
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut door = Door { listener, crowd: Arc::new(Crowd::new(limits.connections)), accepted: None, is_refused: false };
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            // Ended connections are forgotten as they end, so the set holds no more than there are slots.
+        let (stream, place) = tokio::select! {
+            admitted = door.admit() => admitted,
+            // Ended connections are forgotten as they end, so the set holds no more than there are places.
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
-        let (stream, slot) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "can't accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let connection = http.serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service.clone());
+        let activity = place.activity().clone();
+        let service = Watched { service: service.clone(), activity: activity.clone() };
+        let connection = http.serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service);
         let shutdown = shutdown.clone();
         connections.spawn(async move {
-            let _slot = slot;
+            let _place = place;
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
+                () = activity.told_to_leave() => {
+                    connection.as_mut().graceful_shutdown();
+                    // A head that was half sent is no request yet, and not waited for; a request that came at the last moment is.
+                    loop {
+                        match tokio::time::timeout(LEAVING, connection.as_mut()).await {
+                            Ok(ended) => break ended,
+                            Err(_) if activity.is_busy() => {}
+                            Err(_) => return,
+                        }
+                    }
+                }
                 () = shutdown.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -85,7 +95,7 @@ where
             }
         });
     }
-    drop(listener);
+    drop(door);
     let drained = tokio::time::timeout(limits.drain, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections did not end in time and are cut");
@@ -93,12 +103,44 @@ where
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    // Answers are small and awaited: waiting to fill a segment only adds latency. A peer already gone is found out soon enough.
-    let _ = stream.set_nodelay(true);
-    Ok((stream, slot))
+/// Where connections come in.
+///
+/// INVARIANT: `admit` is polled in a `select!` and may be dropped at any await, so whoever was accepted stands in a field.
+struct Door {
+    listener: TcpListener,
+    crowd: Arc<Crowd>,
+    /// Accepted, and waiting for a place.
+    accepted: Option<TcpStream>,
+    /// The operating system refused to accept, and was complained about.
+    is_refused: bool,
+}
+
+impl Door {
+    /// The next connection, once there is a place for it. While there is none, connections that do nothing are asked to leave.
+    async fn admit(&mut self) -> (TcpStream, Place) {
+        while self.accepted.is_none() {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if std::mem::take(&mut self.is_refused) {
+                        tracing::info!("connections are accepted again");
+                    }
+                    // Answers are small and awaited: waiting to fill a segment only adds latency. A peer already gone is found
+                    // out soon enough.
+                    let _ = stream.set_nodelay(true);
+                    self.accepted = Some(stream);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_refused, true) {
+                        tracing::warn!(%error, "can't accept connections; trying again and again");
+                    }
+                    self.crowd.make_room();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        let place = self.crowd.place().await;
+        (self.accepted.take().expect("somebody was accepted above"), place)
+    }
 }
 
 /// A stream that gives up on a peer that stops reading.

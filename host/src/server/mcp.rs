@@ -21,7 +21,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::SERVER;
-use crate::model::Principal;
+use super::poll_tool;
+use crate::model::{Principal, TASKS_EXTENSION};
 use crate::pipeline::Pipeline;
 use crate::registry;
 
@@ -87,6 +88,8 @@ impl ServerHandler for Mcp {
         if self.empty_catalogues {
             (capabilities.prompts, capabilities.resources) = (Some(Default::default()), Some(Default::default()));
         }
+        let tasks = (TASKS_EXTENSION.to_owned(), serde_json::Map::new());
+        capabilities.extensions = Some(std::iter::once(tasks).collect());
         ServerConfig::new(capabilities).with_server_info(server_info())
     }
 
@@ -100,6 +103,8 @@ impl ServerHandler for Mcp {
             return Err(no_method(InitializeResultMethod::VALUE));
         }
         let mut result = self.negotiate_initialize(&request)?;
+        // The handshake protocols know other tasks than those of the extension (SEP-2663).
+        result.capabilities.extensions = None;
         if self.peer.is_none() {
             // Without sessions, nothing can be sent to a handshake client between its requests.
             result.capabilities.tools = Some(Default::default());
@@ -140,7 +145,8 @@ impl ServerHandler for Mcp {
             return Err(ErrorData::invalid_params("the cursor is not one of this server's: all tools fit on one page", None));
         }
         let principal = self.principal(&context)?;
-        let tools = self.pipeline.list(&principal).iter().map(|tool| listed(&tool.listing)).collect();
+        let mut tools: Vec<Tool> = self.pipeline.list(&principal).iter().map(|tool| listed(&tool.listing)).collect();
+        tools.push(poll_tool::listed());
         let mut result = ListToolsResult::with_all_items(tools);
         (result.ttl_ms, result.cache_scope) = self.cache_hints(&context);
         result.meta = is_modern(&context).then(server_meta);

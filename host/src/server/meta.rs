@@ -4,8 +4,9 @@ use http::HeaderMap;
 use rmcp::model::{NumberOrString, ProgressToken};
 use serde_json::{Map, Value};
 
+use super::era::Era;
 use super::rpc::RpcError;
-use crate::model::{KeySource, OfferedKey, TraceContext};
+use crate::model::{KeySource, OfferedKey, TASKS_EXTENSION, TraceContext};
 
 /// The `_meta` member that carries an idempotency key.
 pub const KEY_MEMBER: &str = "dev.tidegate/idempotency-key";
@@ -40,6 +41,21 @@ impl<'a> Meta<'a> {
     /// The capabilities the client declares.
     pub fn capabilities(self) -> Option<&'a Map<String, Value>> {
         self.0?.get("io.modelcontextprotocol/clientCapabilities")?.as_object()
+    }
+
+    /// The names of what the client declares: its capabilities and, if it speaks the modern protocol, the extensions it knows.
+    /// The handshake protocols know other tasks, and none of their clients may be told one of the extension's (SEP-2663).
+    pub fn declared(self, era: Era) -> Vec<String> {
+        let Some(capabilities) = self.capabilities() else { return Vec::new() };
+        let extensions = capabilities.get("extensions").and_then(Value::as_object).filter(|_| era == Era::Modern);
+        let extensions = extensions.into_iter().flatten().filter(|(_, settings)| settings.is_object());
+        capabilities.keys().chain(extensions.map(|(name, _)| name)).cloned().collect()
+    }
+
+    /// Whether the client can be told a task.
+    pub fn takes_tasks(self, era: Era) -> bool {
+        let declared = || self.capabilities()?.get("extensions")?.get(TASKS_EXTENSION);
+        era == Era::Modern && declared().is_some_and(Value::is_object)
     }
 
     /// The token under which the client wants to hear of progress.
@@ -130,6 +146,16 @@ mod tests {
         for state in [long.as_str(), "a=1\r\nx: y"] {
             assert_eq!(trace_of(json!({ "traceparent": PARENT, "tracestate": state }), &[]).state, None);
         }
+    }
+
+    #[test]
+    fn extensions_are_declared_by_modern_clients_alone_and_as_objects() {
+        let capabilities = json!({ "sampling": {}, "extensions": { "a/tasks": {}, "a/other": true } });
+        let params = json!({ "_meta": { "io.modelcontextprotocol/clientCapabilities": capabilities } });
+        let meta = Meta::of(params.as_object().expect("an object")).expect("an object");
+        assert_eq!(meta.declared(Era::Legacy), ["sampling", "extensions"]);
+        assert_eq!(meta.declared(Era::Modern), ["sampling", "extensions", "a/tasks"]);
+        assert_eq!(Meta::default().declared(Era::Modern), Vec::<String>::new());
     }
 
     #[test]

@@ -71,10 +71,15 @@ impl RpcError {
         Self::new(-32020, StatusCode::BAD_REQUEST, message)
     }
 
-    /// The client did not declare capabilities that the request needs.
+    /// The client did not declare capabilities that the request needs, or extensions, which have a `/` in their names.
     pub fn missing_capabilities(names: &[String]) -> Self {
-        let required: serde_json::Map<_, _> = names.iter().map(|name| (name.clone(), json!({}))).collect();
-        let message = format!("this tool needs a client that declares the capability {}", names.join(", "));
+        let named = |name: &String| (name.clone(), json!({}));
+        let (extensions, capabilities): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.contains('/'));
+        let mut required: serde_json::Map<_, _> = capabilities.into_iter().map(named).collect();
+        if !extensions.is_empty() {
+            required.insert("extensions".to_owned(), extensions.into_iter().map(named).collect());
+        }
+        let message = format!("this needs a client that declares {}", names.join(", "));
         Self::new(-32021, StatusCode::BAD_REQUEST, message).with_data(json!({ "requiredCapabilities": required }))
     }
 

@@ -9,20 +9,24 @@ use rmcp::model::{
     ServerConfig, ServerNotification, ServerResult,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, Service, serve_directly_with_ct};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Call, Event};
-use super::convert::Wire;
+use super::convert::{Recipient, Wire};
 use super::era::Era;
 use super::json::JsonLimits;
 use super::lines::Lines;
 use super::mcp::Mcp;
 use super::meta::Meta;
 use super::operator;
+use super::pending::CALLS_PATH;
+use super::poll_tool;
 use super::rpc::RpcError;
-use crate::model::{Bytes, Principal, Span};
+use super::task::{TaskMethod, TaskRequest};
+use crate::model::{Bytes, CallRequest, POLL_TOOL, Principal, Span};
 use crate::pipeline::{Pipeline, Progress};
 
 /// The limits of one connection.
@@ -127,9 +131,27 @@ impl Service<RoleServer> for Connection {
         let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());
         let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta))
             .map_err(error_data)?;
-        match request {
-            ClientRequest::CallToolRequest(call) => self.call(call, context, era).await,
-            other => self.mcp.handle_request(other, context).await,
+        let about_a_task = match &request {
+            ClientRequest::GetTaskRequest(get) => Some((TaskMethod::Get, Ok(get.params.task_id.clone()))),
+            ClientRequest::UpdateTaskRequest(update) => Some((TaskMethod::Update, Ok(update.params.task_id.clone()))),
+            ClientRequest::CancelTaskRequest(cancel) => Some((TaskMethod::Cancel, Ok(cancel.params.task_id.clone()))),
+            // What rmcp can't read is not always wrong.
+            ClientRequest::CustomRequest(custom) => TaskMethod::of(&custom.method).map(|method| {
+                let params = custom.params.as_ref().and_then(Value::as_object);
+                (method, TaskRequest::read(method, params.unwrap_or(&Map::new())).map(|request| request.task_id))
+            }),
+            _ => None,
+        };
+        match (request, about_a_task) {
+            (ClientRequest::CallToolRequest(call), _) => self.call(call, context, era).await,
+            (_, Some((method, task_id))) if era == Era::Modern => {
+                let request = TaskRequest { method, task_id: task_id.map_err(error_data)? };
+                let meta = Meta::new(&context.meta);
+                let recipient = recipient(era, meta.takes_tasks(era));
+                let told = request.answer(&self.pipeline, &self.principal, &meta.trace(None), &recipient).await;
+                answered(&told.map_err(error_data)?)
+            }
+            (other, _) => self.mcp.handle_request(other, context).await,
         }
     }
 
@@ -153,14 +175,20 @@ impl Connection {
         context: RequestContext<RoleServer>,
         era: Era,
     ) -> Result<ServerResult, ErrorData> {
-        let mut call = Call::new(params.name.into_owned(), params.arguments.unwrap_or_default(), Meta::new(&context.meta), None)
-            .map_err(error_data)?;
+        let (tool, arguments) = (params.name.into_owned(), params.arguments.unwrap_or_default());
+        let mut call = Call::new(tool, arguments, Meta::new(&context.meta), era, None).map_err(error_data)?;
         if let (Era::Legacy, Some(client)) = (era, context.peer.peer_info()) {
             // A handshake client declared its capabilities once, then.
             let declared = serde_json::to_value(&client.capabilities).unwrap_or_default();
             call.request.client_capabilities = declared.as_object().into_iter().flat_map(|names| names.keys().cloned()).collect();
         }
-        let mut running = call.start(&self.pipeline, self.principal.clone(), era, context.ct.clone());
+        let recipient = recipient(era, call.request.takes_tasks());
+        if call.request.tool == POLL_TOOL {
+            let CallRequest { arguments, trace, .. } = &call.request;
+            let told = poll_tool::answer(&self.pipeline, &self.principal, arguments, trace, &recipient).await;
+            return answered(&told.map_err(error_data)?);
+        }
+        let mut running = call.start(&self.pipeline, self.principal.clone(), recipient, context.ct.clone());
         let reply = loop {
             match running.next().await {
                 Event::Step(step) => report(&context, running.progress_token(), step).await,
@@ -171,10 +199,18 @@ impl Connection {
         for step in remaining {
             report(&context, running.progress_token(), step).await;
         }
-        let result = Wire::of(reply, era, false).without_challenge().map_err(error_data)?;
-        let result = serde_json::to_value(result).expect("a result holds only strings, numbers and JSON");
-        Ok(ServerResult::CustomResult(CustomResult::new(result)))
+        answered(&Wire::of(reply, &running.recipient).without_challenge().map_err(error_data)?)
     }
+}
+
+/// Whoever is at the other end of a connection, which knows no tokens and no URLs but the paths of the host's own port.
+fn recipient(era: Era, takes_tasks: bool) -> Recipient {
+    Recipient { era, had_token: false, takes_tasks, calls_at: CALLS_PATH.into() }
+}
+
+fn answered(result: &impl Serialize) -> Result<ServerResult, ErrorData> {
+    let result = serde_json::to_value(result).expect("a result holds only strings, numbers and JSON");
+    Ok(ServerResult::CustomResult(CustomResult::new(result)))
 }
 
 async fn report(context: &RequestContext<RoleServer>, token: Option<&rmcp::model::ProgressToken>, step: Progress) {

@@ -84,7 +84,7 @@ fn write_step(events: &mut Vec<u8>, running: &Running, step: &Progress) {
 
 fn write_end(events: &mut Vec<u8>, id: &Id, reply: Reply, running: &Running) {
     // The status line is long gone, so a challenge has to be said in words.
-    match Wire::of(reply, running.era, false).without_challenge() {
+    match Wire::of(reply, &running.recipient).without_challenge() {
         Ok(result) => write_event(events, &ResultResponse::new(id, result).to_bytes()),
         Err(error) => write_event(events, &error.answering(id.clone()).to_bytes()),
     }

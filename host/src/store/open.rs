@@ -11,7 +11,12 @@ use super::{StoreConfig, StoreError};
 use crate::model::Timestamp;
 
 /// The format of the whole data folder. A change that an older version would misread raises it.
-const FORMAT: u32 = 2;
+///
+/// Format 3 has calls that wait, which an older version would leave waiting.
+const FORMAT: u32 = 3;
+
+/// The oldest format that this version reads. What is written in it stands in the current one as well.
+const OLDEST: u32 = 2;
 
 /// Creates the data folder, or checks that this process may use it: it alone, and in a format it knows.
 ///
@@ -130,21 +135,25 @@ fn check_format(dir: &Path) -> Result<(), StoreError> {
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
             Ok(FORMAT) => Ok(()),
-            Ok(found) if found < FORMAT => Err(StoreError::OlderFormat { dir: dir.to_owned(), found, known: FORMAT }),
+            Ok(OLDEST..FORMAT) => write_format(dir, &path),
+            Ok(found) if found < OLDEST => Err(StoreError::OlderFormat { dir: dir.to_owned(), found, known: FORMAT }),
             Ok(found) => Err(StoreError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT }),
             Err(_) => {
                 let what = format!("the file `{}`", path.display());
                 Err(StoreError::Damaged { what, problem: "it does not hold a format number".to_owned() })
             }
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let unfinished = dir.join("format.new");
-            // Left by a crash at this very place; it holds nothing yet that matters.
-            let _ = fs::remove_file(&unfinished);
-            write_synced(&unfinished, format!("{FORMAT}\n").as_bytes())?;
-            fs::rename(&unfinished, &path).map_err(StoreError::io("create", &path))?;
-            sync_folder(dir)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(dir, &path),
         Err(error) => Err(StoreError::io("read", &path)(error)),
     }
+}
+
+/// INVARIANT: durable before anything is written in this format.
+fn write_format(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let unfinished = dir.join("format.new");
+    // Left by a crash at this very place; it holds nothing yet that matters.
+    let _ = fs::remove_file(&unfinished);
+    write_synced(&unfinished, format!("{FORMAT}\n").as_bytes())?;
+    fs::rename(&unfinished, path).map_err(StoreError::io("create", path))?;
+    sync_folder(dir)
 }

@@ -8,12 +8,14 @@ mod headers;
 mod hooks;
 mod running;
 mod schema;
+mod tasks;
 
 use content::{TestAudioContent, TestEmbeddedResource, TestImageContent, TestMultipleContentTypes, TestSimpleText};
 use headers::TestCustomHeaders;
 use hooks::{TestMissingCapability, TestStreamingElicitation, TestTriggerPromptChange, TestTriggerToolChange};
 use running::{TestErrorHandling, TestLoggingTool, TestToolWithProgress};
 use schema::JsonSchema202012Tool;
+use tasks::{ConfirmDelete, FailingJob, Greet, SlowCompute};
 
 tidegate_plugin_sdk::export!(
     TestSimpleText,
@@ -30,6 +32,10 @@ tidegate_plugin_sdk::export!(
     TestStreamingElicitation,
     TestTriggerToolChange,
     TestTriggerPromptChange,
+    Greet,
+    SlowCompute,
+    FailingJob,
+    ConfirmDelete,
 );
 
 #[cfg(test)]

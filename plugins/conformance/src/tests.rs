@@ -62,6 +62,16 @@ fn header_arguments_are_plain_and_marked() {
 }
 
 #[test]
+fn a_job_that_is_called_off_says_so_and_one_that_is_not_takes_its_time() {
+    let host = Host::new();
+    let done = content(&host, "slow_compute", &json!({ "seconds": 0, "label": "nothing" })).expect("it runs");
+    assert_eq!(done[0]["text"], "Computed `nothing` for 0 s.");
+    host.cancel();
+    let failure = content(&host, "slow_compute", &json!({ "seconds": 60 })).expect_err("it is called off");
+    assert_eq!(failure.code, "cancelled");
+}
+
+#[test]
 fn every_manifest_entry_has_its_tool_and_every_tool_its_entry() {
     let manifest = include_str!("../plugin.toml");
     let mut listed: Vec<_> = manifest

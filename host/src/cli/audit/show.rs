@@ -39,7 +39,7 @@ pub fn run(args: &ShowArgs) -> Result<()> {
         let standing = shown.standing.as_ref();
         json!({
             "call": call, "status": standing.map(|standing| &standing.status), "effect": standing.map(|standing| &standing.effect),
-            "started": standing.map(|standing| time::show_exactly(standing.started_ms)),
+            "started": standing.and_then(|standing| standing.started_ms).map(time::show_exactly),
             "ended": standing.and_then(|standing| standing.ended_ms).map(time::show_exactly),
             "answer": standing.and_then(|standing| standing.answer.as_ref()),
         })

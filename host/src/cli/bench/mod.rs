@@ -50,7 +50,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let threads = args.threads.map_or((cores / 2).max(1), usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.context("can't start the async runtime")?;
-    let files = app::raise_file_limit();
+    let files = app::files::raise_limit();
     if files.is_some_and(|files| files < u64::from(args.concurrency) + OTHER_FILES) {
         eprintln!(
             "only {} files may be open here, so not every caller can have a connection; raise the limit (`ulimit -n`)",

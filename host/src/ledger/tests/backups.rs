@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// A world on what a backup was restored to.
-fn restored(world: &World, backup: &Path) -> World {
+pub(super) fn restored(world: &World, backup: &Path) -> World {
     let parent = tempfile::tempdir().expect("a temporary folder");
     restore(backup, &parent.path().join("data"), &world.store).expect("it can be restored");
     // The world's folder is the one that holds the data.
@@ -16,7 +16,7 @@ fn restored(world: &World, backup: &Path) -> World {
     World::open(Arc::new(dir), world.store.clone(), LedgerConfig::default(), Arc::clone(&world.now)).expect("it opens")
 }
 
-async fn back_up(world: &World, to: &Path) -> Result<Backup, LedgerError> {
+pub(super) async fn back_up(world: &World, to: &Path) -> Result<Backup, LedgerError> {
     let (ledger, to) = (world.ledger.clone(), to.to_owned());
     tokio::task::spawn_blocking(move || ledger.backup(&to)).await.expect("no panic")
 }
@@ -75,8 +75,8 @@ async fn a_backup_that_is_not_what_was_taken_is_not_restored() {
         fs::write(&file, whole).expect("writable");
     }
     let manifest = fs::read_to_string(backup.join("manifest.json")).expect("readable");
-    fs::write(backup.join("manifest.json"), manifest.replace("\"format\": 1", "\"format\": 2")).expect("writable");
-    refused("has format 2");
+    fs::write(backup.join("manifest.json"), manifest.replace("\"format\": 2", "\"format\": 3")).expect("writable");
+    refused("has format 3");
     fs::remove_file(backup.join("manifest.json")).expect("removable");
     refused("not finished");
     fs::write(backup.join("manifest.json"), manifest).expect("writable");

@@ -8,7 +8,7 @@ use crate::store::tests::folder::Mounted;
 use crate::store::tests::reopening::reopened;
 
 /// Holds the writer thread until the sender is dropped or used: what is handed in meanwhile becomes one group.
-fn hold(world: &World) -> Sender<()> {
+pub(super) fn hold(world: &World) -> Sender<()> {
     let (free, held) = std::sync::mpsc::channel::<()>();
     let wait = move |_: &mut Tx<'_>| Ok(held.recv().is_ok());
     drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, wait));
@@ -16,12 +16,12 @@ fn hold(world: &World) -> Sender<()> {
 }
 
 /// Makes the group fail that this gets into.
-fn fail(world: &World) {
+pub(super) fn fail(world: &World) {
     drop(world.ledger.store().submit::<(), LedgerError, _>(None, Urgency::Now, |_| panic!("a fault")));
 }
 
 /// Fails the store while it does nothing.
-async fn fail_alone(world: &World) {
+pub(super) async fn fail_alone(world: &World) {
     let panicked: Result<(), LedgerError> = world.ledger.store().commit(|_| panic!("a fault")).await;
     assert!(matches!(panicked, Err(LedgerError::Store(StoreError::Closed { .. }))), "{panicked:?}");
 }

@@ -11,7 +11,9 @@ mod keeping;
 mod machine;
 mod merkle;
 mod prefix;
+mod queued;
 mod records;
+mod requeued;
 mod settling;
 mod sinks;
 mod tamper;
@@ -120,6 +122,22 @@ impl World {
 
     async fn intent(&self, call: &Call, lease: Option<Lease>) -> Result<Intent, LedgerError> {
         self.ledger.record_intent(&call.facts(), lease).await
+    }
+
+    /// Makes a call wait, for an hour at most.
+    async fn enqueue(&self, call: &Call, lease: Option<Lease>) -> Result<QueuedCall, LedgerError> {
+        let until = Timestamp(self.now.load(Ordering::SeqCst) + HOUR);
+        self.ledger.enqueue(&QueuedFacts { until, ..call.queued() }, lease).await
+    }
+
+    /// Makes a call with a key wait.
+    async fn wait(&self, call: &Call) -> QueuedCall {
+        let lease = self.lease(call);
+        self.enqueue(call, Some(lease)).await.expect("there is room")
+    }
+
+    async fn start(&self, call: &Call, queued: QueuedCall) -> Result<Intent, LedgerError> {
+        self.ledger.record_intent(&call.facts(), queued).await
     }
 
     async fn end(&self, intent: Intent, disposition: Disposition, answer: &StoredResponse) -> Result<(), LedgerError> {
@@ -247,6 +265,22 @@ impl Call {
         }
     }
 
+    fn queued(&self) -> QueuedFacts<'_> {
+        QueuedFacts {
+            call: self.id,
+            trace: &self.trace,
+            principal: &self.principal,
+            tool: &self.tool,
+            plugin: "invoices",
+            component: Digest([7; 32]),
+            effect: self.effect,
+            risk: self.risk,
+            arguments: &self.arguments,
+            key: Some(&self.key),
+            until: Timestamp(u64::MAX),
+        }
+    }
+
     fn facts(&self) -> IntentFacts<'_> {
         IntentFacts {
             call: self.id,
@@ -310,6 +344,7 @@ fn ended<'a>(outcome: &'a Outcome, answer: &'a StoredResponse) -> OutcomeFacts<'
         asked: &NONE,
         delivered: &NONE,
         handle_given: false,
+        cancelled: false,
     }
 }
 

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Timestamp, TraceContext};
+use crate::model::Timestamp;
+use crate::pipeline::PendingState;
 
 fn reply(answer: Answer) -> Reply {
     Reply { call_id: CallId::from_bytes([7; 16]), trace: TraceContext::random(), replayed: None, answer }
 }
 
+fn recipient(era: Era) -> Recipient {
+    Recipient { era, had_token: false, takes_tasks: false, calls_at: "https://tools.example.com/v1/calls/".into() }
+}
+
 fn result(answer: Answer, era: Era) -> Value {
-    let Wire::Result(result) = Wire::of(reply(answer), era, false) else { panic!("not a result") };
+    let Wire::Result(result) = Wire::of(reply(answer), &recipient(era)) else { panic!("not a result") };
     serde_json::to_value(result).expect("JSON")
 }
 
@@ -62,7 +67,7 @@ fn every_result_carries_its_call_id_and_trace_and_a_replay_says_so() {
     let mut reply = reply(Answer::Output(Output::default()));
     let traceparent = reply.trace.to_string();
     reply.replayed = Some(Replayed { first: CallId::from_bytes([8; 16]), completed_at: Timestamp(1_800_000_000_000) });
-    let Wire::Result(result) = Wire::of(reply, Era::Legacy, false) else { panic!("not a result") };
+    let Wire::Result(result) = Wire::of(reply, &recipient(Era::Legacy)) else { panic!("not a result") };
     let meta = serde_json::to_value(result).expect("JSON")["_meta"].clone();
     assert_eq!(meta["dev.tidegate/call-id"], "call_07070707070707070707070707070707");
     assert_eq!((&meta["traceparent"], &meta["dev.tidegate/replayed"]), (&json!(traceparent), &json!(true)));
@@ -72,7 +77,8 @@ fn every_result_carries_its_call_id_and_trace_and_a_replay_says_so() {
 
 #[test]
 fn an_unknown_tool_is_invalid_params_and_never_method_not_found() {
-    let Wire::Error(error) = Wire::of(reply(Answer::Refused(Rejection::UnknownTool("x".repeat(500)))), Era::Modern, false) else {
+    let Wire::Error(error) = Wire::of(reply(Answer::Refused(Rejection::UnknownTool("x".repeat(500)))), &recipient(Era::Modern))
+    else {
         panic!("not an error")
     };
     assert_eq!((error.code, error.status.as_u16()), (-32602, 200));
@@ -82,16 +88,77 @@ fn an_unknown_tool_is_invalid_params_and_never_method_not_found() {
 #[test]
 fn a_missing_client_capability_is_named_as_an_object() {
     let rejection = Rejection::ClientLacks(vec!["sampling".into()]);
-    let Wire::Error(error) = Wire::of(reply(Answer::Refused(rejection)), Era::Modern, false) else { panic!("not an error") };
+    let Wire::Error(error) = Wire::of(reply(Answer::Refused(rejection)), &recipient(Era::Modern)) else { panic!("not an error") };
     assert_eq!((error.code, error.status.as_u16()), (-32021, 400));
     assert_eq!(error.data.as_deref(), Some(&json!({ "requiredCapabilities": { "sampling": {} } })));
+}
+
+#[test]
+fn a_missing_extension_is_named_where_extensions_are_declared() {
+    let error = RpcError::missing_capabilities(&["io.modelcontextprotocol/tasks".into(), "sampling".into()]);
+    let required = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} }, "sampling": {} });
+    assert_eq!(error.data.as_deref(), Some(&json!({ "requiredCapabilities": required })));
+}
+
+fn pending(structured: bool) -> Answer {
+    let pending = Pending {
+        call: CallId::from_bytes([7; 16]),
+        state: PendingState::Queued,
+        created: Timestamp(1_800_000_000_000),
+        updated: Timestamp(1_800_000_000_000),
+        retry_after: Duration::from_millis(1200),
+        kept_for: Duration::from_secs(60),
+    };
+    Answer::Pending { pending, structured }
+}
+
+#[test]
+fn pending_is_no_error_and_all_it_takes_to_ask_again() {
+    for (era, structured) in [(Era::Modern, true), (Era::Legacy, false)] {
+        let result = result(pending(structured), era);
+        let told: Value = serde_json::from_str(result["content"][0]["text"].as_str().expect("text")).expect("JSON");
+        assert_eq!(
+            (&told["status"], &told["state"], &told["retry_after_seconds"]),
+            (&json!("pending"), &json!("queued"), &json!(2))
+        );
+        assert_eq!(
+            (&told["call_id"], &told["poll_tool"]),
+            (&json!("call_07070707070707070707070707070707"), &json!("get_call_result"))
+        );
+        assert_eq!(told["poll_url"], "https://tools.example.com/v1/calls/call_07070707070707070707070707070707");
+        assert_eq!((&result["isError"], result.get("structuredContent")), (&json!(false), structured.then_some(&told)));
+        assert_eq!(result["_meta"]["dev.tidegate/pending"], true);
+    }
+}
+
+#[test]
+fn pending_is_a_task_to_those_who_take_tasks_and_to_nobody_else() {
+    let takes_tasks = Recipient { takes_tasks: true, ..recipient(Era::Modern) };
+    let Wire::Result(task) = Wire::of(reply(pending(true)), &takes_tasks) else { panic!("not a result") };
+    let task = serde_json::to_value(task).expect("JSON");
+    assert_eq!((&task["resultType"], &task["status"], task.get("content")), (&json!("task"), &json!("working"), None));
+    assert_eq!(result(pending(true), Era::Modern)["resultType"], "complete");
+}
+
+#[test]
+fn a_polled_answer_says_so_under_the_id_of_its_call() {
+    let Wire::Result(result) = Wire::of_polled(reply(Answer::Output(Output::default())), &recipient(Era::Modern)) else {
+        panic!("not a result")
+    };
+    let meta = serde_json::to_value(result).expect("JSON")["_meta"].clone();
+    assert_eq!(
+        (&meta["dev.tidegate/polled"], &meta["dev.tidegate/call-id"]),
+        (&json!(true), &json!(CallId::from_bytes([7; 16])))
+    );
+    assert_eq!(meta.get("dev.tidegate/replayed"), None);
 }
 
 #[test]
 fn missing_scopes_are_a_challenge_over_http_and_a_tool_error_elsewhere() {
     let scope: crate::model::Scope = "write:invoices".parse().expect("well formed");
     let rejection = Rejection::InsufficientScope { missing: vec![scope.clone()], needed: vec![scope] };
-    let Wire::Challenge { challenge, otherwise } = Wire::of(reply(Answer::Refused(rejection)), Era::Modern, true) else {
+    let recipient = Recipient { had_token: true, ..recipient(Era::Modern) };
+    let Wire::Challenge { challenge, otherwise } = Wire::of(reply(Answer::Refused(rejection)), &recipient) else {
         panic!("not a challenge")
     };
     assert_eq!(challenge.status().as_u16(), 403);

@@ -53,7 +53,8 @@ fn two_keys_or_half_a_key_are_refused() {
 
 #[test]
 fn the_mirrors_of_a_call_must_be_there_once_and_agree() {
-    let check = |pairs: &[(&'static str, &str)]| check_call(&headers(pairs), "echo").map_err(|error| error.code);
+    let check =
+        |pairs: &[(&'static str, &str)]| check(&headers(pairs), "tools/call", "params.name", "echo").map_err(|error| error.code);
     assert_eq!(check(&[("mcp-method", "tools/call"), ("mcp-name", "echo")]), Ok(()));
     assert_eq!(check(&[("mcp-method", "tools/call"), ("mcp-name", "  echo ")]), Ok(()));
     assert_eq!(check(&[("mcp-method", "tools/call"), ("mcp-name", "=?base64?ZWNobw==?=")]), Ok(()));

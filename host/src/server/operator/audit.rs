@@ -97,12 +97,12 @@ pub struct Shown {
 /// Where a call stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Standing {
-    /// `running`, `done`, `released` or `unknown`.
+    /// `queued`, `running`, `done`, `released` or `unknown`.
     pub status: String,
     /// `read` or `write`.
     pub effect: String,
-    /// When it began, in milliseconds since 1970.
-    pub started_ms: u64,
+    /// When it began, in milliseconds since 1970; nothing if it has not, or never did.
+    pub started_ms: Option<u64>,
     /// When it ended, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
     /// The answer that is kept to be given again.
@@ -219,7 +219,7 @@ fn show(ledger: &Ledger, about: About) -> Result<Value, Unanswered> {
     let standing = call.map(|call| ledger.call(&call)).transpose()?.flatten().map(|state| Standing {
         status: state.status.as_str().to_owned(),
         effect: state.effect.as_str().to_owned(),
-        started_ms: state.started.as_millis(),
+        started_ms: state.started.map(|at| at.as_millis()),
         ended_ms: state.ended.map(|at| at.as_millis()),
         answer: state.response.map(|response| response.value),
     });

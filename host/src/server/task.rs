@@ -1,0 +1,241 @@
+//! Calls as tasks: the extension `io.modelcontextprotocol/tasks` (ext-tasks 2026-07-28), for clients that declared it.
+//!
+//! A task is a call that goes on without its caller, and its id is the call's. There are no status notifications: rmcp's
+//! subscriptions know no task ids. No tool can ask its caller for input while it runs, so no task is ever `input_required`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::convert::{CallResult, Recipient, ResultMeta, Wire};
+use super::pending::{iso_8601, whole_millis};
+use super::rpc::RpcError;
+use crate::model::envelope::EffectState;
+use crate::model::{CallId, ErrorCode, Principal, TASKS_EXTENSION, Timestamp, TraceContext};
+use crate::pipeline::{Answer, Cancelled, Ended, Pending, Pipeline, Polled};
+
+/// A call as a task: what a `tools/call` is answered with, and what `tasks/get` answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskResult {
+    result_type: &'static str,
+    task_id: CallId,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_message: Option<&'static str>,
+    created_at: String,
+    last_updated_at: String,
+    /// From its creation, in milliseconds; null while nobody knows.
+    ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poll_interval_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<CallResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+    #[serde(rename = "_meta")]
+    meta: ResultMeta,
+}
+
+/// Where a task stands. A tool error is a completed task; only a JSON-RPC error is a failed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Working,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// An answer without anything in it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledgement {
+    result_type: &'static str,
+    #[serde(rename = "_meta")]
+    meta: ResultMeta,
+}
+
+/// What a question about a task is answered with.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Told {
+    /// Where the task stands.
+    Task(Box<TaskResult>),
+    /// It was heard.
+    Heard(Acknowledgement),
+}
+
+/// What can be done about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskMethod {
+    /// `tasks/get`
+    Get,
+    /// `tasks/update`
+    Update,
+    /// `tasks/cancel`
+    Cancel,
+}
+
+/// A question about a task, as its parameters say it.
+#[derive(Debug)]
+pub struct TaskRequest {
+    /// What is asked.
+    pub method: TaskMethod,
+    /// The task, if there may be one of that id.
+    pub task_id: String,
+}
+
+impl TaskMethod {
+    /// The method of this name, if it is one of these.
+    pub fn of(method: &str) -> Option<Self> {
+        [Self::Get, Self::Update, Self::Cancel].into_iter().find(|task| task.as_str() == method)
+    }
+
+    /// The method's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "tasks/get",
+            Self::Update => "tasks/update",
+            Self::Cancel => "tasks/cancel",
+        }
+    }
+}
+
+impl TaskRequest {
+    /// Reads the parameters of a request.
+    ///
+    /// # Errors
+    /// They are malformed (-32602).
+    pub fn read(method: TaskMethod, params: &Map<String, Value>) -> Result<Self, RpcError> {
+        let Some(Value::String(task_id)) = params.get("taskId") else {
+            return Err(RpcError::invalid_params("`params.taskId` must be a string: the id of a task"));
+        };
+        if method == TaskMethod::Update && !params.get("inputResponses").is_some_and(Value::is_object) {
+            return Err(RpcError::invalid_params("`params.inputResponses` must be an object"));
+        }
+        Ok(Self { method, task_id: task_id.clone() })
+    }
+
+    /// Does what is asked, for the principal whose task it is.
+    ///
+    /// # Errors
+    /// The client does not declare the extension (-32021), the principal has no such task (-32602), or the ledger can't be read
+    /// (-32603).
+    pub async fn answer(
+        &self,
+        pipeline: &Pipeline,
+        principal: &Arc<Principal>,
+        trace: &TraceContext,
+        recipient: &Recipient,
+    ) -> Result<Told, RpcError> {
+        if !recipient.takes_tasks {
+            return Err(RpcError::missing_capabilities(&[TASKS_EXTENSION.to_owned()]));
+        }
+        let call: CallId = self.task_id.parse().map_err(|_| unknown())?;
+        let heard = || Told::Heard(Acknowledgement::new(ResultMeta::new(call, trace, recipient.era)));
+        if self.method == TaskMethod::Cancel {
+            return match pipeline.cancel(principal, call).await {
+                Cancelled::Told | Cancelled::TooLate => Ok(heard()),
+                Cancelled::Unknown => Err(unknown()),
+                Cancelled::Unavailable => Err(unavailable()),
+            };
+        }
+        match (self.method, pipeline.poll(principal, call, trace).await) {
+            (_, Polled::Unknown) => Err(unknown()),
+            (_, Polled::Unavailable) => Err(unavailable()),
+            // Nothing was asked of the client, so none of its answers is waited for, and others are ignored (SEP-2663).
+            (TaskMethod::Update, _) => Ok(heard()),
+            (_, Polled::Pending(pending)) => {
+                let meta = ResultMeta::new(call, trace, recipient.era).pending();
+                Ok(Told::Task(Box::new(TaskResult { result_type: "complete", ..TaskResult::created(&pending, meta) })))
+            }
+            (_, Polled::Ended(ended)) => {
+                let meta = ResultMeta::new(call, trace, recipient.era);
+                Ok(Told::Task(Box::new(TaskResult::ended(*ended, recipient, meta))))
+            }
+        }
+    }
+}
+
+impl TaskResult {
+    /// The task of a call that has just been accepted (CreateTaskResult).
+    pub fn created(pending: &Pending, meta: ResultMeta) -> Self {
+        Self {
+            result_type: "task",
+            task_id: pending.call,
+            status: Status::Working,
+            status_message: Some(pending.state.as_str()),
+            created_at: iso_8601(pending.created),
+            last_updated_at: iso_8601(pending.updated),
+            // It can't end before it began, so it is kept for at least as long as this.
+            ttl_ms: Some(whole_millis(pending.kept_for)),
+            poll_interval_ms: Some(whole_millis(pending.retry_after)),
+            result: None,
+            error: None,
+            meta,
+        }
+    }
+
+    fn ended(ended: Ended, recipient: &Recipient, meta: ResultMeta) -> Self {
+        let Ended { reply, cancelled, created, ended, expires } = ended;
+        let task_id = reply.call_id;
+        let (status, result, error) = if cancelled || is_cancelled(&reply.answer) {
+            (Status::Cancelled, None, None)
+        } else {
+            match Wire::of_polled(reply, recipient).without_challenge() {
+                Ok(result) => (Status::Completed, Some(result), None),
+                Err(error) => (Status::Failed, None, Some(error_object(error))),
+            }
+        };
+        Self {
+            result_type: "complete",
+            task_id,
+            status,
+            status_message: None,
+            created_at: iso_8601(created),
+            last_updated_at: iso_8601(ended),
+            ttl_ms: expires.map(|expires| lifetime(created, expires)),
+            poll_interval_ms: None,
+            result,
+            error,
+            meta,
+        }
+    }
+}
+
+impl Acknowledgement {
+    fn new(meta: ResultMeta) -> Self {
+        Self { result_type: "complete", meta }
+    }
+}
+
+/// Whether the call ended because it was called off, having changed nothing.
+fn is_cancelled(answer: &Answer) -> bool {
+    matches!(answer, Answer::Error { envelope, .. } if envelope.error == ErrorCode::Cancelled && envelope.effect == EffectState::None)
+}
+
+fn lifetime(created: Timestamp, expires: Timestamp) -> u64 {
+    expires.as_millis().saturating_sub(created.as_millis()).max(1)
+}
+
+fn error_object(error: RpcError) -> Value {
+    let mut object = json!({ "code": error.code, "message": error.message });
+    if let Some(data) = error.data {
+        object["data"] = *data;
+    }
+    object
+}
+
+/// INVARIANT: an id that was never given out, one of somebody else, and one whose answer is no longer kept look the same.
+fn unknown() -> RpcError {
+    RpcError::invalid_params("there is no task with this id: it is not yours, its result is no longer kept, or it never was")
+}
+
+fn unavailable() -> RpcError {
+    RpcError::internal("where the task stands can't be read now; ask again later")
+}
+
+#[cfg(test)]
+mod tests;
