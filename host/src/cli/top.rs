@@ -34,10 +34,10 @@ pub struct TopArgs {
     /// What comes first.
     #[arg(long, value_enum, default_value_t = Column::Fuel)]
     sort: Column,
-    /// Print one snapshot after the other, a JSON object a line, until interrupted.
-    #[arg(long, requires = "output")]
+    /// Print one snapshot after the other until interrupted; as JSON, each is one line.
+    #[arg(long)]
     watch: bool,
-    /// `json` prints one snapshot for programs. Without it, a terminal shows the host live, and anything else gets one table.
+    /// Print one snapshot, for programs or people. Without it, a terminal shows the host live.
     #[arg(long, value_enum)]
     output: Option<Output>,
 }
@@ -47,23 +47,25 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
     let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
     let data = serve::data_dir(&serve::configure(&host, None)?);
     let mut live = Live::demand(&data)?;
-    match args.output {
-        Some(Output::Json) if args.watch => watch(&mut live, args.interval)?,
-        Some(Output::Json) => print::json(&ask(&mut live)?)?,
-        None if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() => {
-            screen::show(live, &data, args.interval, View::new(snapshot(&mut Live::demand(&data)?)?, args.sort))?;
-        }
-        _ => print::text(&text(&View::new(snapshot(&mut live)?, args.sort)))?,
+    if args.output.is_none() && !args.watch && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        let view = View::new(snapshot(&mut live)?, args.sort);
+        screen::show(live, &data, args.interval, view)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    while print::part(&format!("{}\n", look(&mut live, args)?))? && args.watch {
+        std::thread::sleep(args.interval);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A snapshot a line for as long as somebody reads them.
-fn watch(live: &mut Live, interval: Duration) -> Result<()> {
-    while print::part(&format!("{}\n", ask(live)?))? {
-        std::thread::sleep(interval);
+/// One look, as text.
+fn look(live: &mut Live, args: &TopArgs) -> Result<String> {
+    match args.output {
+        // One snapshot a line, for programs that read line by line.
+        Some(Output::Json) if args.watch => Ok(ask(live)?.to_string()),
+        Some(Output::Json) => Ok(format!("{:#}", ask(live)?)),
+        _ => Ok(text(&View::new(snapshot(live)?, args.sort))),
     }
-    Ok(())
 }
 
 /// The gate of the host at this moment, as it tells it.
@@ -76,7 +78,7 @@ fn snapshot(live: &mut Live) -> Result<Snapshot> {
     serde_json::from_value(ask(live)?).context("the host's answer makes no sense; is it of another version?")
 }
 
-/// One look, for where there is no terminal.
+/// A snapshot for people, where there is no terminal.
 fn text(view: &View) -> String {
     let mut text = format!("{}\n", view.totals().join("\n"));
     for (title, loads) in [("tool", &view.snapshot.tools), ("principal", &view.snapshot.principals)] {
