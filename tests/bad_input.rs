@@ -119,6 +119,23 @@ fn a_config_typo_names_file_line_and_what_was_meant() {
 }
 
 #[test]
+fn limits_that_nobody_can_mean_are_refused_by_name() {
+    let plugins = plugins(&["echo"]);
+    for (config, said) in [
+        ("[admission]\nslots = 0\n", "`admission.slots` is zero"),
+        ("[admission]\nqueue = -1\n", ".toml:2:9: invalid value: integer `-1`"),
+        ("[admission]\nmax_wait = \"0s\"\n", "`admission.max_wait` is zero"),
+        ("[admission.principal]\nrate = 0\n", "`admission.principal.rate` is zero"),
+        ("[admission.principal]\nrat = 1\n", "did you mean `rate`?"),
+        ("[admission]\nslots = 1000\n", "`sandbox.max_instances` is 128"),
+        ("[admission]\nmemory = \"1MiB\"\n", "`sandbox.max_memory`"),
+    ] {
+        let refused = Host::dev(plugins.path()).config(config).try_start().err().expect("refused");
+        assert!(refused.contains(said), "{config}: {refused}");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_told_and_so_is_the_way_out() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();

@@ -273,6 +273,21 @@ fn more_calls_than_slots_and_queue_are_overloaded_with_a_time_to_come_back() {
 }
 
 #[test]
+fn a_call_that_costs_more_than_its_callers_budget_ever_holds_is_refused_for_good() {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).config("[admission.principal]\nburst = 1_000_000\ndebt = 500_000\n").start();
+    let refused = host.client().call("echo", json!({"text": "hello"}));
+    assert_eq!(refused.error(), "fuel_exhausted");
+    let envelope = refused.envelope();
+    assert_eq!((&envelope["retryable"], &envelope["effect"]), (&json!(false), &json!("none")));
+    let message = envelope["message"].as_str().expect("a message");
+    assert!(
+        message.contains("10000000 fuel") && message.contains("1500000") && message.contains("admission.principal"),
+        "{message}"
+    );
+}
+
+#[test]
 fn ctrl_c_lets_a_running_call_end_and_exits_with_zero() {
     let (mut host, billing, _plugins) = demo(&["--latency", "700ms"]);
     let (client, invoice) = (host.client(), billing.open_invoices("u1").remove(0));

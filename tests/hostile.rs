@@ -189,6 +189,34 @@ fn a_guest_finds_nothing_that_another_left_in_memory() {
 }
 
 #[test]
+fn a_principal_that_ran_dry_has_its_guests_parked_and_computes_no_more_than_it_earns() {
+    let plugins = plugins(&["hostile"]);
+    let host = Host::dev(plugins.path())
+        .with(&["--backend", "billing=http://127.0.0.1:1"])
+        .config("[admission.principal]\nrate = 10_000_000\nburst = 100_000_000\n")
+        .start();
+    let started = Instant::now();
+    let spinners: Vec<_> = (0..2)
+        .map(|_| {
+            let client = host.client();
+            std::thread::spawn(move || client.call("spin", json!({})).error())
+        })
+        .collect();
+    for spinner in spinners {
+        assert_eq!(spinner.join().expect("no panic"), "deadline_exceeded");
+    }
+    let earned = started.elapsed().as_secs_f64() * 10_000_000.0;
+    let metrics = host.admin("/metrics").1;
+    let of = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{tool=\"spin\"}}"))).expect("it was called");
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    };
+    assert!(of("tidegate_parked_milliseconds_total") > 1_000.0, "{metrics}");
+    // What was saved up, what was earned since, and what each call may have burned beyond what it drew.
+    assert!(of("tidegate_charged_fuel_total") < 100_000_000.0 + earned + 2_000_000.0, "{earned} earned: {metrics}");
+}
+
+#[test]
 fn a_spinning_guest_leaves_honest_calls_their_latency() {
     let besieged = besieged();
     let host = &besieged.host;

@@ -38,8 +38,13 @@ fn call_id(answer: &Answer) -> String {
 }
 
 fn wait_until_running(host: &Started, calls: usize) {
+    wait_until(host, &format!("\"running\":{calls}"));
+}
+
+/// Waits until the host says so about itself.
+fn wait_until(host: &Started, said: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !host.admin("/readyz").1.contains(&format!("\"running\":{calls}")) {
+    while !host.admin("/readyz").1.contains(said) {
         assert!(Instant::now() < deadline, "the calls never ran: {}", host.admin("/readyz").1);
         std::thread::yield_now();
     }

@@ -183,7 +183,13 @@ fn a_crash_in_the_middle_of_recovery_is_recovered_from() {
     // More open calls than recovery ends in one commit.
     const OPEN: usize = 220;
     // All of them may start, and wait for the backend as long as it takes; its URL comes by flag.
-    let config = format!("[admission]\nslots = {OPEN}\n[backends.billing]\nurl = \"http://127.0.0.1:1\"\nmax_wait = \"60s\"\n");
+    // The scene's own lines end in `[sandbox]`.
+    let config = format!(
+        "max_instances = {slots}\n[admission]\nslots = {slots}\nmemory = \"8GiB\"\n\
+         [backends.billing]\nurl = \"http://127.0.0.1:1\"\nmax_wait = \"60s\"\n",
+        // Nobody takes more than half of them alone.
+        slots = 2 * OPEN,
+    );
     let mut scene = Scene::new(seed()).config(&config);
     let mut host = scene.host().start();
     scene.billing.signal("-STOP");

@@ -6,16 +6,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Host, Started, command, plugins, tidegate, workspace};
+use crate::harness::{Host, POLL_TOOL, Started, command, plugins, tidegate, workspace};
 
 struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    asked: u64,
 }
 
 impl Session {
     fn start(plugins: &std::path::Path, data: &std::path::Path) -> Self {
+        Self::start_with(plugins, data, &[])
+    }
+
+    fn start_with(plugins: &std::path::Path, data: &std::path::Path, flags: &[&str]) -> Self {
         let mut child = command()
             .current_dir(workspace())
             .arg("run")
@@ -23,13 +28,14 @@ impl Session {
             .arg(plugins)
             .arg("--data")
             .arg(data)
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("tidegate starts");
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().expect("piped")));
-        Self { child, stdin, stdout }
+        Self { child, stdin, stdout, asked: 0 }
     }
 
     fn send(&mut self, line: &str) {
@@ -42,10 +48,18 @@ impl Session {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not one JSON message a line: `{line}`"))
     }
 
-    fn request(&mut self, method: &str, mut params: Value) -> Value {
-        params["_meta"] =
-            json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
-        self.send(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string());
+    fn request(&mut self, method: &str, params: Value) -> Value {
+        self.request_with(&json!({}), method, params)
+    }
+
+    /// A request of a client with these capabilities.
+    fn request_with(&mut self, capabilities: &Value, method: &str, mut params: Value) -> Value {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
+        });
+        self.asked += 1;
+        self.send(&json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params}).to_string());
         self.answer()
     }
 }
@@ -157,4 +171,45 @@ fn a_second_serve_on_the_same_data_is_an_error_that_names_the_folder() {
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(!second.status.success() && said.contains(&data), "{said}");
     assert_eq!(host.client().tools(), ["echo"], "the first host is unharmed");
+}
+
+#[test]
+fn a_call_that_goes_on_without_its_caller_is_asked_for_over_the_same_connection() {
+    let (plugins, data) = (plugins(&["echo"]), tempfile::tempdir().expect("a temporary folder"));
+    let config = data.path().join("tidegate.toml");
+    std::fs::write(&config, "[admission]\nsync_budget = \"0s\"\n").expect("it can be written");
+    let mut session =
+        Session::start_with(plugins.path(), &data.path().join("data"), &["--config", &config.display().to_string()]);
+    let tasks = json!({"io.modelcontextprotocol/tasks": {}});
+    let call = json!({"name": "echo", "arguments": {"text": "later"}});
+    let created = session.request_with(&json!({"extensions": tasks}), "tools/call", call.clone())["result"].clone();
+    assert_eq!((&created["resultType"], &created["status"]), (&json!("task"), &json!("working")), "{created}");
+    let task = loop {
+        let task = session.request_with(&json!({"extensions": tasks}), "tasks/get", json!({"taskId": created["taskId"]}));
+        assert_eq!(task.get("error"), None, "{task}");
+        if task["result"]["status"] != "working" {
+            break task["result"].clone();
+        }
+    };
+    assert_eq!(task["result"]["structuredContent"], json!({"text": "later"}), "{task}");
+    let refused = session.request("tasks/get", json!({"taskId": created["taskId"]}));
+    assert_eq!(refused["error"]["code"], -32021, "{refused}");
+    let update = json!({"taskId": created["taskId"], "inputResponses": {"odd": {"ignored": true}}});
+    let heard = session.request_with(&json!({"extensions": tasks}), "tasks/update", update);
+    assert_eq!(heard["result"]["resultType"], "complete", "{heard}");
+
+    let pending = session.request("tools/call", call)["result"].clone();
+    assert_eq!(pending["_meta"]["dev.tidegate/pending"], true, "{pending}");
+    let ask = json!({"name": POLL_TOOL, "arguments": {"call_id": pending["_meta"]["dev.tidegate/call-id"]}});
+    let told = loop {
+        let told = session.request("tools/call", ask.clone())["result"].clone();
+        if told["_meta"].get("dev.tidegate/pending").is_none() {
+            break told;
+        }
+    };
+    assert_eq!(
+        (&told["structuredContent"], &told["_meta"]["dev.tidegate/polled"]),
+        (&json!({"text": "later"}), &json!(true)),
+        "{told}"
+    );
 }

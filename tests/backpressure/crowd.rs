@@ -82,7 +82,7 @@ fn one_caller_with_a_long_queue_does_not_hold_up_the_first_call_of_another() {
     scene.billing.signal("-STOP");
     let greedy = host.client();
     let held: Vec<Answer> = (0..20).map(|_| greedy.call("list_invoices", json!({"user_id": "u1"}))).collect();
-    let other = host.caller(&json!({"sub": "u2", "scope": "use:echo"}));
+    let other = host.caller(&json!({"subject": "u2", "scopes": ["use:echo"]}));
     // The backend is still stopped: it is not that the queue drained.
     assert_eq!(other.call("echo", json!({"text": "hi"})).structured(), &json!({"text": "hi"}));
     scene.billing.signal("-CONT");

@@ -57,7 +57,7 @@ fn a_handle_is_good_for_nobody_else_and_looks_to_them_like_none() {
     let scene = Scene::new(ONE_SLOT);
     let host = scene.host().start();
     let blocking = scene.block(&host);
-    let other = host.caller(&json!({"sub": "u2", "scope": "use:echo read:invoices"}));
+    let other = host.caller(&json!({"subject": "u2", "scopes": ["use:echo", "read:invoices"]}));
     let unknown = "call_00000000000000000000000000000000";
     let strip = |answer: crate::harness::Answer, handle: &str| {
         let mut envelope = answer.envelope();

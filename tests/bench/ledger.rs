@@ -249,6 +249,7 @@ impl Facts {
             asked: &self.tally,
             delivered: &self.tally,
             handle_given: false,
+            cancelled: false,
         }
     }
 }

@@ -200,11 +200,16 @@ impl Started {
 
     /// A client that calls in somebody's name, with a token that `dev` mints on this request.
     pub fn caller(&self, request: &Value) -> Client {
+        self.client().with_token(&self.mint(request))
+    }
+
+    /// A token that `dev` mints on this request.
+    pub fn mint(&self, request: &Value) -> String {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let url = self.mcp.replace("/mcp", "/dev/token");
         let request = agent.post(url).header("content-type", "application/json").send(request.to_string());
         let minted: Value = request.expect("it answers").body_mut().read_to_string().expect("text").parse().expect("JSON");
-        self.client().with_token(minted["access_token"].as_str().expect("a token"))
+        minted["access_token"].as_str().expect("a token").to_owned()
     }
 
     /// What it logged so far.

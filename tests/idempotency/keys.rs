@@ -4,20 +4,24 @@ use super::*;
 
 #[test]
 fn what_never_ran_never_burns_a_key() {
-    let (host, billing, _plugins) = demo(&["--latency", "700ms"], "[admission]\nslots = 1\nqueue = 0\n");
+    let (host, billing, _plugins) = demo(&["--latency", "700ms"], "[admission]\nslots = 1\nqueue = 1\n");
     let (client, invoices) = (host.client(), billing.open_invoices("u1"));
     let key = "never-ran-000001";
     let invalid = client.call_keyed("pay_invoice", json!({ "invoice_id": 7 }), key);
     assert_eq!(invalid.error(), "invalid_arguments");
-    // Another one takes the only slot.
-    let caller = std::thread::spawn({
-        let (client, invoice) = (host.client(), invoices[1].clone());
-        move || pay(&client, &invoice, "never-ran-000002")
-    });
-    wait_until_running(&host, 1);
+    // Others take the only slot and the only place in the queue.
+    let callers: Vec<_> = [1, 2]
+        .map(|other| {
+            let (client, invoice) = (host.client(), invoices[other].clone());
+            std::thread::spawn(move || pay(&client, &invoice, &format!("never-ran-00000{}", other + 1)))
+        })
+        .into();
+    wait_until(&host, "\"queued\":1");
     let refused = pay(&client, &invoices[0], key);
     assert_eq!((refused.error().as_str(), &refused.envelope()["effect"]), ("overloaded", &json!("none")));
-    caller.join().expect("no panic").structured();
+    for caller in callers {
+        caller.join().expect("no panic").structured();
+    }
     wait_until_running(&host, 0);
     let paid = pay(&client, &invoices[0], key);
     assert!(!paid.is_replayed());

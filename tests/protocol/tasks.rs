@@ -109,7 +109,7 @@ fn a_task_is_nobody_elses_and_looks_to_them_like_none() {
     let (_plugins, host) = echoing(IMPATIENT);
     let id = task_id(&call(&host.client(), "echo", json!({"text": "secret"})));
     ended(&host.client(), &id);
-    let other = host.caller(&json!({"sub": "u2", "scope": "use:echo"}));
+    let other = host.caller(&json!({"subject": "u2", "scopes": ["use:echo"]}));
     let unknown = "call_00000000000000000000000000000000";
     for method in ["tasks/get", "tasks/cancel", "tasks/update"] {
         let told = |id: &str| {

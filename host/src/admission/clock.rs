@@ -74,6 +74,12 @@ impl Shared {
         next
     }
 
+    /// The clock, for tests to turn.
+    #[cfg(test)]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Outside the lock: a permit that nobody takes any more comes back through it.
     fn tell(self: &Arc<Self>, words: Vec<Word>) {
         for word in words {

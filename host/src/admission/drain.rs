@@ -1,6 +1,4 @@
-//! How fast the queue drains, and when those who were turned away may come back.
-
-use std::time::Duration;
+//! How fast the queue drains.
 
 /// How quickly the past is forgotten, in seconds.
 const MEMORY: f64 = 5.0;
@@ -9,9 +7,7 @@ const PRIOR: f64 = 0.5;
 /// One call in so many counts for a moving average.
 const SMOOTHING: f64 = 16.0;
 /// What a call is taken to last before any has ended, in seconds.
-const FIRST_GUESS: f64 = 0.1;
-/// The golden ratio's fraction: its multiples spread evenly over a second, however many there are.
-const GOLDEN: f64 = 0.618_033_988_749_895;
+const FIRST_GUESS: f64 = 0.05;
 
 /// An amount per second that forgets the past.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,9 +28,6 @@ pub(super) struct Drain {
     since: Option<u64>,
     held: f64,
     estimate: f64,
-    /// When the last one who was turned away was told to come back, in nanoseconds.
-    appointed: u64,
-    refused: u64,
 }
 
 impl Rate {
@@ -57,16 +50,7 @@ impl Rate {
 impl Drain {
     /// Of a queue for `slots` slots that has not drained yet.
     pub fn new(slots: usize) -> Self {
-        Self {
-            slots: slots as f64,
-            started: 0.0,
-            busy: 0.0,
-            since: None,
-            held: FIRST_GUESS,
-            estimate: 0.0,
-            appointed: 0,
-            refused: 0,
-        }
+        Self { slots: slots as f64, started: 0.0, busy: 0.0, since: None, held: FIRST_GUESS, estimate: 0.0 }
     }
 
     /// The queue is empty, or not, from `now` on.
@@ -102,21 +86,9 @@ impl Drain {
         ((started + guessed * PRIOR) / (busy + PRIOR)).max(1.0)
     }
 
-    /// When somebody who would have brought `fuel` may come back: each has a time of their own, as far behind the one before as it
-    /// takes to drain what that one brings.
-    pub fn appointment(&mut self, fuel: u64, backlog: u64, principals: usize, longest: Duration, now: u64) -> Duration {
-        let rate = self.rate(principals, now);
-        // Half the backlog: when they come, the queue is neither full nor idle.
-        let half = now.saturating_add(nanoseconds(backlog as f64 / 2.0 / rate));
-        let latest = now.saturating_add(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX));
-        self.appointed = self.appointed.max(half).saturating_add(nanoseconds(fuel as f64 / rate)).min(latest);
-        Duration::from_nanos(self.appointed - now).max(Duration::from_secs(1)).mul_f64(self.spread())
-    }
-
-    /// 1 to 1.1, evenly: a crowd that was turned away at once does not come back at once.
-    fn spread(&mut self) -> f64 {
-        self.refused = self.refused.wrapping_add(1);
-        1.0 + 0.1 * (self.refused as f64 * GOLDEN).fract()
+    /// Calls that leave the queue in a second.
+    pub fn calls(&self, principals: usize, now: u64) -> f64 {
+        self.rate(principals, now) / self.estimate.max(1.0)
     }
 
     fn pass(&mut self, now: u64) {
@@ -133,11 +105,6 @@ impl Drain {
 /// Nanoseconds as seconds.
 pub(super) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
-}
-
-/// Seconds as nanoseconds.
-pub(super) fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * 1e9) as u64
 }
 
 #[cfg(test)]
@@ -162,25 +129,6 @@ mod tests {
             drain.rate(100, 90 * SECOND) as u64,
             "idle time says nothing about speed"
         );
-    }
-
-    #[test]
-    fn those_turned_away_are_told_different_times_as_far_apart_as_they_can_be_served() {
-        let mut drain = Drain::new(10);
-        drain.backlog(true, 0);
-        for call in 1..2_000 {
-            drain.started(1_000, call * SECOND / 100);
-        }
-        let mut last = Duration::ZERO;
-        for turned_away in 0..1_000 {
-            let told = drain.appointment(1_000, 100_000, 100, Duration::from_secs(300), 20 * SECOND);
-            if turned_away % 100 == 99 {
-                let behind = told.saturating_sub(last).as_secs_f64();
-                assert!((0.2..2.2).contains(&behind), "a hundred more take a second more, and they were told {behind} s more");
-                last = told;
-            }
-        }
-        assert!((9.0..13.0).contains(&last.as_secs_f64()), "{last:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use metrics::Gauge;
 use slab::Slab;
 use tokio::sync::oneshot;
 
+use super::calendar::Calendar;
 use super::config::{AdmissionConfig, Budget};
 use super::drain::{Drain, Rate};
 use super::flow::{CallKey, Flow, FlowId, Place, Standing};
@@ -18,6 +19,8 @@ use crate::model::ToolName;
 
 /// What one call may owe at its end beyond what it drew: promised from the start, so that no call takes its principal below the floor.
 pub(super) const SLACK: u64 = 1_000_000;
+/// What is worth drawing by itself, and waking a parked guest for: about a slice.
+pub(super) const MORSEL: u64 = 100_000;
 /// How long a principal is remembered after its last call, in nanoseconds; longer if its account is not full yet.
 const REMEMBERED: u64 = 10_000_000_000;
 /// Principals without calls that are remembered at most.
@@ -55,6 +58,7 @@ pub(super) struct Gate {
     /// Principals without calls, by when they are forgotten.
     pub(super) idle: BTreeSet<(u64, FlowId)>,
     pub(super) drain: Drain,
+    pub(super) calendar: Calendar,
     pub(super) burning: Rate,
     pub(super) parked: usize,
     pub(super) rejects: u64,
@@ -100,7 +104,8 @@ pub(super) struct Terms {
     pub fuel: u64,
     /// What it is expected to burn.
     pub estimate: u64,
-    /// What is drawn at the start: the estimate, or as much of it as the accounts ever hold.
+    /// What is drawn at the start: the estimate and a slice more, so that most calls never ask again; or as much of it as the accounts
+    /// ever hold.
     pub need: u64,
     /// What is promised at the start.
     pub slack: u64,
@@ -161,6 +166,7 @@ impl Gate {
             timers: BTreeSet::new(),
             idle: BTreeSet::new(),
             drain: Drain::new(config.slots),
+            calendar: Calendar::new(),
             burning: Rate::default(),
             parked: 0,
             rejects: 0,
@@ -344,7 +350,7 @@ impl Gate {
         let most = account.burst().saturating_add(account.debt());
         let slack = SLACK.min(fuel).min(most / 4);
         let bursts = [Some(account), tool.account.as_ref(), self.host.as_ref()].into_iter().flatten().map(Account::burst);
-        let need = bursts.fold(estimate.min(most - slack), u64::min);
+        let need = bursts.fold(estimate.saturating_add(MORSEL).min(fuel).min(most - slack), u64::min);
         Terms { fuel, estimate, need, slack, memory: tool.memory.of(memory).min(self.config.memory.0) }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Only monotonic time counts: a wall clock that jumps changes no budget and no wait.
 
+mod calendar;
 mod clock;
 mod config;
 mod drain;

@@ -3,12 +3,10 @@
 use tokio::sync::oneshot;
 
 use super::flow::{CallKey, FlowId, Parked, Wants};
-use super::gate::{Gate, Word};
+use super::gate::{Gate, MORSEL, Word};
 
 /// Drawn at once if it is there, so that not every slice asks: about a millisecond of a guest.
 const AHEAD: u64 = 1_000_000;
-/// A parked guest is not woken for less, unless it needs less: about a slice.
-const MORSEL: u64 = 100_000;
 
 /// The answer to a guest that wants to burn more.
 #[derive(Debug)]
@@ -53,8 +51,9 @@ impl Gate {
         }
         self.flows[id].account.refill(now);
         if self.promise(call) {
-            // Guests of the same call that wait for fuel have it now.
+            // Guests of the same call that wait for fuel have it now, and whoever waits behind them may be next.
             self.refresh(id, now, words);
+            self.schedule(now, words);
             return Fed::Now(fuel);
         }
         self.park(id, call, Wants::Promise, now, words)
@@ -193,6 +192,7 @@ impl Gate {
         let tool = self.running[&call].tool;
         self.tools[tool].parked += 1;
         self.refresh(id, now, words);
+        self.schedule(now, words);
         Fed::Later(ticket, receiver)
     }
 

@@ -57,6 +57,11 @@ impl Gate {
         while let Some(turn) = self.order.first(self.free) {
             let (tag, place, id) = turn;
             let (tool, terms) = (self.waiting[&place].tool, self.waiting[&place].terms);
+            // While it waited for a slot, calls of its own principal may have drawn what it needs.
+            if self.flows[id].account.until(terms.need, terms.slack) != Some(0) {
+                self.refresh(id, now, words);
+                continue;
+            }
             // Whoever needs more memory than there is waits for it with all behind it: small ones would keep it waiting for ever.
             if !self.has_memory(&terms) {
                 return;

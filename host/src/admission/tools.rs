@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use metrics::{Counter, Gauge};
 
 use super::config::ToolBudget;
-use super::drain::{Rate, seconds};
+use super::drain::Rate;
 use super::estimate::Estimate;
 use super::fuel::Account;
 use super::order::Turn;
@@ -44,7 +44,7 @@ struct Instruments {
     running: Gauge,
     queued: Gauge,
     fuel: Counter,
-    parked_seconds: Gauge,
+    parked_ms: Counter,
     rejects: Counter,
 }
 
@@ -104,7 +104,7 @@ impl ToolState {
     pub fn was_parked(&mut self, nanoseconds: u64) {
         self.parked -= 1;
         self.parked_ns += nanoseconds;
-        self.instruments.parked_seconds.increment(seconds(nanoseconds));
+        self.instruments.parked_ms.increment(nanoseconds / 1_000_000);
     }
 
     /// A call was refused.
@@ -121,7 +121,7 @@ impl Instruments {
             running: metrics::gauge!("tidegate_running_calls", "tool" => tool()),
             queued: metrics::gauge!("tidegate_queued_calls", "tool" => tool()),
             fuel: metrics::counter!("tidegate_charged_fuel_total", "tool" => tool()),
-            parked_seconds: metrics::gauge!("tidegate_parked_seconds_total", "tool" => tool()),
+            parked_ms: metrics::counter!("tidegate_parked_milliseconds_total", "tool" => tool()),
             rejects: metrics::counter!("tidegate_overloaded_total", "tool" => tool()),
         }
     }
@@ -132,7 +132,11 @@ pub(super) fn describe_instruments() {
     metrics::describe_gauge!("tidegate_running_calls", "calls that hold a slot");
     metrics::describe_gauge!("tidegate_queued_calls", "calls that wait for a slot");
     metrics::describe_counter!("tidegate_charged_fuel_total", "wasmtime fuel charged to the accounts of callers");
-    metrics::describe_gauge!("tidegate_parked_seconds_total", metrics::Unit::Seconds, "time that guests waited for fuel");
+    metrics::describe_counter!(
+        "tidegate_parked_milliseconds_total",
+        metrics::Unit::Milliseconds,
+        "time that guests waited for fuel"
+    );
     metrics::describe_counter!("tidegate_overloaded_total", "calls refused because they would have waited too long");
     metrics::describe_gauge!("tidegate_estimated_wait_seconds", metrics::Unit::Seconds, "how long a new call would wait");
 }

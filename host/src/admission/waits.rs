@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Refused;
+use super::calendar::Room;
 use super::flow::{FlowId, Place};
 use super::gate::{Gate, Terms};
 
@@ -59,8 +60,14 @@ impl Gate {
 
     /// When a call like this one may come (back).
     pub(super) fn appointment(&mut self, terms: &Terms, now: u64) -> Duration {
-        let longest = self.config.max_wait.duration();
-        self.drain.appointment(terms.estimate, self.backlog, self.queueing, longest, now)
+        // Half the backlog: when they come, the queue is neither full nor idle.
+        let earliest = (self.backlog / 2).saturating_add(terms.estimate) as f64 / self.drain.rate(self.queueing, now);
+        let room = Room {
+            per_second: self.drain.calls(self.queueing, now),
+            queue: self.config.queue,
+            earliest: Duration::from_secs_f64(earliest.min(LONGEST)),
+        };
+        self.calendar.book(room, now)
     }
 
     /// How long the whole backlog takes.

@@ -138,7 +138,7 @@ impl Ledger {
         let mut queued = QueuedCall { ledger, call, queued_at: Timestamp(0), lease, stage: Stage::Draft };
         let write = move |tx: &mut Tx<'_>| {
             queued.write(tx, &mut row, epoch)?;
-            file.map(row::Unnamed::named);
+            file.named();
             // From here on a drop matters: the answer below may find nobody waiting.
             Ok::<_, LedgerError>(queued)
         };

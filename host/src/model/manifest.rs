@@ -100,7 +100,7 @@ pub struct ToolManifest {
     pub test_hook: Option<TestHook>,
 }
 
-/// What a host announces to its subscribers once a fixture of the conformance suite has run.
+/// What a host does once a fixture of the conformance suite has run that no plugin could make it do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestHook {
@@ -108,6 +108,8 @@ pub enum TestHook {
     ToolsChanged,
     /// The list of prompts changed. Nothing is announced: no plugin has prompts.
     PromptsChanged,
+    /// It gives the answer of a call that is asked for later as if the tool were gone by then: a JSON-RPC error.
+    ProtocolError,
 }
 
 fn default_fuel() -> u64 {

@@ -117,6 +117,33 @@ async fn only_unsafe_requests_are_keyed_and_each_by_its_number() {
 }
 
 #[tokio::test]
+async fn nothing_unsafe_leaves_before_the_call_has_committed_and_nothing_safe_waits_for_it() {
+    let (address, seen) = backend(|_| StatusCode::NO_CONTENT.into_response()).await;
+    let outbound = outbound(BackendConfig::at(format!("http://{address}")));
+    let may_go = Arc::new(Notify::new());
+    let gate = Arc::clone(&may_go);
+    let commit: Commit = Arc::new(move || {
+        let gate = Arc::clone(&gate);
+        Box::pin(async move { gate.notified().await })
+    });
+    let scope = CallScope {
+        allowed: vec!["billing".to_owned()],
+        trace: TraceContext::random(),
+        key: None,
+        gated: false,
+        commit: Some(commit),
+    };
+    let call = outbound.begin(scope);
+    call.send(request(Method::GET, "http://billing/a", "")).await.expect("the backend lives");
+    let mut post = tokio::spawn(call.send(request(Method::POST, "http://billing/a", "")));
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut post).await.is_err(), "it waits");
+    assert_eq!((seen.lock().expect("not poisoned").len(), may_have_changed(&call)), (1, false));
+    may_go.notify_one();
+    post.await.expect("no panic").expect("the backend lives");
+    assert!(may_have_changed(&call));
+}
+
+#[tokio::test]
 async fn the_credential_goes_out_and_never_comes_back() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("token");

@@ -10,7 +10,7 @@ use super::rows::Rows;
 use super::turn::Attached;
 use super::{Answer, Call, Pipeline, Reply, checks, facts};
 use crate::ledger::{CallStatus, StoredResponse, WhyNot};
-use crate::model::{CallId, Effect, Envelope, Principal, Timestamp, TraceContext};
+use crate::model::{CallId, Effect, Envelope, Principal, Rejection, TestHook, Timestamp, TraceContext};
 
 /// A call that goes on without its caller. Its id is the handle: durable before it is given out, and no use to anybody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +170,9 @@ impl Pipeline {
             (Answer::Error { envelope, .. }, Some(tool)) => Answer::Error { envelope, structured: tool.output.is_none() },
             (answer, _) => answer,
         };
+        if tool.as_ref().is_some_and(|tool| tool.manifest.test_hook == Some(TestHook::ProtocolError)) {
+            return Ok(Some(Answer::Refused(Rejection::UnknownTool(of.map(|of| of.tool).unwrap_or_default()))));
+        }
         let arguments = match (&answer, of) {
             (_, Some(CallOf { arguments: None, .. })) | (Answer::Error { .. }, None) => return Ok(Some(answer)),
             (_, Some(CallOf { arguments, .. })) => arguments,

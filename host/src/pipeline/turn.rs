@@ -73,7 +73,7 @@ impl Pipeline {
         let mut ticket = self.parts.admission.enter(&ask(&ready.call, &ready.tool)).map_err(facts::refused_entry)?;
         // Told at once rather than at the end of the budget: a connection that is held costs memory, and a caller its patience.
         let left = caller.until.saturating_duration_since(Instant::now());
-        if ticket.is_waiting() && ticket.estimated_wait() > left {
+        if left.is_zero() || ticket.is_waiting() && ticket.estimated_wait() > left {
             return Ok(Turn::Later(ticket));
         }
         tokio::select! {

@@ -122,9 +122,10 @@ impl<F: Future> Future for Sliced<F> {
         if this.poll_fuel(cx).is_pending() {
             return Poll::Pending;
         }
-        let Poll::Ready(slot) = this.poll_slot(cx) else {
+        let Poll::Ready(mut slot) = this.poll_slot(cx) else {
             return Poll::Pending;
         };
+        slot.begins();
         this.alarm.guest_starts(cx.waker());
         this.meter.begin_slice();
         let polled = this.guest.as_mut().poll(&mut Context::from_waker(&this.waker));

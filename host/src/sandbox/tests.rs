@@ -198,6 +198,84 @@ async fn host_calls_are_not_free() {
     assert_eq!(trap_of(&format!("(loop $ask {PERMITS} (br $ask)) (unreachable)")).await, Trap::OutOfFuel);
 }
 
+/// Fuel that is drawn as told: first so much, then whatever `draw` answers.
+fn rationed(drawn: u64, draw: impl Fn(u64) -> Fuel + Send + Sync + 'static) -> Supply {
+    Supply { drawn, draw: Arc::new(draw), ..Supply::own() }
+}
+
+fn parked() -> Fuel {
+    Fuel::Later(Box::pin(std::future::pending()))
+}
+
+#[tokio::test]
+async fn a_guest_without_fuel_is_parked_holds_no_slot_and_is_ended_by_its_deadline() {
+    let sandbox = sandbox(SandboxConfig { max_running: std::num::NonZeroUsize::new(1), ..small() });
+    let (spin, answer) = (program(&sandbox, SPIN), program(&sandbox, ANSWER));
+    let slice = small().slice_fuel;
+    let mut dry = Invocation { supply: rationed(2 * slice, |_| parked()), ..endless() };
+    dry.limits.deadline = Duration::from_millis(200);
+    let mut dry = Box::pin(sandbox.execute(&spin, dry));
+    // Three polls: two slices, and then there is nothing for a third.
+    for _ in 0..3 {
+        assert!(poll_fn(|cx| Poll::Ready(dry.as_mut().poll(cx).is_pending())).await);
+    }
+    assert!(matches!(sandbox.execute(&answer, invocation()).await.ended, Ended::Completed(_)));
+    let execution = dry.await;
+    assert_eq!(execution.ended, Ended::Trapped(Trap::DeadlineExceeded));
+    assert!((slice..=2 * slice).contains(&execution.fuel), "{}", execution.fuel);
+}
+
+#[tokio::test]
+async fn a_parked_guest_goes_on_where_it_was_once_there_is_fuel() {
+    let sandbox = sandbox(small());
+    let plain = sandbox.execute(&program(&sandbox, ANSWER), invocation()).await.fuel;
+    let (sender, receiver) = tokio::sync::watch::channel(0_u64);
+    let draw = move |_| {
+        let mut receiver = receiver.clone();
+        Fuel::Later(Box::pin(async move { *receiver.wait_for(|drawn| *drawn > 0).await.expect("it is sent") }))
+    };
+    let program = program(&sandbox, ANSWER);
+    let mut call = Box::pin(sandbox.execute(&program, Invocation { supply: rationed(0, draw), ..invocation() }));
+    assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
+    sender.send(u64::MAX).expect("it waits");
+    let execution = call.await;
+    assert!(matches!(execution.ended, Ended::Completed(_)));
+    assert_eq!(execution.fuel, plain);
+}
+
+#[tokio::test]
+async fn what_the_host_did_is_paid_for_before_the_guest_goes_on() {
+    let sandbox = sandbox(small());
+    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    // Enough to get there, and not enough to pay for what it asks.
+    let supply = rationed(small().slice_fuel + super::meter::PERMITS / 2, |_| parked());
+    let mut call = Invocation { supply, ..invocation() };
+    call.limits.deadline = Duration::from_millis(200);
+    let count = Arc::clone(&asked);
+    call.host.permits = Box::new(move |_, _| count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0);
+    let program = program(&sandbox, &format!("(loop $ask {PERMITS} (br $ask)) (unreachable)"));
+    let execution = sandbox.execute(&program, call).await;
+    assert_eq!((execution.ended, asked.load(std::sync::atomic::Ordering::Relaxed)), (Ended::Trapped(Trap::DeadlineExceeded), 1));
+    assert!(execution.fuel > super::meter::PERMITS, "it is charged for all the same: {}", execution.fuel);
+}
+
+#[tokio::test]
+async fn no_guest_burns_more_than_was_drawn_for_it() {
+    let sandbox = sandbox(small());
+    for body in [SPIN.to_owned(), format!("(loop $ask {PERMITS} (br $ask)) (unreachable)"), ANSWER.to_owned()] {
+        let drawn = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let seen = Arc::clone(&drawn);
+        let supply = rationed(0, move |total| {
+            seen.fetch_max(total, std::sync::atomic::Ordering::Relaxed);
+            Fuel::Now(total)
+        });
+        let execution = sandbox.execute(&program(&sandbox, &body), Invocation { supply, ..invocation() }).await;
+        let drawn = drawn.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(execution.fuel <= drawn && drawn <= 50_000_000, "{} of {drawn}", execution.fuel);
+        assert!(drawn <= execution.fuel + 2 * small().slice_fuel, "no more is drawn than is about to be burned");
+    }
+}
+
 #[tokio::test]
 async fn a_panic_of_the_host_ends_the_call_and_nothing_else() {
     let sandbox = sandbox(small());

@@ -93,18 +93,23 @@ impl Turnstile {
 
     /// Hands a slot to the next guest that still wants it.
     fn leave(self: Arc<Self>, share: u64, took: u64) {
-        self.lock().ends(share, took);
-        loop {
-            let Some((share, next)) = self.lock().next() else { return };
+        let mut ended = (share, took);
+        while let Some((share, next)) = self.next_after(ended) {
             match next.send(self.slot(share)) {
                 Ok(()) => return,
                 // That guest went away between being picked and being called.
                 Err(mut slot) => {
                     slot.turnstile = None;
-                    self.lock().ends(share, 0);
+                    ended = (share, 0);
                 }
             }
         }
+    }
+
+    fn next_after(&self, (share, took): (u64, u64)) -> Option<(u64, oneshot::Sender<Slot>)> {
+        let mut state = self.lock();
+        state.ends(share, took);
+        state.next()
     }
 
     fn slot(self: &Arc<Self>, share: u64) -> Slot {
@@ -200,6 +205,13 @@ impl State {
 impl Share {
     fn is_idle(&self) -> bool {
         self.inside == 0 && self.front.is_empty() && self.back.is_empty()
+    }
+}
+
+impl Slot {
+    /// The guest begins only now: its share is not charged for what the runtime did between handing over the slot and this.
+    pub(super) fn begins(&mut self) {
+        self.since = Instant::now();
     }
 }
 

@@ -120,10 +120,10 @@ impl ResultMeta {
         Self { call_id, is_pending: None, is_polled: None, replayed: None, traceparent: trace.to_string(), server }
     }
 
-    /// The same of a call that goes on without its caller.
+    /// The same of a call that goes on without its caller: perhaps one with the same idempotency key, that came first.
     #[must_use]
-    pub fn pending(self) -> Self {
-        Self { is_pending: Some(true), ..self }
+    pub fn pending(self, pending: &Pending) -> Self {
+        Self { call_id: pending.call, is_pending: Some(true), ..self }
     }
 
     /// The same of an answer that was asked for later.
@@ -153,10 +153,10 @@ impl Wire {
             Answer::Output(output) => Self::tool(ToolResult::of_output(output, era, meta)),
             Answer::Error { envelope, structured } => Self::tool(ToolResult::of_error(&envelope, structured, era, meta)),
             Answer::Pending { pending, .. } if recipient.takes_tasks => {
-                Self::Result(CallResult::Task(Box::new(TaskResult::created(&pending, meta.pending()))))
+                Self::Result(CallResult::Task(Box::new(TaskResult::created(&pending, meta.pending(&pending)))))
             }
             Answer::Pending { pending, structured } => {
-                Self::tool(ToolResult::of_pending(&pending, structured, recipient, meta.pending()))
+                Self::tool(ToolResult::of_pending(&pending, structured, recipient, meta.pending(&pending)))
             }
             Answer::Refused(rejection) => {
                 let trace_id = reply.trace.trace_id();

@@ -57,7 +57,7 @@ pub async fn answer(
     };
     match pipeline.poll(principal, call, trace).await {
         Polled::Pending(pending) => {
-            let meta = ResultMeta::new(call, trace, recipient.era).pending();
+            let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
             Ok(CallResult::Tool(ToolResult::of_pending(&pending, true, recipient, meta)))
         }
         Polled::Ended(ended) => Wire::of_polled(structured(ended.reply), recipient).without_challenge(),

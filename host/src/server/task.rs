@@ -148,7 +148,7 @@ impl TaskRequest {
             // Nothing was asked of the client, so none of its answers is waited for, and others are ignored (SEP-2663).
             (TaskMethod::Update, _) => Ok(heard()),
             (_, Polled::Pending(pending)) => {
-                let meta = ResultMeta::new(call, trace, recipient.era).pending();
+                let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
                 Ok(Told::Task(Box::new(TaskResult { result_type: "complete", ..TaskResult::created(&pending, meta) })))
             }
             (_, Polled::Ended(ended)) => {

@@ -15,7 +15,7 @@ use headers::TestCustomHeaders;
 use hooks::{TestMissingCapability, TestStreamingElicitation, TestTriggerPromptChange, TestTriggerToolChange};
 use running::{TestErrorHandling, TestLoggingTool, TestToolWithProgress};
 use schema::JsonSchema202012Tool;
-use tasks::{ConfirmDelete, FailingJob, Greet, SlowCompute};
+use tasks::{ConfirmDelete, FailingJob, Greet, ProtocolErrorJob, SlowCompute};
 
 tidegate_plugin_sdk::export!(
     TestSimpleText,
@@ -35,6 +35,7 @@ tidegate_plugin_sdk::export!(
     Greet,
     SlowCompute,
     FailingJob,
+    ProtocolErrorJob,
     ConfirmDelete,
 );
 

@@ -77,6 +77,23 @@ impl Tool for FailingJob {
     }
 }
 
+/// `test_hook = "protocol_error"`: whatever it answers, whoever asks for its result is told a JSON-RPC error.
+pub(crate) struct ProtocolErrorJob;
+
+impl Tool for ProtocolErrorJob {
+    const NAME: &'static str = "protocol_error_job";
+    const DESCRIPTION: &'static str = "Ends in a protocol error.";
+    const HINTS: Hints = Hints::READ_ONLY;
+    type Input = NoInput;
+    type Output = Content;
+
+    fn call(_: NoInput, context: &Context) -> Result<Content, Failure> {
+        // What is done at once is answered at once, and not asked for later.
+        wait(Duration::from_millis(500), context)?;
+        Ok(Content::new().text("Nobody is told this."))
+    }
+}
+
 /// The suite wants to be asked whether to delete. No tool can ask its caller anything while it runs, so nothing is deleted.
 pub(crate) struct ConfirmDelete;
 

@@ -49,10 +49,10 @@ impl Sealed {
     }
 }
 
-/// Finds a place for a sealed request; durable before any row can name it. A file comes with the duty to name it.
-pub(super) async fn keep(store: &Store, sealed: Vec<u8>) -> Result<(Sealed, Option<Unnamed>), LedgerError> {
+/// Finds a place for a sealed request; durable before any row can name it. Whoever has it has to name it.
+pub(super) async fn keep(store: &Store, sealed: Vec<u8>) -> Result<(Sealed, Unnamed), LedgerError> {
     if sealed.len() <= INLINE_MAX {
-        return Ok((Sealed::Inline(sealed), None));
+        return Ok((Sealed::Inline(sealed), Unnamed { store: store.clone(), file: None }));
     }
     store.check_space()?;
     let store = store.clone();
@@ -60,10 +60,10 @@ pub(super) async fn keep(store: &Store, sealed: Vec<u8>) -> Result<(Sealed, Opti
     let write = async move { store.write_body(sealed).await.map(|name| Unnamed { store, file: Some(name) }) };
     let written = tokio::spawn(write).await.map_err(LedgerError::damaged("what a call asks for"))??;
     let name = written.file.expect("it was just written");
-    Ok((Sealed::InFile(name), Some(written)))
+    Ok((Sealed::InFile(name), written))
 }
 
-/// A body file that no row names yet. Dropped so, it is removed.
+/// A body file, if there has to be one, that no row names yet. Dropped so, it is removed.
 pub(super) struct Unnamed {
     store: Store,
     file: Option<Digest>,

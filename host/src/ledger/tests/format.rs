@@ -104,6 +104,32 @@ fn keys_are_found_again_by_tag_and_by_id_until_they_are_destroyed() {
     assert!(subjects::Subjects::open(dir.path(), false).is_err(), "keys that are gone are not made anew");
 }
 
+#[tokio::test]
+async fn rows_of_the_version_before_are_read() {
+    let world = World::new();
+    let (done, running) = (write("key-1"), write("key-2"));
+    world.run(&done, &answer("paid")).await;
+    let lease = world.lease(&running);
+    let _intent = world.intent(&running, Some(lease)).await.expect("recorded");
+    let ended = keys::ended(&done.id);
+    let age = move |tx: &mut Tx<'_>| {
+        // One version and two members, or one, less.
+        let row = tx.get(&ended)?.expect("it is remembered");
+        assert_eq!((&row[..2], &row[row.len() - 2..]), (&[0x91, 3][..], &[0, 0][..]));
+        tx.put(ended, [&[0x8f, 2], &row[2..row.len() - 2]].concat())?;
+        let page = tx.get(&keys::open(0))?.expect("a call is open");
+        let (tag, entry) = page::pairs(&page).next().flatten().expect("its entry");
+        assert_eq!((&entry[..2], entry.last()), (&[0x8b, 3][..], Some(&0)));
+        let mut old = Vec::new();
+        assert!(page::push(&mut old, &[tag, &[&[0x8a, 2], &entry[2..entry.len() - 1]].concat()]));
+        Ok::<_, LedgerError>(tx.put(keys::open(0), old)?)
+    };
+    world.ledger.store().commit(age).await.expect("writable");
+    let world = world.crash();
+    assert!(matches!(world.claim(&done.again()), Ok(Claim::Replay(replay)) if replay.response == answer("paid")));
+    assert_eq!((world.recovery.outcome_unknown, world.status(&running)), (1, Some(CallStatus::Unknown)));
+}
+
 proptest::proptest! {
     #[test]
     fn every_head_is_deterministic_cbor_and_reads_back(
@@ -129,6 +155,7 @@ proptest::proptest! {
         let _ = Head::decode(&bytes);
         let _ = chain::TipRow::decode(&bytes);
         let _ = calls::EndedRow::decode(&CallId::from_bytes([0; 16]), &bytes);
+        let _ = queue::QueuedRow::decode(&CallId::from_bytes([0; 16]), &bytes);
         let _ = open::on_page(&bytes);
     }
 }

@@ -1,5 +1,7 @@
 //! The idempotency machine against a model of it, with crashes between any two steps.
 
+mod waiting;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -17,6 +19,14 @@ enum Step {
     Claim { key: u8, arguments: bool, executor: bool },
     /// A claimed call starts.
     Intend(u8),
+    /// A claimed call has to wait.
+    Wait(u8),
+    /// A waiting call starts.
+    Start(u8),
+    /// A waiting call is let go of, and taken up again.
+    LetGo(u8),
+    /// A waiting call ends without having run.
+    Dequeue(u8),
     /// A claimed call is given up.
     GiveUp(u8),
     /// A running call ends.
@@ -48,7 +58,8 @@ struct Held {
     arguments: bool,
     executor: bool,
     again: Option<Again>,
-    /// Since when; not yet, if it is only claimed.
+    waits: bool,
+    /// Since when; not yet, if it is only claimed, or waits.
     running: Option<u64>,
 }
 
@@ -84,7 +95,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (key.clone(), prop::bool::weighted(0.8), prop::bool::weighted(0.8))
             .prop_map(|(key, arguments, executor)| Step::Claim { key, arguments, executor }),
-        6 => any::<u8>().prop_map(Step::Intend),
+        4 => any::<u8>().prop_map(Step::Intend),
+        4 => any::<u8>().prop_map(Step::Wait),
+        3 => any::<u8>().prop_map(Step::Start),
+        1 => any::<u8>().prop_map(Step::LetGo),
+        1 => any::<u8>().prop_map(Step::Dequeue),
         1 => any::<u8>().prop_map(Step::GiveUp),
         5 => (any::<u8>(), disposition).prop_map(|(n, disposition)| Step::End(n, disposition)),
         1 => any::<u8>().prop_map(Step::Lose),
@@ -100,6 +115,9 @@ struct Run {
     world: World,
     model: BTreeMap<u8, Model>,
     leases: BTreeMap<u8, (Call, Lease)>,
+    waiting: BTreeMap<u8, (Call, QueuedCall)>,
+    /// The calls that wait, in the order of their coming.
+    queue: Vec<(CallId, u8)>,
     intents: BTreeMap<u8, Intent>,
     /// How many intents were recorded, and must have one outcome each in the end.
     started: u64,
@@ -114,8 +132,9 @@ fn keyed(key: u8, arguments: bool) -> Call {
 
 impl Run {
     fn new() -> Self {
-        let (leases, intents) = (BTreeMap::new(), BTreeMap::new());
-        Self { world: World::new(), model: BTreeMap::new(), leases, intents, started: 0, resolved: 0 }
+        let (leases, waiting, intents) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let queue = Vec::new();
+        Self { world: World::new(), model: BTreeMap::new(), leases, waiting, queue, intents, started: 0, resolved: 0 }
     }
 
     fn now(&self) -> u64 {
@@ -129,7 +148,15 @@ impl Run {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Claim { key, arguments, executor } => self.claim(key, arguments, executor),
-            Step::Intend(n) => self.intend(n).await,
+            Step::Intend(n) => {
+                let Some((&key, _)) = pick(&self.leases, n) else { return };
+                let (call, lease) = self.leases.remove(&key).expect("picked");
+                self.begin(key, call, Origin::New(Some(lease))).await;
+            }
+            Step::Wait(n) => self.wait(n).await,
+            Step::Start(n) => self.start(n).await,
+            Step::LetGo(n) => self.let_go(n),
+            Step::Dequeue(n) => self.dequeue(n).await,
             Step::GiveUp(n) => {
                 let Some((&key, _)) = pick(&self.leases, n) else { return };
                 self.leases.remove(&key);
@@ -170,7 +197,10 @@ impl Run {
         }
         if let Some(held) = &model.held {
             match got {
-                Claim::InFlight { first, .. } => assert_eq!((held.arguments, held.call), (same, first)),
+                Claim::InFlight { first, handle, .. } => {
+                    assert_eq!((held.arguments, held.call), (same, first));
+                    assert_eq!(held.waits || held.running.is_some(), handle);
+                }
                 Claim::Reused { first } => assert_eq!((!held.arguments, held.call), (same, first)),
                 got => panic!("key {key}: {held:?} has it, and yet: {got:?}"),
             }
@@ -187,7 +217,7 @@ impl Run {
         match (&model.stored, got) {
             (stored, Claim::Fresh(lease)) if stored.is_none() || again.is_some() => {
                 assert_eq!(lease.again(), again);
-                model.held = Some(Held { call: call.id, arguments: same, executor, again, running: None });
+                model.held = Some(Held { call: call.id, arguments: same, executor, again, waits: false, running: None });
                 self.leases.insert(key, (call, lease));
             }
             (Some(stored), Claim::Reused { first }) => assert_eq!(stored.first(), (first, !same)),
@@ -201,11 +231,9 @@ impl Run {
         }
     }
 
-    async fn intend(&mut self, n: u8) {
-        let Some((&key, _)) = pick(&self.leases, n) else { return };
-        let (call, lease) = self.leases.remove(&key).expect("picked");
+    async fn begin(&mut self, key: u8, call: Call, origin: Origin) {
         let now = self.now();
-        let intent = self.world.intent(&call, Some(lease)).await;
+        let intent = self.world.ledger.record_intent(&call.facts(), origin).await;
         let model = self.model(key);
         let held = model.held.as_mut().expect("a lease holds the key");
         let stands = match (held.again, &mut model.stored) {
@@ -219,7 +247,7 @@ impl Run {
         };
         match intent {
             Ok(intent) if stands => {
-                held.running = Some(now);
+                (held.waits, held.running) = (false, Some(now));
                 self.intents.insert(key, intent);
                 self.started += 1;
             }
@@ -231,7 +259,7 @@ impl Run {
     /// What the end of a call leaves behind.
     fn settle(&mut self, key: u8, held: Held, disposition: Disposition, answer: StoredResponse) {
         let expires = self.now() + 24 * HOUR;
-        let Held { call, arguments, executor, again, running } = held;
+        let Held { call, arguments, executor, again, running, .. } = held;
         let first = again.map_or(call, |again| again.first);
         let model = self.model(key);
         match (disposition, again) {
@@ -249,7 +277,7 @@ impl Run {
     fn resolve(&mut self, key: u8, verdict: Verdict) {
         let expires = self.now() + 24 * HOUR;
         let model = self.model(key).clone();
-        let running = model.held.filter(|held| held.running.is_some());
+        let running = model.held.filter(|held| held.running.is_some() || held.waits);
         let Some(call) = model.stored.as_ref().map(|stored| stored.first().0).or(running.map(|held| held.call)) else { return };
         let told = answer("an operator says so");
         let resolution =
@@ -284,7 +312,11 @@ impl Run {
         }
         let (mut interrupted, mut unknown) = (0, 0);
         for key in 0..KEYS {
-            let Some(held) = self.model(key).held.take().filter(|held| held.running.is_some()) else { continue };
+            let Some(held) = self.model(key).held.filter(|held| !held.waits) else { continue };
+            self.model(key).held = None;
+            if held.running.is_none() {
+                continue;
+            }
             let disposition = if key < WRITES { Disposition::Unknown } else { Disposition::Released };
             match disposition {
                 Disposition::Unknown => unknown += 1,
@@ -295,6 +327,7 @@ impl Run {
         let world = std::mem::replace(&mut self.world, World::new());
         self.world = world.crash();
         assert_eq!((self.world.recovery.interrupted, self.world.recovery.outcome_unknown), (interrupted, unknown));
+        self.requeue();
     }
 
     /// The calls that an operator would be shown as unknown.

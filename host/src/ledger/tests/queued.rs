@@ -165,6 +165,22 @@ async fn a_call_that_ends_without_having_run_gives_its_key_back_and_keeps_its_an
 }
 
 #[tokio::test]
+async fn a_read_without_a_key_waits_and_is_remembered_like_any_other() {
+    let world = World::new();
+    let call = read("key-1");
+    drop(world.ledger.enqueue(&QueuedFacts { key: None, ..call.queued() }, None).await.expect("there is room"));
+    let world = world.reopen().await;
+    let taken = world.ledger.queued_calls().expect("readable").pop().expect("it waits");
+    assert!(taken.key.is_none() && taken.queued.lease().is_none());
+    let intent = world.start(&call, taken.queued).await.expect("recorded");
+    let (outcome, told) = (outcome(), answer("42"));
+    world.ledger.record_outcome(intent, &OutcomeFacts { handle_given: true, ..ended(&outcome, &told) }).await.expect("recorded");
+    world.settle().await;
+    assert_eq!((world.state(&call).status, world.state(&call).response), (CallStatus::Done, Some(told)));
+    assert_eq!((world.rows("w/"), world.rows("i/")), (0, 0));
+}
+
+#[tokio::test]
 async fn operators_see_what_waits_and_cannot_resolve_it() {
     let world = World::new();
     let (first, second) = (write("key-1"), write("key-2"));
@@ -210,7 +226,7 @@ async fn what_a_waiting_call_asks_for_never_stands_in_clear_on_the_disk_and_its_
     for (queued, call) in calls {
         // The epoch is over, and a call of it still waits.
         world.keep(true).await;
-        assert_eq!(world.epoch_keys(), [key.clone()]);
+        assert_eq!(world.epoch_keys(), std::slice::from_ref(&key));
         running.push(world.start(&call, queued).await.expect("recorded"));
     }
     world.keep(false).await;

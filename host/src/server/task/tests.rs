@@ -42,7 +42,7 @@ fn error(rejection: &Rejection) -> Answer {
 
 #[test]
 fn a_new_task_is_flat_and_says_when_to_ask() {
-    let mut task = serde_json::to_value(TaskResult::created(&pending(), meta().pending())).expect("JSON");
+    let mut task = serde_json::to_value(TaskResult::created(&pending(), meta().pending(&pending()))).expect("JSON");
     let meta = task.as_object_mut().expect("an object").remove("_meta").expect("a `_meta`");
     let expected = json!({
         "resultType": "task", "taskId": CALL, "status": "working", "statusMessage": "queued",

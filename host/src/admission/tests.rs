@@ -1,1 +1,0 @@
-//! The gate as its callers see it.

@@ -1,0 +1,181 @@
+//! Budgets of fuel: who waits for them, who is parked, who is not.
+
+use super::*;
+use crate::admission::config::ToolBudget;
+
+/// A gate for principals that earn `rate` a second, save up `burst`, and may owe `debt`.
+fn poor(rate: u64, burst: u64, debt: u64) -> AdmissionConfig {
+    let principal = BudgetConfig { rate: Some(rate), burst: Some(burst), debt: Some(debt), weight: None };
+    AdmissionConfig { principal, ..config(100, 100) }
+}
+
+#[test]
+fn a_call_that_costs_more_than_can_ever_be_promised_is_refused_for_good() {
+    let scene = Scene::new(poor(1_000, 1_000_000, 500_000));
+    assert_eq!(scene.enter("u1").err(), Some(Refused::TooCostly { fuel: FUEL, most: 1_500_000 }));
+    assert_eq!((scene.admission.running(), scene.admission.waiting()), (0, 0));
+}
+
+#[test]
+fn a_dry_principal_waits_until_it_has_earned_what_its_call_will_probably_burn_and_nobody_else_does() {
+    let scene = Scene::new(poor(100_000, 1_000_000, 10_000_000));
+    let spender = scene.start("dry");
+    assert_eq!(spender.purse().commit().now_or_never(), Some(()));
+    spender.settle(FUEL, 1 << 16);
+    drop(spender);
+    assert!(scene.look(|gate, now| gate.snapshot(now)).principals[0].balance < Some(0));
+    let mut waiting = scene.enter("dry").expect("a place");
+    let estimated = waiting.estimated_wait();
+    assert!(estimated > Duration::from_secs(10), "{estimated:?}");
+    assert!(now(&mut scene.enter("rich").expect("let in")).is_some());
+    scene.pass(estimated - Duration::from_millis(1));
+    assert!(now(&mut waiting).is_none());
+    scene.pass(Duration::from_millis(2));
+    assert!(now(&mut waiting).is_some());
+}
+
+#[test]
+fn a_guest_of_a_dry_principal_is_parked_until_there_is_fuel_for_it() {
+    let scene = Scene::new(poor(1_000_000, 300_000, 5_000_000));
+    let permit = scene.start("u1");
+    assert_eq!(permit.purse().drawn(), 200_000, "what it will probably burn, and a slice");
+    assert_eq!(drawn(permit.purse().draw(250_000)), Some(300_000), "what is there is drawn ahead");
+    let Drawn::Later(mut parked) = permit.purse().draw(400_000) else { panic!("nothing is left") };
+    scene.pass(Duration::from_millis(99));
+    assert_eq!((&mut parked).now_or_never(), None);
+    assert_eq!(scene.look(|gate, _| gate.parked), 1);
+    scene.pass(Duration::from_millis(1));
+    assert_eq!(parked.now_or_never(), Some(400_000));
+    assert_eq!((permit.settle(350_000, 1 << 16), scene.look(|gate, _| gate.parked)), (350_000, 0));
+    let seen = scene.admission.snapshot();
+    assert_eq!((seen.principals[0].balance, seen.tools[0].parked), (Some(50_000), 0));
+}
+
+#[test]
+fn a_guest_that_needs_more_than_its_principal_ever_holds_gets_it_bit_by_bit() {
+    let scene = Scene::new(poor(1_000_000, 200_000, 5_000_000));
+    let permit = scene.start("u1");
+    let Drawn::Later(mut parked) = permit.purse().draw(1_200_000) else { panic!("there is not that much") };
+    for _ in 0..9 {
+        scene.pass(Duration::from_millis(100));
+        assert_eq!((&mut parked).now_or_never(), None);
+    }
+    scene.pass(Duration::from_millis(100));
+    assert_eq!(parked.now_or_never(), Some(1_200_000));
+}
+
+#[test]
+fn a_parked_guest_that_goes_away_leaves_the_fuel_to_the_next() {
+    let scene = Scene::new(poor(1_000_000, 400_000, 5_000_000));
+    let (first, second) = (scene.start("u1"), scene.start("u1"));
+    let Drawn::Later(parked) = first.purse().draw(500_000) else { panic!("nothing is left") };
+    let Drawn::Later(next) = second.purse().draw(300_000) else { panic!("nothing is left") };
+    drop(parked);
+    scene.pass(Duration::from_millis(100));
+    assert_eq!(next.now_or_never(), Some(300_000));
+    // A call that ends while one of its guests is parked answers nobody, rather than let it go on.
+    let Drawn::Later(parked) = second.purse().draw(500_000) else { panic!("nothing is left") };
+    second.settle(200_000, 1 << 16);
+    scene.pass(Duration::from_secs(10));
+    assert_eq!((parked.now_or_never(), scene.look(|gate, _| gate.parked)), (None, 0));
+}
+
+#[test]
+fn whoever_has_committed_is_never_parked_and_its_debt_is_paid_before_others_go_on() {
+    let scene = Scene::new(poor(100_000, 100_000, 2_000_000));
+    let permit = scene.start("u1");
+    let Drawn::Later(mut parked) = permit.purse().draw(200_000) else { panic!("nothing is left") };
+    assert!((&mut parked).now_or_never().is_none());
+    assert_eq!(permit.purse().commit().now_or_never(), Some(()), "the floor is far below");
+    assert_eq!(parked.now_or_never(), Some(FUEL), "which wakes its guests");
+    assert_eq!(drawn(permit.purse().draw(FUEL)), Some(FUEL));
+    let mut next = scene.enter("u1").expect("a place");
+    assert_eq!(permit.settle(FUEL, 1 << 16), FUEL);
+    drop(permit);
+    assert_eq!(scene.admission.snapshot().principals[0].balance, Some(-1_500_000));
+    scene.pass(Duration::from_secs(15));
+    assert!(now(&mut next).is_none(), "the debt is just paid");
+    scene.pass(Duration::from_secs(15));
+    assert!(now(&mut next).is_some());
+}
+
+#[test]
+fn a_commit_that_could_lead_below_the_floor_waits_until_it_can_not() {
+    let scene = Scene::new(poor(1_000_000, 1_000_000, 2_000_000));
+    let (first, second) = (scene.start("u1"), scene.start("u1"));
+    assert_eq!(first.purse().commit().now_or_never(), Some(()));
+    let mut commit = Box::pin(second.purse().commit());
+    assert_eq!((&mut commit).now_or_never(), None, "both together may burn more than there is and may be owed");
+    first.settle(1_000, 1 << 16);
+    assert_eq!(commit.now_or_never(), Some(()));
+}
+
+#[test]
+fn a_tool_with_a_budget_holds_back_its_own_calls_alone() {
+    let tools = [("dear".parse().expect("a name"), ToolBudget { rate: 100_000, burst: 100_000 })];
+    let scene = Scene::new(AdmissionConfig { tools: tools.into(), ..config(100, 1_000) });
+    let dear = |subject: &str| scene.enter_with(subject, "dear", FUEL, Bytes::kib(64)).expect("let in");
+    let _first = now(&mut dear("u0")).expect("the tool's budget is full");
+    let mut waiting: Vec<_> = (0..100).map(|number| dear(&format!("u{number}"))).collect();
+    assert!(waiting.iter_mut().all(|ticket| now(ticket).is_none()));
+    assert!(now(&mut scene.enter("other").expect("let in")).is_some());
+    assert!(waiting[99].estimated_wait() > Duration::from_secs(60));
+    let mut started = 0;
+    for second in 1..=10 {
+        scene.pass(Duration::from_secs(1));
+        for permit in waiting.iter_mut().filter_map(now) {
+            permit.settle(100_000, 1 << 16);
+            started += 1;
+        }
+        waiting.retain(Ticket::is_waiting);
+        assert_eq!(started, second);
+    }
+}
+
+#[test]
+fn a_host_whose_operator_said_what_it_may_burn_burns_no_more() {
+    let scene = Scene::new(AdmissionConfig { capacity: Some(1_000_000), ..config(100, 1_000) });
+    let mut started = 0;
+    let mut waiting: Vec<_> = (0..100).map(|number| scene.enter(&format!("u{number}")).expect("let in")).collect();
+    for second in 1..=3 {
+        for ticket in &mut waiting {
+            if let Some(permit) = now(ticket) {
+                permit.settle(100_000, 1 << 16);
+                started += 1;
+            }
+        }
+        waiting.retain(Ticket::is_waiting);
+        // A little is always held by calls that burn less than they drew.
+        assert!((second * 9..=second * 10).contains(&started), "{started} in {second} s");
+        scene.pass(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn principals_without_calls_are_forgotten_once_their_accounts_are_full() {
+    let scene = Scene::new(poor(1_000_000, 100_000_000, 10_000_000));
+    for number in 0..1_000 {
+        scene.start(&format!("u{number}")).settle(FUEL, 1 << 16);
+    }
+    scene.start("burned-much").settle(50_000_000, 1 << 16);
+    assert_eq!(scene.look(|gate, _| gate.flows.len()), 1_001);
+    scene.pass(Duration::from_secs(11));
+    for _ in 0..1_000 {
+        drop(scene.start("still-here"));
+    }
+    assert_eq!(scene.look(|gate, _| gate.flows.len()), 2, "one is still here, one has not earned back what it burned");
+    let seen = scene.admission.snapshot();
+    assert_eq!(seen.principals_known, 2);
+    assert!(seen.principals.iter().any(|load| load.name == "burned-much"));
+}
+
+#[tokio::test]
+async fn a_dry_principal_is_woken_by_the_clock_alone() {
+    let admission = Admission::new(poor(20_000_000, 1_000_000, 10_000_000), CAPACITY).expect("the limits make sense");
+    let scene = Scene { admission, principals: Mutex::default() };
+    scene.start("u1").settle(FUEL, 1 << 16);
+    let permit = scene.enter("u1").expect("a place").await.expect("soon enough");
+    assert!(permit.queued() > Duration::from_millis(1));
+    let Drawn::Later(parked) = permit.purse().draw(FUEL) else { panic!("nothing is left") };
+    assert_eq!(parked.await, FUEL);
+}
