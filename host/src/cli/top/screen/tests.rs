@@ -1,8 +1,9 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::{HostLoad, Snapshot};
+use crate::admission::Snapshot;
 
 fn load(name: &str, running: usize, fuel_per_second: u64) -> Load {
     Load {
@@ -19,24 +20,23 @@ fn load(name: &str, running: usize, fuel_per_second: u64) -> Load {
     }
 }
 
-fn snapshot() -> Snapshot {
-    let host = HostLoad {
-        capacity: 4_000_000_000,
-        fuel_per_second: 3_000_000_000,
-        slots: 64,
-        running: 16,
-        queued: 7,
-        parked: 2,
-        queue_fuel: 9_500_000,
-        memory: 512 << 20,
-        memory_limit: 1 << 30,
-        estimated_wait_ms: 1_250,
-        rejects: 3,
-    };
+/// A snapshot as a host sends it.
+fn sent() -> Value {
     let greedy =
         Load { queued: 7, parked: 2, parked_seconds: 65, rejects: 3, estimated_wait_ms: 1_250, ..load("greedy", 2, 900) };
-    let principals = vec![load("ada", 1, 2_000_000), greedy, load("bob\u{1b}[2J", 9, 1_000)];
-    Snapshot { host, tools: vec![load("echo", 12, 5), load("spin", 4, 3_000_000_000)], principals, principals_known: 1234 }
+    json!({
+        "host": {
+            "capacity": 4_000_000_000_u64, "fuel_per_second": 3_000_000_000_u64, "slots": 64, "running": 16, "queued": 7, "parked": 2,
+            "queue_fuel": 9_500_000, "memory": 512 << 20, "memory_limit": 1 << 30, "estimated_wait_ms": 1_250, "rejects": 3,
+        },
+        "tools": [load("echo", 12, 5), load("spin", 4, 3_000_000_000)],
+        "principals": [load("ada", 1, 2_000_000), greedy, load("bob\u{1b}[2J", 9, 1_000)],
+        "principals_known": 1234,
+    })
+}
+
+fn snapshot() -> Snapshot {
+    serde_json::from_value(sent()).expect("it is a snapshot")
 }
 
 fn drawn(view: &View) -> String {
@@ -113,8 +113,12 @@ fn a_host_that_went_away_is_told_and_its_last_figures_stay() {
 
 #[test]
 fn a_host_without_calls_and_a_tiny_terminal_are_no_trouble() {
-    let idle = Snapshot { tools: Vec::new(), principals: Vec::new(), principals_known: 0, ..snapshot() };
-    let idle = Snapshot { host: HostLoad { capacity: 0, slots: 0, memory_limit: 0, ..idle.host.clone() }, ..idle };
+    let mut idle = sent();
+    (idle["tools"], idle["principals"]) = (json!([]), json!([]));
+    for name in ["capacity", "slots", "memory_limit"] {
+        idle["host"][name] = json!(0);
+    }
+    let idle = serde_json::from_value(idle).expect("it is a snapshot");
     let mut view = View::new(idle, Column::Wait);
     view.press(Key::Down);
     assert!(drawn(&view).contains("principal"));
