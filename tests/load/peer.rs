@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,6 +15,9 @@ use serde_json::{Value, json};
 
 /// What is asked for later is asked for so soon, in seconds.
 const SOON: f64 = 0.05;
+
+/// How long it may take on a busy machine until calls arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The session of the peer that speaks the older protocol.
 const SESSION: &str = "s-1";
@@ -70,9 +74,25 @@ impl Peer {
         Self { mcp: format!("http://{address}/mcp"), effects: format!("http://{address}/effects#/done"), book }
     }
 
+    /// Waits until what it remembers is so.
+    pub fn wait_for(&self, is_so: impl Fn(&Book) -> bool) {
+        let began = Instant::now();
+        while !self.book(&is_so) {
+            assert!(began.elapsed() < PATIENCE, "it does not come to that");
+            std::thread::yield_now();
+        }
+    }
+
     /// What it remembers now.
     pub fn book<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
         read(&self.book.lock().expect("whole"))
+    }
+}
+
+impl Book {
+    /// How many requests came.
+    pub fn requests(&self) -> u32 {
+        self.tokens.values().sum()
     }
 }
 

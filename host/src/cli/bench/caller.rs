@@ -78,7 +78,7 @@ impl Caller {
         let run = self.run.clone();
         let is_cut_off = tokio::select! {
             biased;
-            () = run.halt.cancelled() => true,
+            () = run.cut.cancelled() => true,
             () = self.call_and_call() => false,
         };
         if let (Some(mut life), true) = (self.life.take(), is_cut_off) {
@@ -122,7 +122,9 @@ impl Caller {
             };
             while let Says::Pending { poll, after } = &answer.says {
                 let poll = poll.clone();
-                time::sleep(*after).await;
+                if self.wait(*after).await.is_err() {
+                    return self.life().abandoned("unresolved");
+                }
                 answer = match self.ask(&Ask::Poll(&poll)).await {
                     // What was accepted can't be found any more.
                     Ok(Answer { says: Says::Failed { code, .. }, is_polled: false, .. }) if GONE.contains(&code.as_str()) => {
@@ -141,14 +143,27 @@ impl Caller {
                 Says::Done => return End::Done,
                 Says::Failed { code, may_have_changed } => return End::Failed { code, may_have_changed },
                 Says::Later { after, .. } => {
-                    if Instant::now() + after >= self.run.schedule().gives_up() {
+                    // Who would have to come again after the end needn't wait for it.
+                    let is_too_late = Instant::now() + after >= self.run.schedule().gives_up();
+                    if is_too_late || self.wait(after).await.is_err() {
                         return End::Refused;
                     }
-                    time::sleep(after).await;
                 }
                 Says::Unauthorized => return End::Failed { code: "http_401".to_owned(), may_have_changed: false },
                 Says::SessionOver | Says::Pending { .. } => return End::Lost("no_session"),
             }
+        }
+    }
+
+    /// Waits for so long before the next request.
+    ///
+    /// # Errors
+    /// No request is sent any more.
+    async fn wait(&self, time: Duration) -> Result<(), ()> {
+        tokio::select! {
+            biased;
+            () = self.run.halt.cancelled() => Err(()),
+            () = time::sleep(time) => Ok(()),
         }
     }
 
@@ -182,10 +197,9 @@ impl Caller {
                 Ask::Call { .. } => trouble == Trouble::Unreachable || self.is_safe_to_repeat(),
             };
             let is_patient = trouble_since.get_or_insert_with(Instant::now).elapsed() + backoff <= self.run.plan.patience;
-            if !may_repeat || !is_patient {
+            if !may_repeat || !is_patient || self.wait(backoff).await.is_err() {
                 return Err(self.life().abandoned(trouble.as_str()));
             }
-            time::sleep(backoff).await;
             backoff = (backoff * 2).min(LAST_BACKOFF);
         }
     }

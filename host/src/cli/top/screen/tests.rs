@@ -1,3 +1,5 @@
+//! What stands on the screen, and what keys do to it.
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::{Value, json};
