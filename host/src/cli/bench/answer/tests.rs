@@ -1,4 +1,4 @@
-//! Answers of all kinds, as servers of both eras give them.
+//! Answers as servers give them, and what is read in them.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
