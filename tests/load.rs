@@ -2,12 +2,12 @@
 
 mod peer;
 
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::harness::{Billing, Host, plugins, tidegate};
-use peer::Peer;
+use peer::{Book, Peer};
 
 /// Runs a short load with a JSON report; answers how it ended, and the report.
 fn bench(flags: &[&str]) -> (Option<i32>, Value) {
@@ -33,6 +33,11 @@ fn bench_peer(peer: &Peer, tool: &str, flags: &[&str]) -> (Option<i32>, Value) {
 
 fn number(report: &Value, name: &str) -> u64 {
     report[name].as_u64().unwrap_or_else(|| panic!("no `{name}`: {report:#}"))
+}
+
+fn interrupt(child: &Child) {
+    // It may have ended meanwhile.
+    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status().expect("kill runs");
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn pending_calls_are_polled_to_their_end_by_tool_and_as_tasks() {
         assert_eq!((number(&report, "pending"), number(&report, "errors")), (number(&report, "calls"), 0), "{report:#}");
         assert_eq!(report["effects"]["counted"], report["ok"], "{report:#}");
         let median = |of: &str| report[of]["p50_ms"].as_f64().expect("a number");
-        // Two polls, each when it was told to.
+        // The poll after the first is not told when to come again, so it comes a second later.
         assert!(median("resolved") >= 100.0 && median("first_answer") < median("resolved") - 90.0, "{report:#}");
     }
 }
@@ -106,15 +111,29 @@ fn what_never_ends_is_lost() {
     let (code, report) = bench_peer(&peer, "never", &["--drain", "1s"]);
     assert_eq!((code, number(&report, "lost"), number(&report, "pending")), (Some(1), 4, 4), "{report:#}");
     assert_eq!(report["lost_by_reason"]["unresolved"], 4);
+    for flags in [&[][..], &["--tasks"]] {
+        let (code, report) = bench_peer(&peer, "gone", flags);
+        assert_eq!((code, &report["lost_by_reason"]["handle_gone"]), (Some(1), &report["calls"]), "{report:#}");
+    }
 }
 
 #[test]
 fn what_is_never_answered_is_lost() {
     let peer = Peer::start();
-    let (code, report) = bench_peer(&peer, "mute", &["--drain", "500ms"]);
-    assert_eq!((code, number(&report, "lost"), &report["lost_by_reason"]["unanswered"]), (Some(1), 4, &4.into()), "{report:#}");
     let (code, report) = bench_peer(&peer, "mute", &["--timeout", "100ms", "--patience", "200ms"]);
     assert_eq!((code, &report["lost_by_reason"]["timed_out"]), (Some(1), &report["calls"]), "{report:#}");
+    let before = peer.book(Book::requests);
+    let mut command = crate::harness::command();
+    command.args(["bench", "--output", "json", "--concurrency", "4", "--url", &peer.mcp, "--tool", "mute"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    // What there is to speak and to call, and four calls.
+    peer.wait_for(|book| book.requests() >= before + 6);
+    while child.try_wait().expect("it is there").is_none() {
+        // The second one cuts off whatever is under way.
+        interrupt(&child);
+    }
+    let report: Value = serde_json::from_slice(&child.wait_with_output().expect("it ended").stdout).expect("a report");
+    assert_eq!((number(&report, "lost"), &report["lost_by_reason"]["unanswered"]), (4, &4.into()), "{report:#}");
 }
 
 #[test]
@@ -191,14 +210,9 @@ fn an_interrupt_prints_what_there_is() {
     let peer = Peer::start();
     let mut command = crate::harness::command();
     command.args(["bench", "--output", "json", "--url", &peer.mcp, "--tool", "steady", "--duration", "10m"]);
-    let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    let began = Instant::now();
-    while peer.book(|book| book.effects) < 10 {
-        assert!(began.elapsed() < Duration::from_secs(60), "no call arrives");
-        std::thread::yield_now();
-    }
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(sent.success());
+    let child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    peer.wait_for(|book| book.effects >= 10);
+    interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!((output.status.code(), number(&report, "lost")), (Some(0), 0), "{report:#}");

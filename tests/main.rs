@@ -24,6 +24,7 @@
 //! | `sinks` | further places that all records go to: files, collectors, and what they miss |
 //! | `load` | the load generator: what it measures, and what does not escape it |
 //! | `layering` | who may use whom in the source |
+//! | `top` | who runs, who waits and who burns, as the operator sees it |
 //! | `power` | power cuts under load, on a disk of the test's own |
 //! | `kill` | hundreds of crashes at random moments and at every step of a call, under load |
 
@@ -53,3 +54,4 @@ mod readme;
 mod rows;
 mod sinks;
 mod stdio;
+mod top;

@@ -47,6 +47,7 @@ fn no_command_in_the_readme_goes_untested() {
         let tested = match verb.as_deref() {
             Some("dev") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("call ") || verb.starts_with("audit ") => "the_demo_in_the_readme_works_word_by_word",
+            Some("top") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("bench ") => "the_demo_in_the_readme_works_word_by_word",
             Some("policy explain" | "policy status") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("plugin ") => "the_plugin_in_the_readme_builds_and_answers",
@@ -81,6 +82,10 @@ fn the_demo_in_the_readme_works_word_by_word() {
         assert!(said.contains("successes/s"), "`{}`: {said}", words.join(" "));
     }
     let data = ["--data".to_owned(), host.data.display().to_string()];
+    for words in lines.iter().filter(|words| words[0] == "top") {
+        let said = run(workspace(), &[words.as_slice(), &data].concat());
+        assert!(said.contains("pay_invoice") && said.contains("u1"), "`{}`: {said}", words.join(" "));
+    }
     for is_live in [true, false] {
         for words in lines.iter().filter(|words| words[0] == "audit") {
             let said = run(workspace(), &[words.as_slice(), &data].concat());
@@ -201,7 +206,7 @@ fn the_policies_groups_and_cases_in_the_guide_hold() {
 fn every_verb_explains_itself() {
     let help = tidegate(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
-    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit", "bench"] {
+    for verb in ["dev", "serve", "run", "call", "plugin", "policy", "audit", "bench", "top"] {
         assert!(text.contains(&format!("  {verb}")), "{text}");
         assert!(tidegate(&[verb, "--help"]).status.success());
     }

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Policy(verb) => cli::policy::run(&verb),
         Verb::Audit(verb) => cli::audit::run(&verb),
+        Verb::Top(args) => cli::top::run(&args),
         Verb::Bench(args) => cli::bench::run(&args),
     };
     result.unwrap_or_else(|error| {

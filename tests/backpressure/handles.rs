@@ -120,7 +120,7 @@ fn a_caller_who_goes_away_before_it_was_told_of_a_handle_leaves_nothing_behind()
     };
     impatient("list_invoices", json!({"user_id": "u1"}));
     impatient("echo", json!({"text": "gone"}));
-    until("nobody waits", || host.readiness()["queued"] == 0);
+    until("nobody waits", || host.readiness()["detail"]["queued"] == 0);
     scene.billing.signal("-CONT");
     assert_eq!(host.client().call("echo", json!({"text": "here"})).structured(), &json!({"text": "here"}));
     assert!(host.stop("-TERM").success());

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -14,6 +15,9 @@ use serde_json::{Value, json};
 
 /// What is asked for later is asked for so soon, in seconds.
 const SOON: f64 = 0.05;
+
+/// How long it may take on a busy machine until calls arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The session of the peer that speaks the older protocol.
 const SESSION: &str = "s-1";
@@ -70,9 +74,25 @@ impl Peer {
         Self { mcp: format!("http://{address}/mcp"), effects: format!("http://{address}/effects#/done"), book }
     }
 
+    /// Waits until what it remembers is so.
+    pub fn wait_for(&self, is_so: impl Fn(&Book) -> bool) {
+        let began = Instant::now();
+        while !self.book(&is_so) {
+            assert!(began.elapsed() < PATIENCE, "it does not come to that");
+            std::thread::yield_now();
+        }
+    }
+
     /// What it remembers now.
     pub fn book<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
         read(&self.book.lock().expect("whole"))
+    }
+}
+
+impl Book {
+    /// How many requests came.
+    pub fn requests(&self) -> u32 {
+        self.tokens.values().sum()
     }
 }
 
@@ -107,7 +127,7 @@ async fn mcp(State(book): Shared, headers: HeaderMap, Json(request): Json<Value>
         "notifications/initialized" => StatusCode::ACCEPTED.into_response(),
         "tools/list" => {
             let key = json!({ "idempotency_key": { "type": "string" } });
-            let writes = ["steady", "late", "never", "switched", "busy", "full", "drops", "forgets", "mute", "fails"];
+            let writes = ["steady", "late", "never", "gone", "switched", "busy", "full", "drops", "forgets", "mute", "fails"];
             let writes = writes.map(|name| json!({ "name": name, "inputSchema": { "type": "object", "properties": key } }));
             let plain = json!({ "name": "plain", "inputSchema": { "type": "object" } });
             let tools = [&writes[..], &[plain]].concat();
@@ -134,13 +154,13 @@ fn call(book: &mut Book, params: &Value) -> Option<Value> {
     let takes_tasks = !params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"].is_null();
     let call = format!("call_{tool}.{key}");
     match (tool.as_str(), attempt) {
-        ("late" | "never" | "switched", _) if takes_tasks => {
+        ("late" | "never" | "gone" | "switched", _) if takes_tasks => {
             let meta = json!({ "dev.tidegate/call-id": call });
             Some(
                 json!({ "resultType": "task", "taskId": call, "status": "working", "pollIntervalMs": SOON * 1e3, "_meta": meta }),
             )
         }
-        ("late" | "never" | "switched", _) => Some(pending(&call)),
+        ("late" | "never" | "gone" | "switched", _) => Some(pending(&call)),
         ("busy", 1) | ("full", _) => Some(error("overloaded")),
         ("fails", _) => Some(error("backend_unavailable")),
         ("drops", 1) => None,
@@ -163,6 +183,9 @@ fn poll(book: &mut Book, call: &str) -> Value {
     *polls += 1;
     match *polls {
         _ if call.contains("never") => pending(call),
+        _ if call.contains("gone") => error("not_found"),
+        // The poll fails, not the call.
+        1 if call.contains("late") => error("audit_unavailable"),
         1 => pending(call),
         _ => {
             book.effects += 1;
@@ -182,7 +205,8 @@ fn task(book: &mut Book, params: &Value) -> Option<Value> {
         task["status"] = json!("completed");
         task["result"] = result;
     }
-    Some(task)
+    // An unknown task is no task at all.
+    (!call.contains("gone")).then_some(task)
 }
 
 fn pending(call: &str) -> Value {
@@ -208,7 +232,7 @@ fn error(code: &str) -> Value {
 }
 
 fn refused() -> Response {
-    let error = json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32601, "message": "no such method" } });
+    let error = json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32602, "message": "no such thing" } });
     (StatusCode::NOT_FOUND, Json(error)).into_response()
 }
 

@@ -223,7 +223,6 @@ mod tests {
             ("queue = 0", "admission.queue"),
             ("queue_fuel = 0", "admission.queue_fuel"),
             ("max_wait = \"0s\"", "admission.max_wait"),
-            ("sync_budget = \"0ms\"", "admission.sync_budget"),
             ("max_fuel = 0", "admission.max_fuel"),
             ("memory = \"0B\"", "admission.memory"),
             ("capacity = 0", "admission.capacity"),

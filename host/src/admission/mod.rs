@@ -35,7 +35,7 @@ use crate::model::{Bytes, Principal, ToolName};
 
 pub use self::config::{AdmissionConfig, AdmissionConfigError};
 pub use self::purse::Drawn;
-pub use self::snapshot::Snapshot;
+pub use self::snapshot::{Load, Snapshot};
 pub use self::ticket::{Permit, Ticket};
 
 /// Decides who runs now. Cheap to clone: all clones are one gate.

@@ -1,6 +1,6 @@
 //! What an operator sees of the gate: the host, every tool, and the principals that burn most.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
 
@@ -8,7 +8,7 @@ use super::gate::Gate;
 const LISTED: usize = 50;
 
 /// The gate at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// All together.
     pub host: HostLoad,
@@ -21,7 +21,7 @@ pub struct Snapshot {
 }
 
 /// What all calls together take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostLoad {
     /// Fuel that the processor burns in a second.
     pub capacity: u64,
@@ -48,7 +48,7 @@ pub struct HostLoad {
 }
 
 /// What the calls of one tool or one principal take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// The tool, or the principal's subject.
     pub name: String,

@@ -11,6 +11,7 @@ pub mod plugin;
 pub mod policy;
 pub mod print;
 pub mod serve;
+pub mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use audit::AuditVerb;
 pub use bench::BenchArgs;
 pub use calls::CallsVerb;
 pub use policy::PolicyVerb;
+pub use top::TopArgs;
 
 /// A production host for MCP tools: every call authorized, audited before it runs, run at most once, metered.
 #[derive(Debug, Parser)]
@@ -54,6 +56,8 @@ pub enum Verb {
     /// Read and check what was written down, of a live host or a stopped one.
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// See who runs, who waits and who burns fuel at a live host, as it goes on.
+    Top(TopArgs),
     /// Load an MCP server with calls, and see how it answers, what it loses and what it does twice.
     Bench(Box<BenchArgs>),
 }

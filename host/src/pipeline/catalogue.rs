@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Pipeline, Readiness};
+use crate::admission::Admission;
 use crate::ledger::Ledger;
 use crate::model::Principal;
 use crate::registry::Tool;
@@ -62,6 +63,11 @@ impl Pipeline {
     /// The ledger, for an operator's questions.
     pub fn ledger(&self) -> &Ledger {
         &self.parts.ledger
+    }
+
+    /// The gate, for an operator's questions.
+    pub fn admission(&self) -> &Admission {
+        &self.parts.admission
     }
 
     /// What there is to tell an admin about the policies: those in force, and those refused last.

@@ -18,6 +18,9 @@ use crate::pipeline::Pipeline;
 /// Which policies are in force, since when, and what was refused last.
 pub const POLICY_STATUS: &str = "tidegate/policy/status";
 
+/// Who runs, who waits and who burns: a [`Snapshot`](crate::admission::Snapshot).
+pub const ADMISSION: &str = "tidegate/admission/snapshot";
+
 /// Takes a [backup](Ledger::backup): [`BackupTo`] says where.
 pub const BACKUP: &str = "tidegate/audit/backup";
 
@@ -33,6 +36,7 @@ struct BackupTo {
 pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
     let answered = match method {
         POLICY_STATUS => Ok(pipeline.policy_report()),
+        ADMISSION => Ok(serde_json::to_value(pipeline.admission().snapshot()).expect("a snapshot holds only texts and numbers")),
         BACKUP => with_ledger(pipeline, params, |ledger, to: BackupTo| ledger.backup(&to.dir)).await,
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,

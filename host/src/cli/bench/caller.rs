@@ -23,6 +23,12 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest such wait.
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
 
+/// How long to wait after a poll that failed.
+const POLL_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a poll fails with if there is no such call, or none any more.
+const GONE: [&str; 2] = ["not_found", "rpc_-32602"];
+
 /// How often a request is sent anew with another token.
 const RENEWALS: u32 = 3;
 
@@ -72,7 +78,7 @@ impl Caller {
         let run = self.run.clone();
         let is_cut_off = tokio::select! {
             biased;
-            () = run.halt.cancelled() => true,
+            () = run.cut.cancelled() => true,
             () = self.call_and_call() => false,
         };
         if let (Some(mut life), true) = (self.life.take(), is_cut_off) {
@@ -116,14 +122,19 @@ impl Caller {
             };
             while let Says::Pending { poll, after } = &answer.says {
                 let poll = poll.clone();
-                time::sleep(*after).await;
+                if self.wait(*after).await.is_err() {
+                    return self.life().abandoned("unresolved");
+                }
                 answer = match self.ask(&Ask::Poll(&poll)).await {
-                    // A poll that has to come again later, as a call may.
-                    Ok(Answer { says: Says::Later { after, .. }, is_polled: false, .. }) => {
+                    // What was accepted can't be found any more.
+                    Ok(Answer { says: Says::Failed { code, .. }, is_polled: false, .. }) if GONE.contains(&code.as_str()) => {
+                        return End::Lost("handle_gone");
+                    }
+                    // The poll failed, or has to come again later; the call is what it was.
+                    Ok(Answer { says: says @ (Says::Failed { .. } | Says::Later { .. }), is_polled: false, .. }) => {
+                        let after = if let Says::Later { after, .. } = says { after } else { POLL_AGAIN };
                         Answer { says: Says::Pending { poll, after }, effect: None, is_replayed: false, is_polled: false }
                     }
-                    // What was accepted can't be found any more.
-                    Ok(Answer { says: Says::Failed { .. }, is_polled: false, .. }) => return End::Lost("handle_gone"),
                     Ok(answer) => answer,
                     Err(end) => return end,
                 };
@@ -132,14 +143,27 @@ impl Caller {
                 Says::Done => return End::Done,
                 Says::Failed { code, may_have_changed } => return End::Failed { code, may_have_changed },
                 Says::Later { after, .. } => {
-                    if Instant::now() + after >= self.run.schedule().gives_up() {
+                    // Who would have to come again after the end needn't wait for it.
+                    let is_too_late = Instant::now() + after >= self.run.schedule().gives_up();
+                    if is_too_late || self.wait(after).await.is_err() {
                         return End::Refused;
                     }
-                    time::sleep(after).await;
                 }
                 Says::Unauthorized => return End::Failed { code: "http_401".to_owned(), may_have_changed: false },
                 Says::SessionOver | Says::Pending { .. } => return End::Lost("no_session"),
             }
+        }
+    }
+
+    /// Waits for so long before the next request.
+    ///
+    /// # Errors
+    /// No request is sent any more.
+    async fn wait(&self, time: Duration) -> Result<(), ()> {
+        tokio::select! {
+            biased;
+            () = self.run.halt.cancelled() => Err(()),
+            () = time::sleep(time) => Ok(()),
         }
     }
 
@@ -173,10 +197,9 @@ impl Caller {
                 Ask::Call { .. } => trouble == Trouble::Unreachable || self.is_safe_to_repeat(),
             };
             let is_patient = trouble_since.get_or_insert_with(Instant::now).elapsed() + backoff <= self.run.plan.patience;
-            if !may_repeat || !is_patient {
+            if !may_repeat || !is_patient || self.wait(backoff).await.is_err() {
                 return Err(self.life().abandoned(trouble.as_str()));
             }
-            time::sleep(backoff).await;
             backoff = (backoff * 2).min(LAST_BACKOFF);
         }
     }

@@ -22,6 +22,9 @@ use crate::app::StopSignals;
 /// How often the progress line is written anew.
 const PROGRESS: Duration = Duration::from_millis(250);
 
+/// How long requests under way may still be answered when no call is waited for any more. To cut them off would make them look lost.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
 /// How long calls may still end after Ctrl-C.
 const SHORT_DRAIN: Duration = Duration::from_secs(5);
 
@@ -37,8 +40,10 @@ pub struct Run {
     pub mint: Option<Arc<Mint>>,
     /// Permits to open a connection.
     pub opening: Arc<Semaphore>,
-    /// Nobody waits for anything any more.
+    /// No request is sent any more.
     pub halt: CancellationToken,
+    /// No answer is waited for any more.
+    pub cut: CancellationToken,
     /// The number of the last call.
     pub numbers: AtomicU64,
     /// How many calls were repeated after they had succeeded.
@@ -74,6 +79,7 @@ impl Run {
             mint,
             opening,
             halt: CancellationToken::new(),
+            cut: CancellationToken::new(),
             numbers,
             repeated,
             schedule: OnceLock::new(),
@@ -109,6 +115,9 @@ impl Run {
                     is_over = true;
                 }
                 () = time::sleep_until(schedule.gives_up()), if is_over && !self.halt.is_cancelled() => self.halt.cancel(),
+                () = time::sleep_until(schedule.gives_up() + LAST_ANSWERS), if self.halt.is_cancelled() && !self.cut.is_cancelled() => {
+                    self.cut.cancel();
+                }
                 () = signals.arrive() => {
                     schedule.stop();
                     is_over = true;
@@ -116,6 +125,7 @@ impl Run {
                     signalled += 1;
                     if signalled > 1 {
                         self.halt.cancel();
+                        self.cut.cancel();
                     }
                 }
                 _ = ticks.tick(), if !progress.is_hidden() => progress.set_message(self.progress(schedule)),

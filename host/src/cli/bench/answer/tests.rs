@@ -1,3 +1,5 @@
+//! Answers as servers give them, and what is read in them.
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
