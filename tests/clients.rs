@@ -100,6 +100,28 @@ fn the_official_clients_work_over_stdio() {
     works_over_stdio(&foreign().node, "typescript_client.mjs");
 }
 
+/// The clients check what they get against the tool's output schema, and throw away what that does not allow.
+#[test]
+fn the_official_clients_take_pending_for_an_answer_and_ask_for_the_result() {
+    let plugins = plugins(&["echo"]);
+    let host = Host::dev(plugins.path()).config("[admission]\nsync_budget = \"0s\"\n").start();
+    for (program, script) in [(&foreign().python, "python_client.py"), (&foreign().node, "typescript_client.mjs")] {
+        for mode in ["auto", "legacy"] {
+            let call = |tool: &str, arguments: &Value| {
+                let arguments = arguments.to_string();
+                let told = report(program, script, &["--mode", mode, "--call", tool, &arguments, "--url", &host.mcp]);
+                assert_eq!(told["calls"][0]["isError"], false, "{script}, {mode}: {told}");
+                told["calls"][0]["structured"].clone()
+            };
+            let pending = call("echo", &json!({"text": "later"}));
+            assert_eq!(pending["status"], "pending", "{script}, {mode}: {pending}");
+            let ask = json!({"call_id": pending["call_id"]});
+            let told = std::iter::repeat_with(|| call(POLL_TOOL, &ask)).find(|told| told["status"] != "pending");
+            assert_eq!(told, Some(json!({"text": "later"})), "{script}, {mode}");
+        }
+    }
+}
+
 /// Runs the conformance suite with further arguments; what it printed, and whether it passed.
 fn suite(arguments: &[&str]) -> (bool, String) {
     let plugins = plugins(&["conformance"]);

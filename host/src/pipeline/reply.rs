@@ -46,12 +46,7 @@ pub enum Answer {
     /// A refusal that is a JSON-RPC error or an HTTP challenge.
     Refused(Rejection),
     /// The call goes on without its caller, who may ask for the answer.
-    Pending {
-        /// Where it stands, and when to ask.
-        pending: Pending,
-        /// As in [`Answer::Error`].
-        structured: bool,
-    },
+    Pending(Pending),
 }
 
 /// One step of a running call's progress, as the guest reports it.
@@ -106,7 +101,7 @@ impl Answer {
     pub fn error(&self) -> Option<ErrorCode> {
         match self {
             Self::Error { envelope, .. } => Some(envelope.error),
-            Self::Output(_) | Self::Refused(_) | Self::Pending { .. } => None,
+            Self::Output(_) | Self::Refused(_) | Self::Pending(_) => None,
         }
     }
 
@@ -137,7 +132,7 @@ impl Answer {
                 (Stored::Output { structured: structured.clone(), content: content.clone() }, false)
             }
             Self::Error { envelope, .. } => (Stored::Error(envelope.clone()), true),
-            Self::Refused(_) | Self::Pending { .. } => return None,
+            Self::Refused(_) | Self::Pending(_) => return None,
         };
         let value = serde_json::to_value(Kept { answer, of }).expect("an answer is JSON already");
         Some(StoredResponse { value, is_error })

@@ -79,7 +79,7 @@ impl Pipeline {
             ended = &mut run => ended,
             Some(state) = parted => {
                 let wait = self.parts.admission.retry_after();
-                return Answer::Pending { pending: self.pending(id, state, started, wait), structured };
+                return Answer::Pending(self.pending(id, state, started, wait));
             }
             else => run.await,
         };

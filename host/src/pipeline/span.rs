@@ -37,7 +37,7 @@ pub fn open(parent: &TraceContext, call: CallId, tool: &str) -> (Span, TraceCont
 /// Notes on the span how the call was answered.
 pub fn close(span: &Span, answer: &Answer) {
     match answer {
-        Answer::Output(_) | Answer::Pending { .. } => {}
+        Answer::Output(_) | Answer::Pending(_) => {}
         Answer::Error { envelope, .. } => {
             span.record("error.type", envelope.error.as_str());
         }

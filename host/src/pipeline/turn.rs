@@ -118,12 +118,11 @@ impl Pipeline {
         self.note_pending(&call, tool).await;
         let now = Timestamp::now();
         let pending = self.pending(call.id, PendingState::Queued, now, ticket.estimated_wait());
-        let structured = tool.output.is_none();
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
         let waiting =
             Waiting { call, tool: tool.manifest.name.clone(), component: tool.plugin.digest, arguments, key, queued, live };
         self.carry(waiting, ticket);
-        Answer::Pending { pending, structured }
+        Answer::Pending(pending)
     }
 
     /// Waits for a turn to work on the answer of an earlier call, for as long as the caller does.
@@ -164,10 +163,10 @@ impl Pipeline {
         let has_handle = handle && !refusal.hidden;
         let answer = self.reject(call, refusal).await;
         match answer {
-            Answer::Error { envelope, structured } if has_handle => {
+            Answer::Error { envelope, .. } if has_handle => {
                 let wait = Duration::from_secs(envelope.retry_after_seconds.unwrap_or(1));
                 let state = self.handles.state(&first).unwrap_or(PendingState::Running);
-                Answer::Pending { pending: self.pending(first, state, since, wait), structured }
+                Answer::Pending(self.pending(first, state, since, wait))
             }
             answer => answer,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Listing, Schema};
+use super::{Listing, Schema, or_pending};
 use crate::model::{Effect, Span, ToolManifest};
 use crate::sandbox::Definition;
 
@@ -17,7 +17,7 @@ pub struct Advertised {
     pub listing: Listing,
     /// The schema of the arguments the guest gets.
     pub input: Schema,
-    /// The schema of the structured output.
+    /// The schema of the structured output, as the guest wrote it. What clients see allows for *pending* too.
     pub output: Option<Schema>,
     /// The input schema as the guest wrote it, for the policy layer.
     pub guest_input: Value,
@@ -39,7 +39,7 @@ pub fn advertise(definition: Definition, manifest: &ToolManifest, keep_answers: 
         Some(text) => {
             let schema = parse_schema("output schema", text)?;
             let compiled = Schema::compile(&schema).map_err(|problem| format!("its output schema is invalid: {problem}"))?;
-            (schema.as_object().cloned().map(Arc::new), Some(compiled))
+            (or_pending::allowing(&schema).map(Arc::new), Some(compiled))
         }
     };
     let listing = Listing {

@@ -3,6 +3,7 @@
 pub mod advertise;
 pub mod load;
 pub mod manifest;
+mod or_pending;
 pub mod reload;
 pub mod schema;
 pub mod status;

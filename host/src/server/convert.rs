@@ -152,12 +152,10 @@ impl Wire {
         match reply.answer {
             Answer::Output(output) => Self::tool(ToolResult::of_output(output, era, meta)),
             Answer::Error { envelope, structured } => Self::tool(ToolResult::of_error(&envelope, structured, era, meta)),
-            Answer::Pending { pending, .. } if recipient.takes_tasks => {
+            Answer::Pending(pending) if recipient.takes_tasks => {
                 Self::Result(CallResult::Task(Box::new(TaskResult::created(&pending, meta.pending(&pending)))))
             }
-            Answer::Pending { pending, structured } => {
-                Self::tool(ToolResult::of_pending(&pending, structured, recipient, meta.pending(&pending)))
-            }
+            Answer::Pending(pending) => Self::tool(ToolResult::of_pending(&pending, recipient, meta.pending(&pending))),
             Answer::Refused(rejection) => {
                 let trace_id = reply.trace.trace_id();
                 let envelope = Envelope::of_rejection(&rejection, reply.call_id, trace_id);
@@ -209,11 +207,11 @@ impl ToolResult {
         Self { result_type: result_type(era), content, structured_content: structured, is_error: false, meta }
     }
 
-    /// What a client gets that takes no tasks: not an error, and all it takes to ask again.
-    pub fn of_pending(pending: &Pending, structured: bool, recipient: &Recipient, meta: ResultMeta) -> Self {
+    /// What a client gets that takes no tasks: not an error, and all it takes to ask again. Every output schema allows for it.
+    pub fn of_pending(pending: &Pending, recipient: &Recipient, meta: ResultMeta) -> Self {
         let told = pending::told(pending, &recipient.calls_at);
         let (content, era) = (vec![text_block(told.to_string())], recipient.era);
-        Self { result_type: result_type(era), content, structured_content: structured.then_some(told), is_error: false, meta }
+        Self { result_type: result_type(era), content, structured_content: Some(told), is_error: false, meta }
     }
 
     /// An error, with the envelope in `structuredContent` too where that is `structured`.

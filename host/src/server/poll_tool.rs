@@ -58,7 +58,7 @@ pub async fn answer(
     match pipeline.poll(principal, call, trace).await {
         Polled::Pending(pending) => {
             let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
-            Ok(CallResult::Tool(Box::new(ToolResult::of_pending(&pending, true, recipient, meta))))
+            Ok(CallResult::Tool(Box::new(ToolResult::of_pending(&pending, recipient, meta))))
         }
         Polled::Ended(ended) => Wire::of_polled(structured(ended.reply), recipient).without_challenge(),
         Polled::Unknown => refused(call, Envelope::no_such_call(call, trace.trace_id())),
