@@ -17,7 +17,7 @@ use super::facts::StoredResponse;
 use super::idempotency::Lease;
 use super::reask::{Again, Reasking};
 use super::{Inner, Ledger, LedgerError};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Risk, Timestamp, ToolName, TraceContext};
+use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
 use crate::store::{Tx, Urgency};
 use ending::{Ending, Fate};
 use epochs::Epoch;
@@ -47,8 +47,6 @@ pub struct QueuedFacts<'a> {
     pub component: Digest,
     /// Read or write.
     pub effect: Effect,
-    /// The retention class of the call's records.
-    pub risk: Risk,
     /// With which arguments: validated.
     pub arguments: &'a Arguments,
     /// The idempotency key it came with.

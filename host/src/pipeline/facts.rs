@@ -69,7 +69,6 @@ pub fn queued<'a>(
         plugin: &tool.plugin.manifest.name,
         component: tool.plugin.digest,
         effect: tool.manifest.effect,
-        risk: tool.manifest.risk,
         arguments,
         key,
         until,

@@ -23,13 +23,29 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Waiting {
     pub call: Call,
     pub tool: ToolName,
-    /// The component its caller meant: another one is another tool.
-    pub component: Digest,
+    /// What its caller meant: another one is another tool.
+    pub meant: Meant,
     pub arguments: Arguments,
     pub key: Option<IdempotencyKey>,
     /// Its row.
     pub queued: QueuedCall,
     pub live: Live,
+}
+
+/// What has to be the same of a tool when a call of it starts as when it was queued.
+#[derive(PartialEq, Eq)]
+pub(super) struct Meant {
+    plugin: String,
+    component: Digest,
+    effect: Effect,
+}
+
+impl Meant {
+    /// What a caller of this tool means.
+    pub fn of(tool: &Tool) -> Self {
+        let plugin = &tool.plugin;
+        Self { plugin: plugin.manifest.name.to_string(), component: plugin.digest, effect: tool.manifest.effect }
+    }
 }
 
 impl Pipeline {
@@ -47,7 +63,7 @@ impl Pipeline {
     }
 
     fn take_up(self: &Arc<Self>, requeued: Requeued) {
-        let Requeued { queued, principal, tool, component, arguments, key, trace, .. } = requeued;
+        let Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until } = requeued;
         let id = queued.call();
         let (span, trace) = span::open(&trace, id, tool.as_str());
         let call = Call {
@@ -60,11 +76,14 @@ impl Pipeline {
         };
         let live = self.handles.enter(id, &call.cancelled, Attachment::of_queued());
         let current = call.generation.tools.get(&tool).cloned();
-        let waited = Duration::from_millis(Timestamp::now().as_millis().saturating_sub(queued.queued_at().as_millis()));
+        let now = Timestamp::now().as_millis();
+        let waited = Duration::from_millis(now.saturating_sub(queued.queued_at().as_millis()));
+        let left = Duration::from_millis(until.as_millis().saturating_sub(now));
         let ticket = current.map(|current| self.parts.admission.enter_accepted(&ask(&call, &current), waited));
-        let waiting = Waiting { call, tool, component, arguments, key, queued, live };
+        let meant = Meant { plugin, component, effect };
+        let waiting = Waiting { call, tool, meant, arguments, key, queued, live };
         span.in_scope(|| match ticket {
-            Some(ticket) => self.carry(waiting, ticket),
+            Some(ticket) => self.carry(waiting, ticket, left),
             None => {
                 let pipeline = self.clone();
                 let gone = Refusal::of(Rejection::ToolChanged, None);
@@ -73,19 +92,20 @@ impl Pipeline {
         });
     }
 
-    /// Has the call run when its turn comes, whoever asks for it.
-    pub(super) fn carry(self: &Arc<Self>, waiting: Waiting, ticket: Ticket) {
+    /// Has the call run when its turn comes, if it comes within `left`, whoever asks for it.
+    pub(super) fn carry(self: &Arc<Self>, waiting: Waiting, ticket: Ticket, left: Duration) {
         let pipeline = self.clone();
-        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket).await }.in_current_span());
+        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket, left).await }.in_current_span());
     }
 
-    async fn carried(self: &Arc<Self>, mut waiting: Waiting, ticket: Ticket) {
+    async fn carried(self: &Arc<Self>, mut waiting: Waiting, ticket: Ticket, left: Duration) {
         let permit = tokio::select! {
             biased;
             () = waiting.call.cancelled.cancelled() => Err(Rejection::Cancelled),
             // INVARIANT: the row stays, and the next host takes it up.
             () = self.parts.shutdown.cancelled() => return,
             permit = ticket => permit.map_err(|expired| Rejection::Overloaded { retry_after: expired.retry_after }),
+            () = tokio::time::sleep(left) => Err(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
         };
         let ready = match permit {
             Ok(permit) => self.look_again(&mut waiting).map(|ready| (permit, ready)),
@@ -148,11 +168,10 @@ impl Pipeline {
         waiting.call.generation = current.clone();
         let found = current.tools.get(&waiting.tool).cloned();
         let changed = |tool: Option<Arc<Tool>>| Box::new(Refusal::of(Rejection::ToolChanged, tool));
-        let Some(tool) = found.filter(|tool| tool.plugin.digest == waiting.component) else {
+        let Some(tool) = found.filter(|tool| Meant::of(tool) == waiting.meant) else {
             return Err(changed(current.tools.get(&waiting.tool).cloned()));
         };
-        let has_its_key = tool.manifest.effect == Effect::Read || waiting.key.is_some();
-        if !has_its_key || !waiting.queued.run_by(facts::reasking(&tool, &self.parts.outbound).as_ref()) {
+        if !waiting.queued.run_by(facts::reasking(&tool, &self.parts.outbound).as_ref()) {
             return Err(changed(Some(tool)));
         }
         let arguments = std::mem::take(&mut waiting.arguments);

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attachment::Attachment;
 use super::checks::{self, Authorized};
-use super::queued::Waiting;
+use super::queued::{Meant, Waiting};
 use super::refusal::Refusal;
 use super::stages::Stage;
 use super::{Answer, Call, Job, Keyed, Pending, PendingState, Pipeline, Right, facts};
@@ -119,9 +119,8 @@ impl Pipeline {
         let now = Timestamp::now();
         let pending = self.pending(call.id, PendingState::Queued, now, ticket.estimated_wait());
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
-        let waiting =
-            Waiting { call, tool: tool.manifest.name.clone(), component: tool.plugin.digest, arguments, key, queued, live };
-        self.carry(waiting, ticket);
+        let waiting = Waiting { call, tool: tool.manifest.name.clone(), meant: Meant::of(tool), arguments, key, queued, live };
+        self.carry(waiting, ticket, self.parts.admission.max_wait());
         Answer::Pending(pending)
     }
 

@@ -11,7 +11,7 @@ use crate::ledger::calls::{self, CallStatus, EndedRow, Kept};
 use crate::ledger::idempotency::{self, ClaimRow, Lease};
 use crate::ledger::listing::IntentSummary;
 use crate::ledger::{Inner, Ledger, LedgerError, keys};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Risk, Timestamp, ToolName, TraceContext};
+use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
 use crate::store::{Tx, Urgency};
 
 /// How many rows are read at a time, and how many calls ended in one commit.
@@ -37,8 +37,6 @@ pub struct Requeued {
     pub component: Digest,
     /// Read or write, then.
     pub effect: Effect,
-    /// The retention class of the call's records, then.
-    pub risk: Risk,
     /// With which arguments: validated then.
     pub arguments: Arguments,
     /// The idempotency key it came with.
@@ -64,21 +62,9 @@ impl Ledger {
         for (mut queued, waiting) in taken {
             queued.lease = waiting.claim.map(|claim| Lease::left(inner, claim, queued.call)).transpose()?.flatten();
             match inner.request(&queued.call, &waiting)? {
-                Ok(Opened { arguments, component, key, plugin, principal, risk, tool, trace }) => {
+                Ok(Opened { arguments, component, key, plugin, principal, tool, trace }) => {
                     let (effect, until) = (waiting.effect, waiting.until);
-                    readable.push(Requeued {
-                        queued,
-                        trace,
-                        principal,
-                        tool,
-                        plugin,
-                        component,
-                        effect,
-                        risk,
-                        arguments,
-                        key,
-                        until,
-                    });
+                    readable.push(Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until });
                 }
                 Err(why) => {
                     tracing::warn!(call = %queued.call, %why, "a waiting call can't be read any more and is ended");

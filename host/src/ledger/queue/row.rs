@@ -12,7 +12,7 @@ use crate::ledger::cbor::{self, Malformed, Reader};
 use crate::ledger::open::{effect_number, read_effect};
 use crate::ledger::subjects::{KeyId, SubjectKey, Subjects};
 use crate::ledger::{LedgerError, keys};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Risk, Timestamp, ToolName, TraceContext};
+use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
 use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx, Urgency};
 
 /// The longest sealed request that still fits into the row with everything else there is, in bytes.
@@ -163,7 +163,6 @@ pub(in crate::ledger) struct Request<'a> {
     key: Option<Cow<'a, str>>,
     plugin: Cow<'a, str>,
     principal: Cow<'a, Principal>,
-    risk: Cow<'a, str>,
     tool: Cow<'a, str>,
     trace: String,
     trace_state: Option<Cow<'a, str>>,
@@ -194,7 +193,6 @@ pub(in crate::ledger) struct Opened {
     pub key: Option<IdempotencyKey>,
     pub plugin: String,
     pub principal: Principal,
-    pub risk: Risk,
     pub tool: ToolName,
     pub trace: TraceContext,
 }
@@ -207,7 +205,6 @@ impl<'a> Request<'a> {
             key: facts.key.map(|key| key.as_str().into()),
             plugin: facts.plugin.into(),
             principal: Cow::Borrowed(facts.principal),
-            risk: facts.risk.as_str().into(),
             tool: facts.tool.as_str().into(),
             trace: facts.trace.to_string(),
             trace_state: facts.trace.state.as_deref().map(Into::into),
@@ -230,7 +227,6 @@ impl<'a> Request<'a> {
             key: self.key.map(|key| key.parse().map_err(Unreadable::damaged)).transpose()?,
             plugin: self.plugin.into_owned(),
             principal: self.principal.into_owned(),
-            risk: Risk::read(&self.risk).ok_or_else(|| Unreadable::damaged("an unknown class of risk"))?,
             tool: self.tool.parse().map_err(Unreadable::damaged)?,
             trace,
         })

@@ -274,7 +274,6 @@ impl Call {
             plugin: "invoices",
             component: Digest([7; 32]),
             effect: self.effect,
-            risk: self.risk,
             arguments: &self.arguments,
             key: Some(&self.key),
             until: Timestamp(u64::MAX),
