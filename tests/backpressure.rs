@@ -62,10 +62,6 @@ fn handle(answer: &Answer) -> String {
     pending(answer)["call_id"].as_str().expect("a handle").to_owned()
 }
 
-fn is_pending(answer: &Answer) -> bool {
-    answer.body["result"]["_meta"]["dev.tidegate/pending"] == json!(true)
-}
-
 fn poll(client: &Client, handle: &str) -> Answer {
     client.call("get_call_result", json!({"call_id": handle}))
 }
@@ -75,7 +71,7 @@ fn resolved(client: &Client, handle: &str) -> Answer {
     let begun = Instant::now();
     loop {
         let answer = poll(client, handle);
-        if !is_pending(&answer) {
+        if !answer.is_pending() {
             return answer;
         }
         assert!(begun.elapsed() < PATIENCE, "{handle} did not end: {}", answer.body);

@@ -199,7 +199,8 @@ fn a_principal_that_ran_dry_has_its_guests_parked_and_computes_no_more_than_it_e
     let spinners: Vec<_> = (0..2)
         .map(|_| {
             let client = host.client();
-            std::thread::spawn(move || client.call("spin", json!({})).error())
+            let spin = json!({"name": "spin", "arguments": {}});
+            std::thread::spawn(move || client.try_call(spin).expect("it lives").error())
         })
         .collect();
     for spinner in spinners {
@@ -234,7 +235,8 @@ fn a_spinning_guest_leaves_honest_calls_their_latency() {
     let spinners: Vec<_> = (0..4)
         .map(|_| {
             let client = host.client();
-            std::thread::spawn(move || client.call("spin", json!({})).error())
+            let spin = json!({"name": "spin", "arguments": {}});
+            std::thread::spawn(move || client.try_call(spin).expect("it lives").error())
         })
         .collect();
     let beside = typical(50);

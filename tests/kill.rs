@@ -19,8 +19,9 @@ use crate::harness::{CRASHES, FAULTS, Figures, Habits, Host, Log, Scene, Started
 const KILLS: usize = 2 * RUNNING.len();
 
 /// The failpoints that a host under load comes to. Those of recovery and upkeep have tests of their own.
-const RUNNING: [&str; 13] = [
+const RUNNING: [&str; 14] = [
     "call::claim",
+    "call::queued",
     "call::claimed",
     "body::unnamed",
     "body::named",
@@ -71,7 +72,9 @@ fn whatever_moment_a_host_dies_at_nothing_is_lost_and_nothing_is_done_twice() {
     let seed = seed();
     let (mut tally, mut figures, mut records, started) = (Tally::default(), Vec::new(), 0, Instant::now());
     for first in (0..kills).step_by(KILLS_PER_FOLDER) {
-        let mut scene = Scene::new(seed.wrapping_add(first as u64));
+        // So few at a time, and so little patience, that many calls are told to wait, durably.
+        let scene = Scene::new(seed.wrapping_add(first as u64));
+        let mut scene = scene.config("[admission]\nslots = 4\nsync_budget = \"5ms\"\n");
         // The first one compiles the plugins, and would look slow.
         drop(scene.host().start());
         let end = kills.min(first + KILLS_PER_FOLDER);
@@ -181,22 +184,24 @@ impl Tally {
 #[test]
 fn a_crash_in_the_middle_of_recovery_is_recovered_from() {
     // More open calls than recovery ends in one commit.
-    const OPEN: usize = 220;
+    const OPEN: usize = 200;
+    // Some of them come with the key of another's call, and wait for that one.
+    const CALLERS: usize = 280;
     // All of them may start, and wait for the backend as long as it takes; its URL comes by flag.
     // The scene's own lines end in `[sandbox]`.
     let config = format!(
         "max_instances = {slots}\n[admission]\nslots = {slots}\nmemory = \"8GiB\"\n\
          [backends.billing]\nurl = \"http://127.0.0.1:1\"\nmax_wait = \"60s\"\n",
         // Nobody takes more than half of them alone.
-        slots = 2 * OPEN,
+        slots = 2 * CALLERS,
     );
     let mut scene = Scene::new(seed()).config(&config);
     let mut host = scene.host().start();
     scene.billing.signal("-STOP");
-    let load = scene.load(&host, Habits { callers: OPEN, brief: true });
-    let intended = format!("tidegate_stage_seconds_count{{stage=\"record_intent\"}} {OPEN}");
+    let load = scene.load(&host, Habits { callers: CALLERS, brief: true });
+    let intended = |line: &str| line.strip_prefix("tidegate_stage_seconds_count{stage=\"record_intent\"} ")?.parse().ok();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !host.admin("/metrics").1.lines().any(|line| line == intended) {
+    while host.admin("/metrics").1.lines().find_map(intended).is_none_or(|count: usize| count < OPEN) {
         assert!(Instant::now() < deadline, "the calls never ran");
         std::thread::yield_now();
     }
@@ -214,7 +219,7 @@ fn a_crash_in_the_middle_of_recovery_is_recovered_from() {
     assert!(host.stop("-TERM").success());
     let (problems, _) = scene.inspect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert_eq!(scene.figures().unknown, OPEN);
+    assert!(scene.figures().unknown >= OPEN);
 }
 
 #[test]

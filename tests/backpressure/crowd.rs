@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-use super::{Scene, handle, is_pending, log, resolved};
+use super::{Scene, handle, log, resolved};
 use crate::harness::{Answer, Client, Host, plugins};
 
 #[test]
@@ -41,7 +41,7 @@ fn a_crowd_that_is_told_pending_is_answered_to_the_last_and_nothing_happens_twic
                 ),
                 _ => client.call("list_invoices", json!({"user_id": format!("c{caller}")})),
             };
-            let answer = if is_pending(&answer) { resolved(client, &handle(&answer)) } else { answer };
+            let answer = if answer.is_pending() { resolved(client, &handle(&answer)) } else { answer };
             match n % 3 {
                 0 => assert!(created.insert(id_of(answer.structured())), "{}", answer.body),
                 _ => {

@@ -57,10 +57,10 @@ fn a_host_that_is_told_to_stop_keeps_the_queue_for_the_next_one() {
     scene.billing.signal("-STOP");
     let (running, waiting) = std::thread::scope(|scope| {
         let running = scope.spawn(|| host.client().call("list_invoices", json!({"user_id": "u1"})));
-        until("it runs", || host.readiness()["detail"]["running"] == 1);
+        until("it runs", || host.readiness()["running"] == 1);
         let pay = || host.client().call_keyed("pay_invoice", json!({"invoice_id": invoice}), "over-to-the-next");
         let waiting = scope.spawn(pay);
-        until("it waits", || host.readiness()["detail"]["queued"] == 1);
+        until("it waits", || host.readiness()["queued"] == 1);
         host.signal("-TERM");
         // Whoever waits is told so at once; what runs is waited for.
         let waiting = waiting.join().expect("it is answered");

@@ -5,8 +5,9 @@
 //! runs, and what the kernel has is kept, as after `kill -9`.
 
 /// Where a host can be made to crash, in the order in which a call comes by; what has happened there, and what has not.
-pub const CRASHES: [(&str, &str); 17] = [
+pub const CRASHES: [(&str, &str); 18] = [
     ("call::claim", "the call is authorized; its key was not looked up"),
+    ("call::queued", "it waits durably; its caller was not told"),
     ("call::claimed", "it may run; its key is reserved in memory, nothing is written"),
     ("body::unnamed", "the file of a long intent, outcome or answer is written and synced, and has no name yet"),
     ("body::named", "the same file is durable under its name; no row names it"),

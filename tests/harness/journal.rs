@@ -130,7 +130,7 @@ impl Journal {
     /// The host did not answer.
     pub fn read(&self, client: &Client, invoice: &str) -> Result<(), Gone> {
         let params = json!({"name": "get_invoice", "arguments": {"invoice_id": invoice}});
-        let answer = client.try_request_with("tools/call", params, &[]).map_err(|_| Gone)?;
+        let answer = client.try_call(params).map_err(|_| Gone)?;
         let result = &answer.body["result"];
         let mut state = self.lock();
         if error(result).as_deref() == Some("audit_unavailable") {
@@ -186,7 +186,7 @@ impl Journal {
     fn ask_write(&self, client: &Client, key: &str) -> Result<Answer, Gone> {
         let Write { tool, arguments, .. } = self.lock().writes[key].clone();
         let params = json!({"name": tool, "arguments": arguments, "_meta": {"dev.tidegate/idempotency-key": key}});
-        client.try_request_with("tools/call", params, &[]).map_err(|_| Gone)
+        client.try_call(params).map_err(|_| Gone)
     }
 
     /// Holds an answer against what was told before. `crowded`: others may be asking with the same key at this moment.
@@ -210,7 +210,8 @@ impl Journal {
             return;
         }
         result.as_object_mut().expect("a result is an object").remove("_meta");
-        let replayed = answer.is_replayed();
+        // Whoever asks with a handle may be the second to come with the key: that it ran is said by nobody then.
+        let replayed = answer.is_replayed() || answer.is_polled();
         match &write.told {
             Some(told) if *told != result => problem("its caller has another result already"),
             // A replay may have overtaken the answer of the call that ran; but one such answer there is at most.

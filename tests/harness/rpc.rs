@@ -99,6 +99,21 @@ impl Client {
         self.post(body.as_bytes(), &headers)
     }
 
+    /// Calls a tool on a host that may die over it, and asks for the answer for as long as the call is pending.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub fn try_call(&self, params: Value) -> Result<Answer, ureq::Error> {
+        let mut answer = self.try_request_with("tools/call", params, &[])?;
+        while answer.is_pending() {
+            std::thread::sleep(Duration::from_millis(10));
+            let handle = &answer.body["result"]["_meta"]["dev.tidegate/call-id"];
+            let poll = json!({"name": "get_call_result", "arguments": {"call_id": handle}});
+            answer = self.try_request_with("tools/call", poll, &[])?;
+        }
+        Ok(answer)
+    }
+
     /// Calls a tool.
     pub fn call(&self, tool: &str, arguments: Value) -> Answer {
         self.request("tools/call", json!({"name": tool, "arguments": arguments}))
@@ -148,5 +163,15 @@ impl Answer {
     /// Whether the answer is that of an earlier call.
     pub fn is_replayed(&self) -> bool {
         self.body["result"]["_meta"]["dev.tidegate/replayed"] == json!(true)
+    }
+
+    /// Whether the call goes on, and its answer is to be asked for.
+    pub fn is_pending(&self) -> bool {
+        self.body["result"]["_meta"]["dev.tidegate/pending"] == json!(true)
+    }
+
+    /// Whether it was asked for with a handle.
+    pub fn is_polled(&self) -> bool {
+        self.body["result"]["_meta"]["dev.tidegate/polled"] == json!(true)
     }
 }

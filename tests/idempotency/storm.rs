@@ -10,8 +10,10 @@ const PER_CONNECTION: usize = 20;
 /// Asks until there is an answer, as long as it is told to come back.
 fn until_answered(client: &Client, invoice: &str, key: &str) -> (Answer, usize) {
     let mut told_to_wait = 0;
+    let params =
+        json!({"name": "pay_invoice", "arguments": {"invoice_id": invoice}, "_meta": {"dev.tidegate/idempotency-key": key}});
     loop {
-        let answer = pay(client, invoice, key);
+        let answer = client.try_call(params.clone()).expect("it lives");
         if answer.body["result"]["isError"] != json!(true) {
             return (answer, told_to_wait);
         }
@@ -46,7 +48,8 @@ fn a_thousand_identical_payments_over_fifty_connections_pay_once_and_say_the_sam
     };
     let first = told(&answers[0].0);
     assert!(answers.iter().all(|(answer, _)| told(answer) == first), "all are told the same, to the byte");
-    assert_eq!(answers.iter().filter(|(answer, _)| !answer.is_replayed()).count(), 1, "one ran");
-    assert!(answers.iter().map(|(_, told_to_wait)| told_to_wait).sum::<usize>() > 0, "some came while it ran");
+    assert_eq!(answers.iter().filter(|(answer, _)| !answer.is_replayed() && !answer.is_polled()).count(), 1, "one ran");
+    let waited = answers.iter().filter(|(answer, told_to_wait)| *told_to_wait > 0 || answer.is_polled()).count();
+    assert!(waited > 0, "some came while it ran");
     assert_eq!(billing.effects_on(&invoice).len(), 1, "and it was paid once");
 }

@@ -7,9 +7,9 @@ use super::handles::Live;
 use super::refusal::Refusal;
 use super::rows::Rows;
 use super::turn::Attached;
-use super::{Answer, Call, Pipeline, Replayed, facts, finish};
+use super::{Answer, Call, PendingState, Pipeline, Replayed, facts, finish};
 use crate::ledger::{Disposition, Intent, OutcomeFacts, Replay, WhyNot};
-use crate::model::{Arguments, Effect, Ended, Envelope, Outcome};
+use crate::model::{Arguments, Effect, Ended, Envelope, Outcome, Rejection};
 use crate::registry::Tool;
 
 impl Pipeline {
@@ -93,10 +93,14 @@ impl Pipeline {
         replay: Replay,
     ) -> (Option<Replayed>, Answer) {
         let rows = Rows::of(call, tool, arguments);
-        // Deciding on rows is work, and work waits its turn.
+        // Deciding on rows is work, and work waits its turn; if that takes too long, whoever asks with the first call's handle later.
         let _permit = match rows.are_delivered() {
             true => match self.take_brief_turn(call, tool, caller).await {
                 Ok(permit) => Some(permit),
+                Err(Rejection::Overloaded { retry_after }) => {
+                    let state = PendingState::Running;
+                    return (None, Answer::Pending(self.pending(replay.first, state, replay.completed_at, retry_after)));
+                }
                 Err(rejection) => {
                     let refusal = Refusal::of(rejection, Some(tool.clone())).after_another();
                     return (None, self.reject(call, refusal).await);
