@@ -156,7 +156,7 @@ impl Pipeline {
                     (None, self.join(&call, &tool, first, since, handle).await)
                 }
                 Ok(Claimed::Replay { tool, arguments, authorized, replay }) => {
-                    self.replay(&call, &caller, &tool, &arguments, &authorized, replay).await
+                    Box::pin(self.replay(&call, &caller, &tool, &arguments, &authorized, replay)).await
                 }
                 Err(refusal) => (None, self.reject(&call, *refusal).await),
             }

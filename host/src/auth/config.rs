@@ -22,7 +22,7 @@ pub struct TokenLimits {
 
 impl Default for TokenLimits {
     fn default() -> Self {
-        Self { max_token: Bytes::kib(16), cache: Bytes::mib(16), cache_for: Span::seconds(60) }
+        Self { max_token: Bytes::kib(16), cache: Bytes::mib(64), cache_for: Span::seconds(60) }
     }
 }
 

@@ -115,7 +115,7 @@ impl Pipeline {
             Ok((permit, (tool, authorized))) => {
                 let Waiting { call, arguments, key, queued, live, .. } = waiting;
                 let right = Right::Queued { key, queued };
-                let ran = self.run(Job { call, tool, arguments, authorized, right, permit, live }).await;
+                let ran = Box::pin(self.run(Job { call, tool, arguments, authorized, right, permit, live })).await;
                 if ran.is_none() {
                     self.parts.shutdown.run_until_cancelled(self.take_back()).await;
                 }

@@ -55,13 +55,15 @@ impl Pipeline {
             Ok(Turn::Now(permit)) => {
                 self.recheck(&mut call, &tool, &arguments, authorized).map(|authorized| (permit, authorized))
             }
-            Ok(Turn::Later(ticket)) => return self.queue(call, &tool, arguments, key, ticket, caller).await,
+            // Boxed, as what follows below: ten thousand callers may wait above, and none of them needs room for this yet.
+            Ok(Turn::Later(ticket)) => return Box::pin(self.queue(call, &tool, arguments, key, ticket, caller)).await,
             Err(rejection) => Err(Refusal::of(rejection, Some(tool.clone())).into()),
         };
         match turn {
             Ok((permit, authorized)) => {
                 let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_caller());
-                self.start(Job { call, tool, arguments, authorized, right: Right::Claimed(key), permit, live }, caller).await
+                Box::pin(self.start(Job { call, tool, arguments, authorized, right: Right::Claimed(key), permit, live }, caller))
+                    .await
             }
             Err(refusal) if again => self.reject(&call, refusal.after_another()).await,
             Err(refusal) => self.reject(&call, *refusal).await,
