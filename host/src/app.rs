@@ -194,6 +194,7 @@ impl Host {
         let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
         let resuming = pipeline.clone();
         let resumed = tokio::task::spawn_blocking(move || resuming.resume()).await??;
+        tasks.spawn(pipeline.clone().keep_queue());
         if resumed > 0 {
             tracing::info!(resumed, "calls that were queued when the host stopped are taken up again");
         }

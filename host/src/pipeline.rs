@@ -23,7 +23,7 @@ mod turn;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,6 +75,8 @@ pub struct Pipeline {
     parts: Parts,
     stages: Stages,
     handles: Arc<Handles>,
+    /// Room for what queued calls ask for, in KiB.
+    queue_room: Arc<Semaphore>,
 }
 
 /// The connection's half of a call: how to stop it, where its progress goes.
@@ -86,6 +88,7 @@ pub struct Caller {
 }
 
 /// One call, as every stage sees it.
+#[derive(Clone)]
 struct Call {
     id: CallId,
     principal: Arc<Principal>,
@@ -112,7 +115,9 @@ struct Keyed {
 impl Pipeline {
     /// A pipeline of these parts.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, stages: Stages::new(), handles: Arc::default() }
+        let kib = parts.admission.queue_bytes().as_usize().div_ceil(1024);
+        let queue_room = Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)));
+        Self { parts, stages: Stages::new(), handles: Arc::default(), queue_room }
     }
 
     /// Who presents these credentials.

@@ -23,6 +23,8 @@ pub struct AdmissionConfig {
     pub queue: usize,
     /// The fuel that all waiting calls together may be expected to burn. Absent: what the host burns in `max_wait`.
     pub queue_fuel: Option<u64>,
+    /// What the arguments of all calls take up whose callers were told that they wait; one more is refused with `overloaded`.
+    pub queue_bytes: Bytes,
     /// The longest a call waits for a slot. One that would wait longer is refused at once, with `overloaded`.
     pub max_wait: Span,
     /// The longest a caller waits for the result, queueing included, before it is told *pending*. `"0s"`: every caller is, at once.
@@ -47,6 +49,7 @@ impl Default for AdmissionConfig {
             slots: 64,
             queue: 16_384,
             queue_fuel: None,
+            queue_bytes: Bytes::mib(256),
             max_wait: Span::seconds(300),
             sync_budget: Span::seconds(5),
             max_fuel: 10_000_000_000,
@@ -117,6 +120,7 @@ impl AdmissionConfig {
         nonzero("slots", self.slots as u64, "no call could run")?;
         nonzero("queue", self.queue as u64, "no call could wait")?;
         nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
+        nonzero("queue_bytes", self.queue_bytes.0, "no call could be told to wait")?;
         nonzero("memory", self.memory.0, "no guest could start")?;
         fuel("max_fuel", self.max_fuel)?;
         for (key, value) in [("queue_fuel", self.queue_fuel), ("capacity", self.capacity)] {

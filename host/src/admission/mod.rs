@@ -44,6 +44,7 @@ pub struct Admission {
     shared: Arc<Shared>,
     max_wait: Duration,
     sync_budget: Duration,
+    queue_bytes: Bytes,
 }
 
 /// What a call asks for.
@@ -96,7 +97,8 @@ impl Admission {
         config.check()?;
         tools::describe_instruments();
         let (max_wait, sync_budget) = (config.max_wait.duration(), config.sync_budget.duration());
-        Ok(Self { shared: Shared::new(Gate::new(config, capacity.max(1)), clock), max_wait, sync_budget })
+        let queue_bytes = config.queue_bytes;
+        Ok(Self { shared: Shared::new(Gate::new(config, capacity.max(1)), clock), max_wait, sync_budget, queue_bytes })
     }
 
     /// Lets a call in, or into the queue.
@@ -131,9 +133,9 @@ impl Admission {
         wait.min(self.max_wait).max(Duration::from_secs(1))
     }
 
-    /// The longest a call waits for a slot.
-    pub fn max_wait(&self) -> Duration {
-        self.max_wait
+    /// What the arguments of waiting calls may take up.
+    pub fn queue_bytes(&self) -> Bytes {
+        self.queue_bytes
     }
 
     /// The longest a caller waits for the result, queueing included, before it is told *pending*.

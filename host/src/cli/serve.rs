@@ -220,12 +220,5 @@ pub fn data_dir(config: &Config) -> PathBuf {
 
 /// The multi-threaded runtime every verb with sockets runs on.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    // A crowd that comes at once does not fit into the workers' own queues. Left to itself, the runtime looks after what overflowed,
-    // and after sockets, so rarely while calls run that newcomers wait for seconds before anybody reads what they want.
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .global_queue_interval(2)
-        .event_interval(16)
-        .build()
-        .context("can't start the async runtime")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the async runtime")
 }

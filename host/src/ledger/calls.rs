@@ -105,20 +105,30 @@ impl Ledger {
     /// # Errors
     /// If the store can't be read, or holds nonsense.
     pub fn call(&self, call: &CallId) -> Result<Option<CallState>, LedgerError> {
+        let Some((state, ended)) = self.found(call)? else { return Ok(None) };
+        let response = ended.map(|(holder, row)| self.response(&holder, &row)).transpose()?.flatten();
+        Ok(Some(CallState { response, ..state }))
+    }
+
+    /// Where a call stands, without the answer it was given, which may be in a file.
+    ///
+    /// # Errors
+    /// As [`Ledger::call`].
+    pub fn standing(&self, call: &CallId) -> Result<Option<CallState>, LedgerError> {
+        Ok(self.found(call)?.map(|(state, _)| state))
+    }
+
+    /// Where a call stands, and the row with its answer if it has ended.
+    fn found(&self, call: &CallId) -> Result<Option<(CallState, Option<(CallId, EndedRow)>)>, LedgerError> {
         // In this order: a call stops waiting, for all to see, only once it runs or its ended row is durable, and stops running
         // only once that row is durable. Before that the row may be there already, but after a power cut it might not.
         if let Some(waiting) = self.inner.waiting.get(call) {
-            return Ok(Some(CallState::unfinished(
-                *call,
-                CallStatus::Queued,
-                waiting.effect,
-                waiting.owner,
-                Some(waiting.queued_at),
-            )));
+            let queued_at = Some(waiting.queued_at);
+            return Ok(Some((CallState::unfinished(*call, CallStatus::Queued, waiting.effect, waiting.owner, queued_at), None)));
         }
         if let Some(open) = self.inner.open_calls.running(call) {
             let state = CallState::unfinished(*call, CallStatus::Running, open.effect, open.owner, open.queued_at);
-            return Ok(Some(CallState { started: Some(open.started), ..state }));
+            return Ok(Some((CallState { started: Some(open.started), ..state }, None)));
         }
         let Some(row) = self.inner.store.get(&keys::ended(call))? else { return Ok(None) };
         let row = EndedRow::decode(call, &row)?;
@@ -126,8 +136,7 @@ impl Ledger {
             return Ok(None);
         }
         let Some((holder, answering)) = self.answering(call, &row)? else { return Ok(None) };
-        let response = self.response(&holder, &answering)?;
-        Ok(Some(CallState {
+        let state = CallState {
             call: *call,
             status: answering.status,
             effect: row.effect,
@@ -137,9 +146,10 @@ impl Ledger {
             expires: row.expires.into_iter().chain(answering.expires).min(),
             cancelled: row.cancelled,
             resolved: answering.resolved,
-            response,
+            response: None,
             owner: row.owner,
-        }))
+        };
+        Ok(Some((state, Some((holder, answering)))))
     }
 
     /// The row that tells how an ended call stands, and whose it is: its own, or that of the call it asked again for. `None` if

@@ -173,7 +173,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.left {
-            self.ledger.reservations.lock().remove(&self.claim);
+            self.ledger.reservations.release(&self.claim, &self.call);
         }
     }
 }

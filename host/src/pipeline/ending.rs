@@ -77,7 +77,13 @@ impl Pipeline {
             // INVARIANT: a write whose outcome could not be committed is unknown, whatever it seemed to be.
             Err(error) => {
                 tracing::error!(call = %call.id, %error, "an outcome could not be written down");
-                if is_write { Answer::Error { envelope: unknown(), structured } } else { answer }
+                match (is_write, is_replayed) {
+                    (true, _) => Answer::Error { envelope: unknown(), structured },
+                    (false, true) => {
+                        Answer::Error { envelope: Envelope::interrupted(call.id, call.trace.trace_id()), structured }
+                    }
+                    (false, false) => answer,
+                }
             }
         }
     }
@@ -98,6 +104,7 @@ impl Pipeline {
             true => match self.take_brief_turn(call, tool, caller).await {
                 Ok(permit) => Some(permit),
                 Err(Rejection::Overloaded { retry_after }) => {
+                    self.note_pending(call, tool).await;
                     let state = PendingState::Running;
                     return (None, Answer::Pending(self.pending(replay.first, state, replay.completed_at, retry_after)));
                 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::refusal::Refusal;
 use super::reply::CallOf;
 use super::rows::Rows;
 use super::turn::Attached;
 use super::{Answer, Call, Pipeline, Reply, checks, facts};
-use crate::ledger::{CallStatus, StoredResponse, WhyNot};
-use crate::model::{CallId, Effect, Envelope, Principal, Rejection, TestHook, Timestamp, TraceContext};
+use crate::ledger::{CallStatus, LedgerError, StoredResponse, WhyNot};
+use crate::model::{Arguments, CallId, Effect, Envelope, Principal, Rejection, TestHook, Timestamp, TraceContext};
 
 /// A call that goes on without its caller. Its id is the handle: durable before it is given out, and no use to anybody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +110,15 @@ impl Pipeline {
 
     /// Calls a call off: one that waits will not run and its idempotency key is free again; one that runs is told.
     pub async fn cancel(&self, principal: &Arc<Principal>, id: CallId) -> Cancelled {
-        match self.parts.ledger.call(&id) {
+        match self.parts.ledger.standing(&id) {
             Ok(Some(state)) if !state.is_of(principal) => Cancelled::Unknown,
             Ok(Some(state)) if state.ended.is_some() => Cancelled::TooLate,
             Ok(Some(_)) if self.handles.cancel(&id) => Cancelled::Told,
+            // Its turn came while the ledger took nothing, so it waits on; it is told as soon as it is taken up again.
+            Ok(Some(state)) if state.status == CallStatus::Queued => {
+                self.handles.call_off(id);
+                Cancelled::Told
+            }
             // It ended between the two looks.
             Ok(Some(_)) => Cancelled::TooLate,
             Ok(None) => Cancelled::Unknown,
@@ -124,8 +130,8 @@ impl Pipeline {
     }
 
     async fn polled(&self, principal: &Arc<Principal>, id: CallId, trace: &TraceContext) -> Result<Polled, String> {
-        let state = self.parts.ledger.call(&id).map_err(|error| error.to_string())?;
-        let Some(state) = state.filter(|state| state.is_of(principal)) else { return Ok(Polled::Unknown) };
+        let standing = self.parts.ledger.standing(&id).map_err(|error| error.to_string())?;
+        let Some(state) = standing.filter(|state| state.is_of(principal)) else { return Ok(Polled::Unknown) };
         let accepted = state.queued_at.or(state.started).or(state.ended).ok_or("nobody knows when it was accepted")?;
         let waiting = match state.status {
             CallStatus::Queued => Some(PendingState::Queued),
@@ -137,7 +143,15 @@ impl Pipeline {
         }
         let (status, effect, cancelled, expires) = (state.status, state.effect, state.cancelled, state.expires);
         let ended = state.ended.ok_or("it has ended, and nobody knows when")?;
-        let answer = match state.response {
+        // A long answer is in a file.
+        let ledger = self.parts.ledger.clone();
+        let answered = tokio::task::spawn_blocking(move || ledger.call(&id)).await.map_err(|panic| panic.to_string())?;
+        let response = match answered {
+            Ok(Some(state)) => state.response,
+            Ok(None) | Err(LedgerError::Refused { .. }) => return Ok(Polled::Unknown),
+            Err(error) => return Err(error.to_string()),
+        };
+        let answer = match response {
             Some(stored) => match self.delivered(principal, id, trace, stored).await? {
                 Some(answer) => answer,
                 None => return Ok(Polled::Pending(self.pending(id, PendingState::Running, accepted, DECIDING))),
@@ -174,6 +188,12 @@ impl Pipeline {
             return Ok(Some(Answer::Refused(Rejection::UnknownTool(of.map(|of| of.tool).unwrap_or_default()))));
         }
         let arguments = match (&answer, of) {
+            // It held no rows when it was given. If its tool has rows by now, they are decided, with nothing to decide them by.
+            (Answer::Output(_), Some(CallOf { arguments: None, .. }))
+                if tool.as_ref().is_some_and(|tool| tool.manifest.rows_at().is_some()) =>
+            {
+                Some(Arguments::new())
+            }
             (_, Some(CallOf { arguments: None, .. })) | (Answer::Error { .. }, None) => return Ok(Some(answer)),
             (_, Some(CallOf { arguments, .. })) => arguments,
             // An output of which nobody knows whose rows are in it.
@@ -205,7 +225,11 @@ impl Pipeline {
         };
         // Deciding on rows is work, and work waits its turn.
         let caller = Attached { gone: Default::default(), until: Instant::now() + DECIDING };
-        let Ok(_permit) = self.take_brief_turn(&call, &tool, &caller).await else { return Ok(None) };
+        let _permit = match self.take_brief_turn(&call, &tool, &caller).await {
+            Ok(permit) => permit,
+            Err(Rejection::Overloaded { .. } | Rejection::ShuttingDown | Rejection::Cancelled) => return Ok(None),
+            Err(rejection) => return Ok(Some(self.reject(&call, Refusal::of(rejection, Some(tool.clone()))).await)),
+        };
         let (answer, rows) = Rows::of(&call, &tool, &arguments).deliver(&call, &tool, answer);
         let why = WhyNot::Replayed { of: id, verdict: authorized.grant.verdict(), rows: Some(&rows) };
         let facts = facts::rejection(&call, tool.manifest.name.as_str(), Some(&tool), Some(&arguments), why);

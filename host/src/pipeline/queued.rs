@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::attachment::Attachment;
 use super::checks::{self, Authorized};
 use super::handles::Live;
 use super::refusal::Refusal;
-use super::turn::ask;
+use super::turn::{ask, room_of};
 use super::{Answer, Call, Job, Pipeline, Right, facts, span};
 use crate::admission::Ticket;
-use crate::ledger::{LedgerError, QueuedCall, Requeued};
+use crate::ledger::{Lease, LedgerError, QueuedCall, Requeued};
 use crate::model::{Arguments, Digest, Effect, Envelope, IdempotencyKey, Rejection, Timestamp, ToolName};
 use crate::registry::Tool;
 
-/// How often a call that could not be started because the ledger took nothing looks whether it does again.
+/// How often it is looked for queued calls that nobody holds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A call in the durable queue.
@@ -30,6 +31,8 @@ pub(super) struct Waiting {
     /// Its row.
     pub queued: QueuedCall,
     pub live: Live,
+    /// The room it takes up; none if it was accepted by an earlier host that had more.
+    pub _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What has to be the same of a tool when a call of it starts as when it was queued.
@@ -76,37 +79,48 @@ impl Pipeline {
         };
         let live = self.handles.enter(id, &call.cancelled, Attachment::of_queued());
         let current = call.generation.tools.get(&tool).cloned();
-        let now = Timestamp::now().as_millis();
-        let waited = Duration::from_millis(now.saturating_sub(queued.queued_at().as_millis()));
-        let left = Duration::from_millis(until.as_millis().saturating_sub(now));
+        let now = Timestamp::now();
+        let waited = Duration::from_millis(now.as_millis().saturating_sub(queued.queued_at().as_millis()));
+        if self.handles.was_called_off(&id) {
+            call.cancelled.cancel();
+        }
         let ticket = current.map(|current| self.parts.admission.enter_accepted(&ask(&call, &current), waited));
         let meant = Meant { plugin, component, effect };
-        let waiting = Waiting { call, tool, meant, arguments, key, queued, live };
-        span.in_scope(|| match ticket {
-            Some(ticket) => self.carry(waiting, ticket, left),
-            None => {
-                let pipeline = self.clone();
-                let gone = Refusal::of(Rejection::ToolChanged, None);
-                self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, gone).await }.in_current_span());
+        let refusal = match &ticket {
+            None => Some(Rejection::ToolChanged),
+            // The host was away for longer than anybody would wait for an answer.
+            Some(_) if until <= now => Some(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
+            Some(_) => None,
+        };
+        let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
+        let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room };
+        span.in_scope(|| match (ticket, refusal) {
+            (Some(ticket), None) => self.carry(waiting, ticket),
+            (_, refusal) => {
+                let (pipeline, refusal) = (self.clone(), Refusal::of(refusal.unwrap_or(Rejection::ToolChanged), None));
+                self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, refusal).await }.in_current_span());
             }
         });
     }
 
-    /// Has the call run when its turn comes, if it comes within `left`, whoever asks for it.
-    pub(super) fn carry(self: &Arc<Self>, waiting: Waiting, ticket: Ticket, left: Duration) {
+    /// Has the call run when its turn comes, whoever asks for it.
+    pub(super) fn carry(self: &Arc<Self>, waiting: Waiting, ticket: Ticket) {
         let pipeline = self.clone();
-        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket, left).await }.in_current_span());
+        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket).await }.in_current_span());
     }
 
-    async fn carried(self: &Arc<Self>, mut waiting: Waiting, ticket: Ticket, left: Duration) {
+    async fn carried(self: &Arc<Self>, mut waiting: Waiting, ticket: Ticket) {
         let permit = tokio::select! {
             biased;
             () = waiting.call.cancelled.cancelled() => Err(Rejection::Cancelled),
             // INVARIANT: the row stays, and the next host takes it up.
             () = self.parts.shutdown.cancelled() => return,
             permit = ticket => permit.map_err(|expired| Rejection::Overloaded { retry_after: expired.retry_after }),
-            () = tokio::time::sleep(left) => Err(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
         };
+        if permit.is_ok() && !self.takes_intents() {
+            // INVARIANT: the row stays, and is taken up again as soon as the ledger takes intents.
+            return self.let_go(&waiting.call);
+        }
         let ready = match permit {
             Ok(permit) => self.look_again(&mut waiting).map(|ready| (permit, ready)),
             Err(rejection) => Err(Refusal::of(rejection, waiting.call.generation.tools.get(&waiting.tool).cloned()).into()),
@@ -114,29 +128,43 @@ impl Pipeline {
         match ready {
             Ok((permit, (tool, authorized))) => {
                 let Waiting { call, arguments, key, queued, live, .. } = waiting;
-                let right = Right::Queued { key, queued };
+                let (right, again) = (Right::Queued { key, queued }, call.clone());
                 let ran = Box::pin(self.run(Job { call, tool, arguments, authorized, right, permit, live })).await;
                 if ran.is_none() {
-                    self.parts.shutdown.run_until_cancelled(self.take_back()).await;
+                    self.let_go(&again);
                 }
             }
             Err(refusal) => self.end_unstarted(waiting, *refusal).await,
         }
     }
 
-    /// Takes up again what is still queued because the ledger took no intent, as soon as it does.
-    async fn take_back(self: &Arc<Self>) {
-        loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if !self.parts.ledger.store().is_open() {
+    /// Looks after the durable queue until shutdown: calls that nobody in this process holds any more, because the ledger took nothing
+    /// when their turn came, are taken up again as soon as it does.
+    pub async fn keep_queue(self: Arc<Self>) {
+        let shutdown = self.parts.shutdown.clone();
+        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_some() {
+            if !self.parts.ledger.has_unheld_calls() || !self.takes_intents() {
                 continue;
             }
             let pipeline = self.clone();
             match tokio::task::spawn_blocking(move || pipeline.resume()).await {
-                Ok(Ok(_)) => return,
+                Ok(Ok(resumed)) => tracing::info!(resumed, "queued calls are taken up again"),
                 Ok(Err(error)) => tracing::error!(%error, "the queued calls could not be read; trying again"),
                 Err(panic) => tracing::error!(%panic, "the queued calls could not be read; trying again"),
             }
+        }
+    }
+
+    /// Whether an intent could be written now.
+    fn takes_intents(&self) -> bool {
+        let store = self.parts.ledger.store();
+        store.check().and_then(|()| store.check_space()).is_ok()
+    }
+
+    /// Leaves a call waiting that could not be started, and remembers if it was called off.
+    fn let_go(&self, call: &Call) {
+        if call.cancelled.is_cancelled() {
+            self.handles.call_off(call.id);
         }
     }
 
@@ -144,6 +172,8 @@ impl Pipeline {
     async fn end_unstarted(&self, waiting: Waiting, refusal: Refusal) {
         let Waiting { call, queued, live, .. } = waiting;
         let was_cancelled = refusal.rejection == Rejection::Cancelled;
+        let asks_again = queued.lease().and_then(Lease::again).is_some();
+        let refusal = if asks_again { refusal.after_another() } else { refusal };
         let structured = refusal.tool.as_ref().is_some_and(|tool| tool.output.is_none());
         let told = match self.reject(&call, refusal).await {
             // What would have been a challenge or a protocol error has nobody left to be sent to.

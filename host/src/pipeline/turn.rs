@@ -13,9 +13,10 @@ use super::refusal::Refusal;
 use super::stages::Stage;
 use super::{Answer, Call, Job, Keyed, Pending, PendingState, Pipeline, Right, facts};
 use crate::admission::{Ask, Permit, Ticket};
-use crate::ledger::WhyNot;
+use crate::ledger::{LedgerError, WhyNot};
 use crate::model::{Arguments, CallId, Rejection, Timestamp};
 use crate::registry::Tool;
+use crate::store::StoreError;
 
 /// How long at most whoever has a handle is told to wait before asking again: an estimate may be far off.
 const LONGEST_POLL: Duration = Duration::from_secs(60);
@@ -101,28 +102,34 @@ impl Pipeline {
     ) -> Answer {
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let again = lease.as_ref().is_some_and(|lease| lease.again().is_some());
-        let longest = u64::try_from(self.parts.admission.max_wait().as_millis()).unwrap_or(u64::MAX);
+        let Ok(room) = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)) else {
+            let rejection = Rejection::Overloaded { retry_after: self.parts.admission.retry_after() };
+            let refusal = Refusal::of(rejection, Some(tool.clone()));
+            return self.reject(&call, if again { refusal.after_another() } else { refusal }).await;
+        };
+        let longest = u64::try_from(self.parts.ledger.keeps_answers().as_millis()).unwrap_or(u64::MAX);
         let until = Timestamp(Timestamp::now().as_millis().saturating_add(longest));
         let facts = facts::queued(&call, tool, &arguments, key.as_ref(), until);
         let queued = match self.parts.ledger.enqueue(&facts, lease).await {
             Ok(queued) => queued,
             Err(error) => {
+                // What came too late to be waited for is taken back; if the host ends before that, the next one runs it.
+                let may_run = matches!(error, LedgerError::Store(StoreError::Timeout { .. }));
                 let refusal = Refusal::of(facts::refused_intent(error), Some(tool.clone()));
-                let refusal = if again { refusal.after_another() } else { refusal };
+                let refusal = if again || may_run { refusal.after_another() } else { refusal };
                 return self.reject(&call, refusal).await;
             }
         };
         fail::fail_point!("call::queued", |_| std::process::abort());
+        let pending = self.pending(call.id, PendingState::Queued, Timestamp::now(), ticket.estimated_wait());
+        let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
+        let (noted, name, meant) = (call.clone(), tool.manifest.name.clone(), Meant::of(tool));
+        self.carry(Waiting { call, tool: name, meant, arguments, key, queued, live, _room: Some(room) }, ticket);
+        self.note_pending(&noted, tool).await;
         if caller.gone.is_cancelled() {
             // Nobody was told of the handle, so nobody would ever ask.
-            call.cancelled.cancel();
+            noted.cancelled.cancel();
         }
-        self.note_pending(&call, tool).await;
-        let now = Timestamp::now();
-        let pending = self.pending(call.id, PendingState::Queued, now, ticket.estimated_wait());
-        let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
-        let waiting = Waiting { call, tool: tool.manifest.name.clone(), meant: Meant::of(tool), arguments, key, queued, live };
-        self.carry(waiting, ticket, self.parts.admission.max_wait());
         Answer::Pending(pending)
     }
 
@@ -139,7 +146,7 @@ impl Pipeline {
     }
 
     /// Writes down that a call was queued.
-    async fn note_pending(&self, call: &Call, tool: &Tool) {
+    pub(super) async fn note_pending(&self, call: &Call, tool: &Tool) {
         let facts = facts::rejection(call, tool.manifest.name.as_str(), Some(tool), None, WhyNot::Pending);
         if let Err(error) = self.parts.ledger.record_rejection(&facts).await {
             tracing::error!(call = %call.id, %error, "that a call was queued could not be written down");
@@ -172,6 +179,12 @@ impl Pipeline {
             answer => answer,
         }
     }
+}
+
+/// The room that a queued call takes up, in KiB.
+pub(super) fn room_of(arguments: &Arguments) -> u32 {
+    let length = serde_json::to_vec(arguments).map_or(usize::MAX, |json| json.len());
+    u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
 }
 
 /// What admission needs to know of a call.

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,9 @@ pub struct ConnectionLimits {
 /// How long to wait before accepting again after the operating system refused, for want of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many connections are accepted before everything else has its turn.
+const MOST_IN_A_ROW: u32 = 1024;
+
 /// How long a connection that is asked to leave may take to write what is left.
 const LEAVING: Duration = Duration::from_secs(1);
 
@@ -56,11 +60,14 @@ where
 {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.head).max_headers(limits.fields);
-    let mut door = Door { listener, crowd: Arc::new(Crowd::new(limits.connections)), accepted: None, is_refused: false };
+    let mut door =
+        Door { listener, crowd: Arc::new(Crowd::new(limits.connections)), accepted: None, is_refused: false, admitted: 0 };
     let mut connections = JoinSet::new();
     loop {
         let (stream, place) = tokio::select! {
-            admitted = door.admit() => admitted,
+            // Not cut off by the runtime's budget: all callers wait at this one door, and while calls run, each time it yields a crowd
+            // of ten thousand waits for another round of everything else.
+            admitted = unconstrained(door.admit()) => admitted,
             // Ended connections are forgotten as they end, so the set holds no more than there are places.
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
@@ -113,6 +120,8 @@ struct Door {
     accepted: Option<TcpStream>,
     /// The operating system refused to accept, and was complained about.
     is_refused: bool,
+    /// How many were let in.
+    admitted: u32,
 }
 
 impl Door {
@@ -137,6 +146,10 @@ impl Door {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+        self.admitted += 1;
+        if self.admitted % MOST_IN_A_ROW == 0 {
+            tokio::task::yield_now().await;
         }
         let place = self.crowd.place().await;
         (self.accepted.take().expect("somebody was accepted above"), place)

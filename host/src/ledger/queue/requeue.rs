@@ -46,6 +46,11 @@ pub struct Requeued {
 }
 
 impl Ledger {
+    /// Whether there are waiting calls that nobody in this process holds.
+    pub fn has_unheld_calls(&self) -> bool {
+        self.inner.waiting.has_unheld()
+    }
+
     /// Takes up the waiting calls that nobody in this process holds, oldest first. At the start that is all of them.
     ///
     /// A call that can't be read any more is ended instead, without an answer, and logged: its caller was erased, its row is damaged,

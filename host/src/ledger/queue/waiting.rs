@@ -102,6 +102,11 @@ impl Waiting {
         true
     }
 
+    /// Whether there are calls to be taken up.
+    pub fn has_unheld(&self) -> bool {
+        self.lock().calls.values().any(|waiting| waiting.stage == Stage::Unheld && waiting.ending.is_none())
+    }
+
     /// Takes up the calls that nobody holds and that are not about to end, oldest first.
     pub fn take_unheld(&self) -> Vec<(CallId, WaitingCall)> {
         let mut state = self.lock();
