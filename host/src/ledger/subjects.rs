@@ -4,8 +4,9 @@
 //! their own, not in the engine, whose log keeps old versions around. To erase a person is to overwrite the keys with zeros:
 //! the records stay, the chain over them stays valid, and what they say is gone.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -52,6 +53,8 @@ pub(super) struct Subjects {
     by_tag: Cache<Digest, Arc<SubjectKey>>,
     /// Also knows of ids that have no key any more.
     by_id: Cache<KeyId, Option<Arc<SubjectKey>>>,
+    /// Whose keys are to be made.
+    wanted: Mutex<BTreeSet<Digest>>,
     /// Held while a file is changed.
     change: Mutex<()>,
     /// Held while a key is destroyed, and shared while one is looked up in its file.
@@ -70,11 +73,13 @@ impl Subjects {
             return Err(LedgerError::Secret { path: dir, problem: problem.to_owned() });
         }
         let create = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        create.and_then(|()| File::open(keys)?.sync_all()).map_err(failed(&dir, "cannot be made"))?;
+        // All of it: a host that was killed may have left a key that was written and not synced.
+        create.and_then(|()| Ok(rustix::fs::syncfs(File::open(keys)?)?)).map_err(failed(&dir, "cannot be made"))?;
         Ok(Self {
             dir,
             by_tag: Cache::new(REMEMBERED),
             by_id: Cache::new(REMEMBERED),
+            wanted: Mutex::default(),
             change: Mutex::default(),
             destroying: RwLock::default(),
         })
@@ -86,21 +91,68 @@ impl Subjects {
     }
 
     /// The key of the subject with this tag; a new one, durable on return, if there is none. Blocks on the disk.
+    ///
+    /// Whoever has to wait for the disk here finds the key made, together with those of all others who waited: a crowd of newcomers
+    /// costs a few syncs, not one each.
     pub fn key(&self, tag: &Digest) -> Result<Arc<SubjectKey>, LedgerError> {
         if let Some(key) = self.by_tag.get(tag) {
             return Ok(key);
         }
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(*tag);
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.file(tag.0[0]);
-        let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
-        let found = entries.iter().filter_map(parse).find(|key| key.tag == *tag);
-        let key = Arc::new(match found {
-            Some(key) => key,
-            None => create(&path, &entries, tag).map_err(failed(&path, "cannot be written"))?,
-        });
-        self.by_tag.insert(*tag, Arc::clone(&key));
-        self.by_id.insert(key.id, Some(Arc::clone(&key)));
-        Ok(key)
+        let mut wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(key) = self.by_tag.get(tag) {
+            // Somebody made it on the way; those who came since are still to be served.
+            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).append(&mut wanted);
+            return Ok(key);
+        }
+        wanted.insert(*tag);
+        let (mut found, mut made) = (Vec::new(), Vec::new());
+        if let Err(error) = self.find_or_make(wanted, &mut found, &mut made) {
+            // Nobody may find, and use, a key that a power cut could take away.
+            for (_, path, place) in made {
+                let file = OpenOptions::new().write(true).open(path);
+                drop(file.and_then(|file| file.write_all_at(&[0; ENTRY], (place * ENTRY) as u64)));
+            }
+            return Err(error);
+        }
+        let keys = found.into_iter().chain(made.into_iter().map(|(key, ..)| key));
+        let mut own = None;
+        for key in keys.map(Arc::new) {
+            self.by_tag.insert(key.tag, Arc::clone(&key));
+            self.by_id.insert(key.id, Some(Arc::clone(&key)));
+            own = own.or_else(|| (key.tag == *tag).then_some(key));
+        }
+        Ok(own.expect("its own tag is among those wanted"))
+    }
+
+    /// The keys of these tags, and those that had to be made, with their places; durable on return.
+    fn find_or_make(&self, tags: BTreeSet<Digest>, found: &mut Vec<SubjectKey>, made: &mut Vec<Made>) -> Result<(), LedgerError> {
+        // In order, so those of one file stand together.
+        let tags: Vec<_> = tags.into_iter().collect();
+        for tags in tags.chunk_by(|one, other| one.0[0] == other.0[0]) {
+            let path = self.file(tags[0].0[0]);
+            let mut entries = read(&path).map_err(failed(&path, "cannot be read"))?;
+            for tag in tags {
+                match entries.iter().filter_map(parse).find(|key| key.tag == *tag) {
+                    Some(key) => found.push(key),
+                    None => {
+                        let place = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0)).unwrap_or(entries.len());
+                        let entry = fresh(tag);
+                        made.push((parse(&entry).expect("what was just made"), path.clone(), place));
+                        write(&path, place, &entry).map_err(failed(&path, "cannot be written"))?;
+                        match entries.get_mut(place) {
+                            Some(free) => *free = entry,
+                            None => entries.push(entry),
+                        }
+                    }
+                }
+            }
+        }
+        if made.is_empty() {
+            return Ok(());
+        }
+        File::open(&self.dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?)).map_err(failed(&self.dir, "cannot be synced"))
     }
 
     /// The key with this id; `None` if it was destroyed. May block on the disk.
@@ -159,6 +211,9 @@ const ENTRY: usize = TAG + ID + KEY + 4;
 
 type Entry = Zeroizing<[u8; ENTRY]>;
 
+/// A key that was just made, and the place of its entry.
+type Made = (SubjectKey, PathBuf, usize);
+
 /// The entries of a file, whole ones only: a crash may have left the last one unfinished, and nothing was sealed with it.
 fn read(path: &Path) -> io::Result<Vec<Entry>> {
     let mut bytes = Zeroizing::new(Vec::new());
@@ -181,31 +236,21 @@ fn parse(entry: &Entry) -> Option<SubjectKey> {
     Some(SubjectKey { id: *id, tag: Digest(*tag), cipher: Cipher::new(key.first_chunk()?) })
 }
 
-/// Makes a key and writes it into the first free place of its file.
-fn create(path: &Path, entries: &[Entry], tag: &Digest) -> io::Result<SubjectKey> {
+/// The entry of a new key.
+fn fresh(tag: &Digest) -> Entry {
     let mut entry: Entry = Zeroizing::new([0; ENTRY]);
     entry[..TAG].copy_from_slice(&tag.0);
     getrandom::fill(&mut entry[TAG..ENTRY - 4]).expect("the operating system's random source is available");
     entry[TAG] = tag.0[0];
     let checksum = crc32fast::hash(&entry[..ENTRY - 4]).to_be_bytes();
     entry[ENTRY - 4..].copy_from_slice(&checksum);
-    let place = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0)).unwrap_or(entries.len());
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mut write = || {
-        file.seek(SeekFrom::Start((place * ENTRY) as u64))?;
-        file.write_all(&entry[..])?;
-        file.sync_all()?;
-        if entries.is_empty() {
-            File::open(path.parent().expect("a key file has a folder"))?.sync_all()?;
-        }
-        Ok(())
-    };
-    if let Err(error) = write() {
-        // Nobody may find, and use, a key that a power cut could take away.
-        drop(file.write_all_at(&[0; ENTRY], (place * ENTRY) as u64));
-        return Err(error);
-    }
-    Ok(parse(&entry).expect("what was just made"))
+    entry
+}
+
+/// Writes an entry at its place. It is not synced.
+fn write(path: &Path, place: usize, entry: &Entry) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.write_all_at(&entry[..], (place * ENTRY) as u64)
 }
 
 /// For `map_err`: what could not be done with a key file.
@@ -216,6 +261,25 @@ fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> LedgerEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_that_comes_at_once_gets_a_key_each_and_finds_it_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let subjects = Subjects::open(folder.path(), true).expect("an empty folder opens");
+        let tags: Vec<_> =
+            (0..64u8).map(|number| Digest(std::array::from_fn(|at| if at == 0 { number % 4 } else { number }))).collect();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> =
+                tags.iter().chain(&tags).map(|tag| scope.spawn(|| subjects.key(tag).expect("writable").id)).collect();
+            all.into_iter().map(|one| one.join().expect("no panic")).collect()
+        });
+        let (first, second) = made.split_at(tags.len());
+        assert_eq!(first, second, "whoever comes twice gets one key");
+        let again = Subjects::open(folder.path(), false).expect("the folder opens");
+        for (tag, id) in tags.iter().zip(first) {
+            assert_eq!((again.key(tag).expect("readable").id, again.ids(tag).expect("readable")), (*id, vec![*id]));
+        }
+    }
 
     #[test]
     fn nobody_is_given_a_key_that_was_destroyed_however_little_is_remembered_of_it() {

@@ -134,7 +134,7 @@ impl Pipeline {
                     self.let_go(&again);
                 }
             }
-            Err(refusal) => self.end_unstarted(waiting, *refusal).await,
+            Err(refusal) => Box::pin(self.end_unstarted(waiting, *refusal)).await,
         }
     }
 

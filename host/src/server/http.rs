@@ -71,7 +71,8 @@ pub async fn serve(
     let front = Arc::new(Front::new(pipeline, config, minter, shutdown.clone())?);
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(request).await) }
+        // Boxed: an idle connection needs no room for it.
+        async move { Ok::<_, Infallible>(Box::pin(front.answer(request)).await) }
     });
     listen::serve(listener, limits, service, shutdown).await;
     Ok(())
@@ -250,7 +251,7 @@ impl Front {
                     _ => None,
                 };
                 parts.extensions.insert(principal);
-                let response = self.forward(parts, body).await;
+                let response = Box::pin(self.forward(parts, body)).await;
                 // A stream holds its place for as long as it lasts.
                 Ok(response.map(|body| Either::Right(body.map_frame(move |frame| keep(&stream, frame)).boxed_unsync())))
             }
@@ -261,7 +262,7 @@ impl Front {
                     return Err(RpcError::http(StatusCode::PAYLOAD_TOO_LARGE, problem).into());
                 }
                 parts.extensions.insert(principal);
-                Ok(self.forward(parts, body).await.map(|body| Either::Right(body.boxed_unsync())))
+                Ok(Box::pin(self.forward(parts, body)).await.map(|body| Either::Right(body.boxed_unsync())))
             }
             Message::Response => Err(RpcError::invalid_request("this server sends no requests, so it takes no responses").into()),
         }
