@@ -1,12 +1,13 @@
 //! One principal's side of the gate: its account, its calls that wait in order, its calls that run, its guests that are parked.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use tokio::sync::oneshot;
 
 use super::config::Budget;
 use super::drain::Rate;
 use super::fuel::Account;
+use super::gate::{MORSEL, Terms};
 use super::order::{Tag, Turn};
 use crate::model::Principal;
 
@@ -26,6 +27,7 @@ pub(super) struct Flow {
     pub weight: u32,
     /// Calls that hold a slot.
     pub running: usize,
+    uncommitted: Uncommitted,
     pub queue: Queue,
     /// Where the next call stands in the fair order, while there is one.
     pub tag: Option<Tag>,
@@ -53,6 +55,15 @@ pub(super) enum Standing {
     Dry(u64),
     /// Its tool's account.
     AtTool(usize, Turn),
+}
+
+/// A principal's calls that run and were not promised all that they may burn.
+#[derive(Debug, Default)]
+struct Uncommitted {
+    /// What each still lacked of that when it started.
+    rests: BTreeSet<(u64, CallKey)>,
+    /// What they were promised together.
+    promised: u64,
 }
 
 /// A guest that waits for fuel.
@@ -97,6 +108,7 @@ impl Flow {
             account: Account::new(budget.rate, budget.burst, budget.debt, now),
             weight: budget.weight,
             running: 0,
+            uncommitted: Uncommitted::default(),
             queue: Queue::default(),
             tag: None,
             finish: 0,
@@ -106,6 +118,32 @@ impl Flow {
             burning: Rate::default(),
             parked_ns: 0,
             rejects: 0,
+        }
+    }
+
+    /// Nanoseconds until one more call may start. `None`: not before others of its calls commit or end.
+    ///
+    /// INVARIANT: each call that has not committed can still do so once those that have are over, whatever the others keep: what it
+    /// lacks and what they all were promised is no more than can ever be promised. So of calls that wait for each other one goes on.
+    pub fn until(&self, terms: &Terms) -> Option<u64> {
+        let most = self.account.burst().saturating_add(self.account.debt());
+        let has_room = self.uncommitted.rests.last().is_none_or(|&(largest, _)| {
+            let lacked = largest.max(terms.rest()).max(MORSEL);
+            lacked.saturating_add(self.uncommitted.promised).saturating_add(terms.slack) <= most
+        });
+        if has_room { self.account.until(terms.need, terms.slack) } else { None }
+    }
+
+    /// A call starts, and may want to commit later.
+    pub fn starts(&mut self, call: CallKey, terms: &Terms) {
+        self.uncommitted.rests.insert((terms.rest(), call));
+        self.uncommitted.promised += terms.slack;
+    }
+
+    /// It has committed, or its guest is gone.
+    pub fn commits_or_ends(&mut self, call: CallKey, terms: &Terms) {
+        if self.uncommitted.rests.remove(&(terms.rest(), call)) {
+            self.uncommitted.promised -= terms.slack;
         }
     }
 

@@ -27,6 +27,8 @@ const REMEMBERED: u64 = 10_000_000_000;
 const MAX_REMEMBERED: usize = 50_000;
 /// Principals forgotten at most in one operation, so that none takes long.
 const FORGOTTEN_AT_ONCE: usize = 4;
+/// Calls looked at most in one hold of the lock, for each reason to look; who is left is looked at right after.
+pub(super) const AT_ONCE: usize = 64;
 
 /// Everything that admission knows.
 #[derive(Debug)]
@@ -113,10 +115,17 @@ pub(super) struct Terms {
     pub memory: u64,
 }
 
+impl Terms {
+    /// What a call with these terms lacks at its start of all that it may burn.
+    pub fn rest(&self) -> u64 {
+        (self.fuel - self.need).saturating_sub(self.slack)
+    }
+}
+
 /// What happens by itself at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The host's account has enough for the next call.
+    /// The host's account has enough for the next call, or somebody was not looked at yet.
     Host,
     /// A tool's account has.
     Tool(usize),
@@ -227,11 +236,14 @@ impl Gate {
         }
     }
 
-    /// Does what is due: calls that waited too long leave, accounts that filled up let somebody on.
+    /// Does what is due: calls that waited too long leave, accounts that filled up let somebody on. If much is due, a part of it:
+    /// [`Gate::next_time`] has then come already, and others get the lock in between.
     pub fn advance(&mut self, now: u64, words: &mut Vec<Word>) {
-        while let Some(entry) = self.waiting.first_entry()
-            && entry.get().entered.saturating_add(max_wait(&self.config)) <= now
-        {
+        for _ in 0..AT_ONCE {
+            let oldest = self.waiting.first_entry();
+            let Some(entry) = oldest.filter(|entry| entry.get().entered.saturating_add(max_wait(&self.config)) <= now) else {
+                break;
+            };
             let waiting = entry.remove();
             self.left(&waiting, now);
             self.refresh(waiting.flow, now, words);
@@ -239,9 +251,8 @@ impl Gate {
             self.count_reject(waiting.flow, waiting.tool);
             words.push(Word::Expire(waiting.sender, expired));
         }
-        while let Some(&(at, timer)) = self.timers.first()
-            && at <= now
-        {
+        for _ in 0..AT_ONCE {
+            let Some(&(_, timer)) = self.timers.first().filter(|(at, _)| *at <= now) else { break };
             self.timers.pop_first();
             match timer {
                 Timer::Host => self.host_wake = None,

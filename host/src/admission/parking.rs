@@ -83,9 +83,40 @@ impl Gate {
 
     /// Gives a principal's parked guests what there is, in order. Answers when there will be more, if any still wait.
     pub(super) fn feed(&mut self, id: FlowId, now: u64, words: &mut Vec<Word>) -> Option<u64> {
-        let mut index = 0;
         self.flows[id].account.refill(now);
-        // Those whose calls were promised everything need not wait for the others.
+        self.feed_committed(id, now, words);
+        let (mut index, mut promise_waits) = (0, false);
+        while let Some(parked) = self.flows[id].parked.get(index) {
+            let (call, wants) = (parked.call, parked.wants);
+            match wants {
+                Wants::Promise if promise_waits => index += 1,
+                Wants::Promise if self.promise(call) => self.feed_committed(id, now, words),
+                Wants::Promise => {
+                    let running = &self.running[&call];
+                    let more = (running.terms.fuel - running.drawn).saturating_sub(running.promised);
+                    if let Some(until) = self.flows[id].account.until_promise(more) {
+                        return Some(until);
+                    }
+                    // It waits for other calls to end, not for fuel, and so only other promises wait behind it.
+                    promise_waits = true;
+                    index += 1;
+                }
+                Wants::Drawn(total) => {
+                    if let Some(until) = self.feed_morsel(call, total, now) {
+                        return until;
+                    }
+                    let drawn = self.running[&call].drawn;
+                    let parked = self.remove_parked(id, index, now);
+                    words.push(Word::Feed(parked.sender, drawn));
+                }
+            }
+        }
+        None
+    }
+
+    /// Those whose calls were promised everything need not wait for the others.
+    fn feed_committed(&mut self, id: FlowId, now: u64, words: &mut Vec<Word>) {
+        let mut index = 0;
         while let Some(parked) = self.flows[id].parked.get(index) {
             match self.running.get(&parked.call) {
                 Some(running) if running.committed => {
@@ -96,25 +127,6 @@ impl Gate {
                 _ => index += 1,
             }
         }
-        while let Some(parked) = self.flows[id].parked.front() {
-            let (call, wants) = (parked.call, parked.wants);
-            let until = match wants {
-                Wants::Promise if self.promise(call) => return self.feed(id, now, words),
-                Wants::Promise => {
-                    let running = &self.running[&call];
-                    let more = (running.terms.fuel - running.drawn).saturating_sub(running.promised);
-                    return self.flows[id].account.until_promise(more);
-                }
-                Wants::Drawn(total) => self.feed_morsel(call, total, now),
-            };
-            if let Some(until) = until {
-                return until;
-            }
-            let drawn = self.running[&call].drawn;
-            let parked = self.remove_parked(id, 0, now);
-            words.push(Word::Feed(parked.sender, drawn));
-        }
-        None
     }
 
     /// Every guest of a call that ends waits no longer.
@@ -133,7 +145,7 @@ impl Gate {
             if missing == 0 {
                 return None;
             }
-            let morsel = self.morsel(id, tool).min(missing);
+            let morsel = self.morsel(id, tool, running.terms.slack).min(missing);
             let available = self.available(call, now);
             if available < morsel {
                 let own = self.flows[id].account.until(morsel, 0);
@@ -144,10 +156,12 @@ impl Gate {
         }
     }
 
-    /// The least that is worth waking a guest for: no more than any of its accounts ever holds.
-    fn morsel(&self, id: FlowId, tool: usize) -> u64 {
-        let bursts = [Some(&self.flows[id].account), self.tools[tool].account.as_ref(), self.host.as_ref()];
-        bursts.into_iter().flatten().map(|account| account.burst()).fold(MORSEL, u64::min)
+    /// The least that is worth waking a guest for: no more than any of its accounts ever holds beside the `slack` its call was promised.
+    fn morsel(&self, id: FlowId, tool: usize, slack: u64) -> u64 {
+        let own = &self.flows[id].account;
+        let most = own.burst().saturating_add(own.debt()) - slack;
+        let bursts = [Some(own), self.tools[tool].account.as_ref(), self.host.as_ref()];
+        bursts.into_iter().flatten().map(|account| account.burst()).fold(MORSEL.min(most), u64::min)
     }
 
     /// What a call could draw now.
@@ -180,6 +194,7 @@ impl Gate {
         if fits {
             running.promised += more;
             running.committed = true;
+            self.flows[running.flow].commits_or_ends(call, &running.terms);
         }
         fits
     }

@@ -1,7 +1,10 @@
 //! What an operator sees of the gate: the host, every tool, and the principals that burn most.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 
+use super::flow::Flow;
 use super::gate::Gate;
 
 /// The principals that are listed at most.
@@ -70,7 +73,7 @@ pub struct Load {
     pub parked_seconds: u64,
     /// Calls refused because they would have waited too long.
     pub rejects: u64,
-    /// How long all of its waiting calls take.
+    /// How long all of its waiting calls take: a tool's, as if the queue held no others, or until its account has earned their fuel.
     pub estimated_wait_ms: u64,
 }
 
@@ -107,7 +110,10 @@ impl Gate {
             rejects: tool.rejects,
             estimated_wait_ms: match tool.waiting {
                 0 => 0,
-                _ => (self.backlog as f64 / rate * 1000.0) as u64,
+                _ => {
+                    let account = tool.account.as_ref().map_or(0.0, |account| account.seconds_until(tool.backlog, now));
+                    ((tool.backlog as f64 / rate).max(account) * 1000.0) as u64
+                }
             },
         };
         let mut loads: Vec<_> = self.tools.iter().map(load).collect();
@@ -116,17 +122,17 @@ impl Gate {
     }
 
     fn principal_loads(&self, now: u64) -> Vec<Load> {
-        let rank = |id: usize| {
-            let flow = &self.flows[id];
-            (flow.burning.get(now), flow.running + flow.queue.waiting, flow.rejects)
+        let rank = |(id, flow): (usize, &Flow)| {
+            let rank = (flow.burning.get(now), flow.running + flow.queue.waiting, flow.rejects);
+            (Reverse(rank), id)
         };
-        let mut ids: Vec<_> = self.flows.iter().map(|(id, _)| id).collect();
-        if ids.len() > LISTED {
-            ids.select_nth_unstable_by_key(LISTED, |&id| std::cmp::Reverse(rank(id)));
-            ids.truncate(LISTED);
+        let mut ranked: Vec<_> = self.flows.iter().map(rank).collect();
+        if ranked.len() > LISTED {
+            ranked.select_nth_unstable(LISTED);
+            ranked.truncate(LISTED);
         }
-        ids.sort_by_key(|&id| std::cmp::Reverse(rank(id)));
-        ids.into_iter().map(|id| self.principal_load(id, now)).collect()
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, id)| self.principal_load(id, now)).collect()
     }
 
     fn principal_load(&self, id: usize, now: u64) -> Load {

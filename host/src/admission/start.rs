@@ -2,7 +2,7 @@
 
 use super::flow::{CallKey, FlowId, Standing};
 use super::fuel::Account;
-use super::gate::{Gate, Running, Terms, Timer, Word};
+use super::gate::{AT_ONCE, Gate, Running, Terms, Timer, Word};
 use super::order::{self, Tag, Turn};
 use super::ticket::Start;
 
@@ -14,7 +14,8 @@ impl Gate {
             && flow.parked.is_empty()
             && flow.running < self.free
             && self.order.first(self.free).is_none()
-            && flow.account.until(terms.need, terms.slack) == Some(0)
+            && flow.until(terms) == Some(0)
+            && self.tools[tool].blocked.is_empty()
             && self.has_memory(terms)
             && self.shared_until(tool, terms.need, now) == Some(0)
     }
@@ -33,7 +34,7 @@ impl Gate {
             (true, None) => return self.note_idle(id, now),
             (true, Some(place)) => {
                 let terms = &waiting[&place].terms;
-                match flow.account.until(terms.need, terms.slack) {
+                match flow.until(terms) {
                     Some(0) => {
                         let tag = *flow.tag.get_or_insert_with(|| order.tag(flow.finish));
                         let turn = (tag, place, id);
@@ -52,13 +53,14 @@ impl Gate {
         }
     }
 
-    /// Starts everybody who can, in fair order.
+    /// Starts everybody who can, in fair order; if there are many to look at, the rest right after.
     pub(super) fn schedule(&mut self, now: u64, words: &mut Vec<Word>) {
-        while let Some(turn) = self.order.first(self.free) {
+        for _ in 0..AT_ONCE {
+            let Some(turn) = self.order.first(self.free) else { return };
             let (tag, place, id) = turn;
             let (tool, terms) = (self.waiting[&place].tool, self.waiting[&place].terms);
             // While it waited for a slot, calls of its own principal may have drawn what it needs.
-            if self.flows[id].account.until(terms.need, terms.slack) != Some(0) {
+            if self.flows[id].until(&terms) != Some(0) {
                 self.refresh(id, now, words);
                 continue;
             }
@@ -70,7 +72,9 @@ impl Gate {
             if host != Some(0) {
                 return self.wake_host(now.saturating_add(host.unwrap_or(u64::MAX)));
             }
-            if self.tools[tool].account.as_mut().is_some_and(|account| until(account, terms.need, now) != Some(0)) {
+            // Nobody overtakes those who wait for the tool's account, not even when it has been refilled and nobody told them yet.
+            let is_behind = self.tools[tool].blocked.first().is_some_and(|first| *first < turn);
+            if is_behind || self.tools[tool].account.as_mut().is_some_and(|account| until(account, terms.need, now) != Some(0)) {
                 self.block(tool, turn, now);
                 continue;
             }
@@ -80,6 +84,7 @@ impl Gate {
             words.push(Word::Start(waiting.sender, start));
             self.refresh(id, now, words);
         }
+        self.wake_host(now);
     }
 
     /// Gives a call its slot, its first fuel and its memory.
@@ -93,6 +98,7 @@ impl Gate {
         flow.tag = None;
         flow.finish = self.order.start(tag, terms.estimate, flow.weight, self.weights);
         flow.running += 1;
+        flow.starts(call, &terms);
         self.draw_shared(id, tool, terms.need, now);
         self.tools[tool].starts();
         self.free -= 1;
@@ -124,6 +130,7 @@ impl Gate {
         let Running { tool, terms, drawn, promised, memory, .. } = *running;
         let flow = &mut self.flows[id];
         flow.account.refill(now);
+        flow.commits_or_ends(call, &terms);
         let charged = flow.account.settle(drawn, promised, took.map_or(0, |(burned, _)| burned));
         // What it really had counts, not what it was expected to have.
         let (expected, had) = (order::share(terms.estimate, flow.weight), order::share(charged, flow.weight));
@@ -173,12 +180,15 @@ impl Gate {
     pub(super) fn unblock(&mut self, tool: usize, now: u64) {
         let Some(account) = &mut self.tools[tool].account else { return };
         account.refill(now);
-        let mut left = account.available();
+        let (available, burst) = (account.available(), account.burst());
+        let mut left = available;
         while let Some(&turn) = self.tools[tool].blocked.first() {
             let (_, place, id) = turn;
             let need = self.waiting[&place].terms.need;
             if need > left {
-                return self.wake_tool(tool, now);
+                // Those who go on have yet to draw what they need.
+                let all = (available - left + need).min(burst);
+                return self.wake_tool(tool, all, now);
             }
             left -= need;
             self.stand_down(id);
@@ -206,7 +216,8 @@ impl Gate {
         self.stand_down(id);
         self.flows[id].standing = Standing::AtTool(tool, turn);
         self.tools[tool].blocked.insert(turn);
-        self.wake_tool(tool, now);
+        let need = self.tools[tool].blocked.first().map_or(0, |(_, place, _)| self.waiting[place].terms.need);
+        self.wake_tool(tool, need, now);
     }
 
     /// Looks at the host's account again at `at`.
@@ -217,15 +228,16 @@ impl Gate {
         self.timers.insert((at, Timer::Host));
     }
 
-    /// Looks at a tool's account again when it has enough for the first who waits for it.
-    fn wake_tool(&mut self, tool: usize, now: u64) {
+    /// Looks at those who wait for a tool's account again when it has `fuel`.
+    fn wake_tool(&mut self, tool: usize, fuel: u64, now: u64) {
         let state = &mut self.tools[tool];
         if let Some(at) = state.wake.take() {
             self.timers.remove(&(at, Timer::Tool(tool)));
         }
-        let (Some(account), Some((_, place, _))) = (&mut state.account, state.blocked.first()) else { return };
-        if let Some(until) = until(account, self.waiting[place].terms.need, now) {
-            let at = now.saturating_add(until);
+        let Some(account) = &mut state.account else { return };
+        if let Some(until) = until(account, fuel, now) {
+            // Not in this very moment: whoever was let on has to draw first.
+            let at = now.saturating_add(until.max(1));
             state.wake = Some(at);
             self.timers.insert((at, Timer::Tool(tool)));
         }

@@ -145,7 +145,10 @@ impl HttpConfig {
     /// # Errors
     /// `public_url` is not an HTTP URL.
     pub fn calls_at(&self) -> Result<String, HttpConfigError> {
-        let beside = |url: &String| url.trim_end_matches('/').trim_end_matches(MCP_PATH).to_owned();
+        let beside = |url: &String| {
+            let url = url.trim_end_matches('/');
+            url.strip_suffix(MCP_PATH).unwrap_or(url).to_owned()
+        };
         Ok(self.public_uri()?.and(self.public_url.as_ref()).map(beside).unwrap_or_default() + CALLS_PATH)
     }
 
@@ -229,6 +232,7 @@ mod tests {
         assert_eq!(at(None), "/v1/calls/");
         assert_eq!(at(Some("https://tools.example.com/team/mcp")), "https://tools.example.com/team/v1/calls/");
         assert_eq!(at(Some("https://tools.example.com/")), "https://tools.example.com/v1/calls/");
+        assert_eq!(at(Some("https://tools.example.com/mcp/mcp")), "https://tools.example.com/mcp/v1/calls/");
     }
 
     #[test]

@@ -49,7 +49,9 @@ impl<'a> Meta<'a> {
         let Some(capabilities) = self.capabilities() else { return Vec::new() };
         let extensions = capabilities.get("extensions").and_then(Value::as_object).filter(|_| era == Era::Modern);
         let extensions = extensions.into_iter().flatten().filter(|(_, settings)| settings.is_object());
-        capabilities.keys().chain(extensions.map(|(name, _)| name)).cloned().collect()
+        // No capability has a slash in its name; extensions do, and are declared where extensions belong or not at all.
+        let own = capabilities.keys().filter(|name| !name.contains('/'));
+        own.chain(extensions.map(|(name, _)| name)).cloned().collect()
     }
 
     /// Whether the client can be told a task.
@@ -156,6 +158,22 @@ mod tests {
         assert_eq!(meta.declared(Era::Legacy), ["sampling", "extensions"]);
         assert_eq!(meta.declared(Era::Modern), ["sampling", "extensions", "a/tasks"]);
         assert_eq!(Meta::default().declared(Era::Modern), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_extension_that_is_named_as_a_capability_is_not_declared() {
+        let capabilities = json!({ TASKS_EXTENSION: {}, "sampling": {}, "tasks": {} });
+        let params = json!({ "_meta": { "io.modelcontextprotocol/clientCapabilities": capabilities } });
+        let meta = Meta::of(params.as_object().expect("an object")).expect("an object");
+        for era in [Era::Legacy, Era::Modern] {
+            assert_eq!(meta.declared(era), ["sampling", "tasks"]);
+            assert!(!meta.takes_tasks(era));
+        }
+        let params =
+            json!({ "_meta": { "io.modelcontextprotocol/clientCapabilities": { "extensions": { TASKS_EXTENSION: {} } } } });
+        let meta = Meta::of(params.as_object().expect("an object")).expect("an object");
+        assert!(meta.takes_tasks(Era::Modern) && !meta.takes_tasks(Era::Legacy));
+        assert_eq!(meta.declared(Era::Legacy), ["extensions"]);
     }
 
     #[test]

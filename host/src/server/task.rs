@@ -142,16 +142,22 @@ impl TaskRequest {
                 Cancelled::Unavailable => Err(unavailable()),
             };
         }
-        match (self.method, pipeline.poll(principal, call, trace).await) {
-            (_, Polled::Unknown) => Err(unknown()),
-            (_, Polled::Unavailable) => Err(unavailable()),
-            // Nothing was asked of the client, so none of its answers is waited for, and others are ignored (SEP-2663).
-            (TaskMethod::Update, _) => Ok(heard()),
-            (_, Polled::Pending(pending)) => {
+        if self.method == TaskMethod::Update {
+            return match pipeline.knows(principal, call) {
+                // Nothing was asked of the client, so none of its answers is waited for, and others are ignored (SEP-2663).
+                Some(true) => Ok(heard()),
+                Some(false) => Err(unknown()),
+                None => Err(unavailable()),
+            };
+        }
+        match pipeline.poll(principal, call, trace).await {
+            Polled::Unknown => Err(unknown()),
+            Polled::Unavailable => Err(unavailable()),
+            Polled::Pending(pending) => {
                 let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
                 Ok(Told::Task(Box::new(TaskResult { result_type: "complete", ..TaskResult::created(&pending, meta) })))
             }
-            (_, Polled::Ended(ended)) => {
+            Polled::Ended(ended) => {
                 let meta = ResultMeta::new(call, trace, recipient.era);
                 Ok(Told::Task(Box::new(TaskResult::ended(*ended, recipient, meta))))
             }

@@ -1,5 +1,7 @@
 //! Budgets of fuel: who waits for them, who is parked, who is not.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::admission::config::ToolBudget;
 
@@ -108,6 +110,137 @@ fn a_commit_that_could_lead_below_the_floor_waits_until_it_can_not() {
     assert_eq!((&mut commit).now_or_never(), None, "both together may burn more than there is and may be owed");
     first.settle(1_000, 1 << 16);
     assert_eq!(commit.now_or_never(), Some(()));
+}
+
+/// The budget of a principal that saves up for one call of so much fuel, and may owe nothing.
+const BURST: u64 = 50_000_000;
+
+#[test]
+fn two_writes_of_a_principal_that_may_owe_nothing_do_not_wait_for_each_other() {
+    let scene = Scene::new(poor(100_000_000, BURST, 0));
+    let write = || scene.enter_with("u1", "write", BURST, Bytes::kib(64)).expect("let in");
+    // From now on less is drawn for a call at its start than it is promised.
+    for _ in 0..40 {
+        now(&mut write()).expect("started").settle(10_000, 1 << 16);
+    }
+    scene.pass(Duration::from_secs(1));
+    let (first, mut second) = (now(&mut write()).expect("started"), write());
+    assert!(now(&mut second).is_none(), "beside it the first could never commit");
+    scene.pass(Duration::from_secs(1));
+    assert!(now(&mut second).is_none(), "however much was saved up");
+    assert_eq!(first.purse().commit().now_or_never(), Some(()));
+    first.settle(BURST, 1 << 16);
+    drop(first);
+    scene.pass(Duration::from_secs(1));
+    let second = now(&mut second).expect("started");
+    assert_eq!(second.purse().commit().now_or_never(), Some(()));
+    assert_eq!(second.settle(BURST, 1 << 16), BURST);
+}
+
+#[test]
+fn a_read_does_not_wait_behind_a_write_that_waits_for_another_write_to_end() {
+    let scene = Scene::new(poor(100_000_000, BURST, 0));
+    let start = |tool, fuel| now(&mut scene.enter_with("u1", tool, fuel, Bytes::kib(64)).expect("let in")).expect("started");
+    let (first, second, read) = (start("write", BURST), start("write", BURST), start("read", 2_000_000));
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(first.purse().commit().now_or_never(), Some(()));
+    let mut commit = Box::pin(second.purse().commit());
+    scene.pass(Duration::from_secs(1));
+    assert_eq!((&mut commit).now_or_never(), None, "both together may burn more than there ever is");
+    // The read waits for more than there is beside what the first may burn, but only until that is earned.
+    let Drawn::Later(mut parked) = read.purse().draw(2_000_000) else { panic!("there is not that much") };
+    assert_eq!((&mut parked).now_or_never(), None);
+    scene.pass(Duration::from_secs(1));
+    assert_eq!((parked.now_or_never(), (&mut commit).now_or_never()), (Some(2_000_000), None));
+    first.settle(BURST, 1 << 16);
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(commit.now_or_never(), Some(()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn of_the_calls_of_one_principal_one_always_goes_on(
+        burst in 1_u64..3_000_000,
+        debt in prop_oneof![Just(0), 0_u64..2_000_000],
+        calls in prop::collection::vec((0_u64..100, any::<bool>(), 0_usize..3), 1..16),
+    ) {
+        let scene = Scene::new(poor(1_000_000, burst, debt));
+        let mut tickets: Vec<_> = calls
+            .iter()
+            .map(|&(part, is_write, tool)| {
+                let fuel = ((burst + debt) * (part + 1) / 100).max(1);
+                let ticket = scene.enter_with("u1", &format!("t{tool}"), fuel, Bytes::kib(64));
+                (ticket.expect("a place"), is_write)
+            })
+            .collect();
+        let mut running: Vec<(Permit, futures::future::BoxFuture<'static, ()>)> = Vec::new();
+        for _ in 0..400 {
+            tickets.retain_mut(|(ticket, is_write)| match now(ticket) {
+                Some(permit) => {
+                    let wanted: futures::future::BoxFuture<'static, ()> = match (*is_write, permit.fuel()) {
+                        (true, _) => Box::pin(permit.purse().commit()),
+                        (false, fuel) => match permit.purse().draw(fuel) {
+                            Drawn::Now(_) => Box::pin(std::future::ready(())),
+                            Drawn::Later(parked) => Box::pin(parked.map(drop)),
+                        },
+                    };
+                    running.push((permit, wanted));
+                    false
+                }
+                None => true,
+            });
+            running.retain_mut(|(permit, wanted)| match wanted.now_or_never() {
+                Some(()) => {
+                    permit.settle(permit.fuel(), 1 << 16);
+                    false
+                }
+                None => true,
+            });
+            scene.pass(Duration::from_millis(500));
+        }
+        prop_assert_eq!((tickets.len(), running.len()), (0, 0), "waiting and running for ever");
+    }
+}
+
+#[test]
+fn whoever_comes_late_does_not_overtake_those_who_wait_for_the_fuel_of_a_tool() {
+    let tools = [("dear".parse().expect("a name"), ToolBudget { rate: 200_000, burst: 200_000 })];
+    let scene = Scene::new(AdmissionConfig { tools: tools.into(), ..config(100, 1_000) });
+    let dear = |subject: &str| scene.enter_with(subject, "dear", FUEL, Bytes::kib(64)).expect("let in");
+    let _first = now(&mut dear("u0")).expect("the tool's budget is full");
+    let (mut early, mut later) = (dear("u1"), dear("u2"));
+    // The account is full again, and nobody told those who wait for it.
+    scene.shared().turn(Duration::from_secs(1));
+    let mut late = dear("u3");
+    assert!(now(&mut early).is_none() && now(&mut late).is_none());
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        scene.pass(Duration::from_secs(1));
+        let all = [("early", &mut early), ("later", &mut later), ("late", &mut late)];
+        for (name, ticket) in all.into_iter().filter(|(_, ticket)| ticket.is_waiting()).collect::<Vec<_>>() {
+            if let Some(permit) = now(ticket) {
+                order.push(name);
+                permit.settle(200_000, 1 << 16);
+            }
+        }
+    }
+    assert_eq!(order, ["early", "later", "late"]);
+}
+
+#[test]
+fn what_a_tool_makes_wait_is_told_of_that_tool_alone() {
+    let tools = [("dear".parse().expect("a name"), ToolBudget { rate: 100_000, burst: 100_000 })];
+    let scene = Scene::new(AdmissionConfig { tools: tools.into(), ..config(2, 1_000) });
+    let enter = |subject: &str, tool| scene.enter_with(subject, tool, FUEL, Bytes::kib(64)).expect("let in");
+    let _running = [now(&mut enter("u0", "dear")), now(&mut enter("u1", "any"))];
+    let _dear: Vec<_> = (0..10).map(|number| enter(&format!("dear-{number}"), "dear")).collect();
+    let _any: Vec<_> = (0..10).map(|number| enter(&format!("any-{number}"), "any")).collect();
+    let seen = scene.admission.snapshot();
+    let of = |name: &str| seen.tools.iter().find(|load| load.name == name).expect("it was called").estimated_wait_ms;
+    assert!((9_000..=11_000).contains(&of("dear")), "ten times 100,000 fuel, earned in a second each: {}", of("dear"));
+    assert!(of("any") <= seen.host.estimated_wait_ms / 2 + 1, "half of the queue");
 }
 
 #[test]

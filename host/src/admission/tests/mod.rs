@@ -66,7 +66,7 @@ impl Scene {
     /// Time passes, and what is due happens.
     fn pass(&self, time: Duration) {
         self.shared().turn(time);
-        self.shared().advance();
+        while self.shared().advance() == Some(Duration::ZERO) {}
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::admission::gate::AT_ONCE;
 
 #[test]
 fn one_call_more_than_slots_and_queue_is_told_when_to_come_back() {
@@ -100,6 +101,18 @@ fn a_call_that_waited_too_long_is_told_so_when_its_time_is_over_and_one_that_wou
     assert!(queue.len() < 50_000, "long before the queue is full: {}", queue.len());
     assert!(queue.last().expect("some wait").estimated_wait() <= Duration::from_secs(10));
     assert!(matches!(refused, Refused::Overloaded { .. }), "{refused:?}");
+}
+
+#[test]
+fn when_many_have_waited_too_long_others_get_the_lock_in_between() {
+    let scene = Scene::new(AdmissionConfig { max_wait: Span::seconds(10), ..config(1, 100_000) });
+    let _running = scene.start("u0");
+    let mut waiting: Vec<_> = (0..200).map(|number| scene.enter(&format!("u{number}")).expect("a place")).collect();
+    scene.shared().turn(Duration::from_secs(10));
+    assert_eq!(scene.shared().advance(), Some(Duration::ZERO), "there is more to do, at once");
+    assert_eq!(scene.admission.waiting(), 200 - AT_ONCE);
+    scene.pass(Duration::ZERO);
+    assert!(waiting.iter_mut().all(|ticket| matches!(told(ticket), Some(Err(Expired { .. })))));
 }
 
 #[test]

@@ -119,9 +119,11 @@ impl Life {
             // A poll that has to come again later says nothing about the call.
             Says::Later { .. } if self.standing == Standing::Pending && !answer.is_polled => Standing::Pending,
             Says::Later { .. } => {
-                self.waits += 1;
-                // Nothing came of it, so the next attempt may be another call.
-                self.effect = None;
+                // Nothing came of it, so the next attempt may be another call; a call that has ended stays the one it was.
+                if self.end.is_none() {
+                    self.waits += 1;
+                    self.effect = None;
+                }
                 Standing::Refused
             }
             _ => Standing::Refused,
@@ -197,6 +199,19 @@ mod tests {
         turned_away.sends();
         turned_away.hears(&says(Says::Done, Some("call_2")));
         assert!(!turned_away.is_doubled && turned_away.waits == 1, "{turned_away:?}");
+    }
+
+    #[test]
+    fn a_repetition_that_is_turned_away_leaves_the_effect_of_the_call_that_ended() {
+        let mut repeated = life(true);
+        repeated.hears(&says(Says::Done, Some("call_1")));
+        repeated.ends(End::Done);
+        repeated.sends();
+        repeated.hears(&later());
+        assert_eq!(repeated.waits, 0, "the call itself never waited");
+        repeated.sends();
+        repeated.hears(&says(Says::Done, Some("call_2")));
+        assert!(repeated.is_doubled, "{repeated:?}");
     }
 
     #[test]
