@@ -74,9 +74,10 @@ impl Pipeline {
     /// Waits for the turn of a call while its caller does.
     async fn wait(&self, ready: &Ready, caller: &Attached) -> Result<Turn, Rejection> {
         let mut ticket = self.parts.admission.enter(&ask(&ready.call, &ready.tool)).map_err(facts::refused_entry)?;
-        // Told at once rather than at the end of the budget: a connection that is held costs memory, and a caller its patience.
+        // Told at once rather than at the end of the budget: a connection that is held costs memory, and a caller its patience. At half
+        // of it, because an estimate may be off by so much, and then a whole crowd would have to be told at the same moment.
         let left = caller.until.saturating_duration_since(Instant::now());
-        if left.is_zero() || ticket.is_waiting() && ticket.estimated_wait() > left {
+        if left.is_zero() || ticket.is_waiting() && ticket.estimated_wait() > left / 2 {
             return Ok(Turn::Later(ticket));
         }
         tokio::select! {
