@@ -14,8 +14,7 @@ use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
 /// Where a call stands, as far as the ledger remembers it.
 ///
 /// It remembers calls that wait, open calls, and for a day those that may be asked for: with an idempotency key, or with a handle
-/// given out.
-/// Of all others only the audit log tells.
+/// given out. Of all others only the audit log tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallState {
     /// The call.
@@ -312,7 +311,6 @@ impl EndedRow {
                 Kept::InFile(name) => (None, Some(&name.0[..])),
             };
             writer.maybe_bytes(inline).maybe_bytes(file).number(self.intent);
-
             writer.maybe_bytes(self.asked_for.as_ref().map(|call| &call.as_bytes()[..]));
             writer.maybe_bytes(self.answered_by.as_ref().map(|call| &call.as_bytes()[..]));
             writer.number(match self.resolved {

@@ -74,7 +74,14 @@ impl World {
     fn open(dir: Arc<TempDir>, store: StoreConfig, config: LedgerConfig, now: Arc<AtomicU64>) -> Result<Self, LedgerError> {
         let clock = Arc::clone(&now);
         let clock = Clock(Arc::new(move || Timestamp(clock.load(Ordering::SeqCst))));
-        let opened = Store::open(dir.path(), &store)?;
+        let opened = match Store::open(dir.path(), &store) {
+            // Another test may be starting a process at this moment, which for an instant has the engine's files open as well.
+            Err(error) if error.to_string().contains("acquire lock") => {
+                std::thread::sleep(Duration::from_millis(200));
+                Store::open(dir.path(), &store)?
+            }
+            opened => opened?,
+        };
         let (ledger, recovery) = Ledger::open_with(opened, &dir.path().join("keys"), &config, clock)?;
         Ok(Self { dir, store, config, now, ledger, recovery })
     }
