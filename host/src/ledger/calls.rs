@@ -13,8 +13,7 @@ use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx};
 
 /// Where a call stands, as far as the ledger remembers it.
 ///
-/// It remembers calls that wait, open calls, and for a day those that may be asked for: with an idempotency key, or with a handle
-/// given out. Of all others only the audit log tells.
+/// It remembers calls that wait or run, and for a day those that may be asked for. Of all others only the audit log tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallState {
     /// The call.
@@ -46,6 +45,9 @@ impl CallState {
         self.owner == owner(principal)
     }
 }
+
+/// Where a call stands, and if it has ended, whose row holds the answer.
+type Found = (CallState, Option<(CallId, EndedRow)>);
 
 /// The sequence of the intent of a call that never had one.
 pub(super) const NO_INTENT: u64 = 0;
@@ -117,8 +119,7 @@ impl Ledger {
         Ok(self.found(call)?.map(|(state, _)| state))
     }
 
-    /// Where a call stands, and the row with its answer if it has ended.
-    fn found(&self, call: &CallId) -> Result<Option<(CallState, Option<(CallId, EndedRow)>)>, LedgerError> {
+    fn found(&self, call: &CallId) -> Result<Option<Found>, LedgerError> {
         // In this order: a call stops waiting, for all to see, only once it runs or its ended row is durable, and stops running
         // only once that row is durable. Before that the row may be there already, but after a power cut it might not.
         if let Some(waiting) = self.inner.waiting.get(call) {

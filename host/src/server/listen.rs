@@ -148,7 +148,7 @@ impl Door {
             }
         }
         self.admitted += 1;
-        if self.admitted % MOST_IN_A_ROW == 0 {
+        if self.admitted.is_multiple_of(MOST_IN_A_ROW) {
             tokio::task::yield_now().await;
         }
         let place = self.crowd.place().await;
