@@ -25,6 +25,21 @@ fn whoever_comes_back_when_told_gets_in() {
 }
 
 #[test]
+fn what_waiting_calls_ask_for_has_its_limit_too() {
+    let scene = Scene::new("[admission]\nslots = 1\nqueue_bytes = \"2KiB\"\nsync_budget = \"100ms\"\n");
+    let host = scene.host().start();
+    let blocking = scene.block(&host);
+    let client = host.client();
+    let queued = handle(&client.call("echo", json!({"text": "short"})));
+    assert_eq!(client.call("echo", json!({"text": "x".repeat(2_000)})).error(), "overloaded");
+    scene.billing.signal("-CONT");
+    [queued, blocking].iter().for_each(|handle| drop(resolved(&client, handle)));
+    // With room again, it may wait as well, or need not.
+    let long = client.call("echo", json!({"text": "x".repeat(900)}));
+    assert!(long.is_pending() || long.structured()["text"].is_string(), "{long:?}");
+}
+
+#[test]
 fn a_crowd_that_is_told_pending_is_answered_to_the_last_and_nothing_happens_twice() {
     const CALLERS: usize = 16;
     const CALLS: usize = 12;

@@ -239,7 +239,7 @@ impl Pipeline {
 
     /// Whether this principal has a call `id` of which something is still known; `None` if the ledger can't be read now.
     pub fn knows(&self, principal: &Principal, id: CallId) -> Option<bool> {
-        match self.parts.ledger.call(&id) {
+        match self.parts.ledger.standing(&id) {
             Ok(state) => Some(state.is_some_and(|state| state.is_of(principal))),
             Err(error) => {
                 tracing::error!(call = %id, %error, "a call could not be looked up");

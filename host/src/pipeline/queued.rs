@@ -84,20 +84,19 @@ impl Pipeline {
         if self.handles.was_called_off(&id) {
             call.cancelled.cancel();
         }
-        let ticket = current.map(|current| self.parts.admission.enter_accepted(&ask(&call, &current), waited));
-        let meant = Meant { plugin, component, effect };
-        let refusal = match &ticket {
-            None => Some(Rejection::ToolChanged),
+        let ticket = match &current {
+            None => Err(Rejection::ToolChanged),
             // The host was away for longer than anybody would wait for an answer.
-            Some(_) if until <= now => Some(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
-            Some(_) => None,
+            Some(_) if until <= now => Err(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
+            Some(current) => Ok(self.parts.admission.enter_accepted(&ask(&call, current), waited)),
         };
+        let meant = Meant { plugin, component, effect };
         let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
         let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room };
-        span.in_scope(|| match (ticket, refusal) {
-            (Some(ticket), None) => self.carry(waiting, ticket),
-            (_, refusal) => {
-                let (pipeline, refusal) = (self.clone(), Refusal::of(refusal.unwrap_or(Rejection::ToolChanged), None));
+        span.in_scope(|| match ticket {
+            Ok(ticket) => self.carry(waiting, ticket),
+            Err(rejection) => {
+                let (pipeline, refusal) = (self.clone(), Refusal::of(rejection, current));
                 self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, refusal).await }.in_current_span());
             }
         });
