@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// No reserve: the disk is to be filled to the last byte.
 const NO_RESERVE: &str = "[store]\nmin_free = \"0B\"\n";
 
+/// Fewer slots than callers, and hardly any patience: most calls go through the durable queue.
+const CROWDED: &str = "[admission]\nslots = 4\nsync_budget = \"5ms\"\n";
+
 /// Waits until the admin listener says whether calls are served, and answers what else it says.
 fn wait_until_ready(host: &Started, ready: bool) -> String {
     let begun = Instant::now();
@@ -108,18 +111,28 @@ fn in_a_folder_that_cannot_be_written_nothing_runs_and_when_it_can_work_goes_on(
 #[test]
 fn a_disk_that_fails_to_sync_is_given_time() {
     // The first one that fails takes down the store, the others are attempts to get it back.
-    a_failpoint_passes("store::sync=40*off->4*return->off");
+    a_failpoint_passes("", "store::sync=40*off->4*return->off");
 }
 
 #[test]
 fn a_commit_that_panics_takes_nothing_with_it_that_was_promised() {
-    a_failpoint_passes("store::commit=100*off->1*panic->off");
+    a_failpoint_passes("", "store::commit=100*off->1*panic->off");
+}
+
+#[test]
+fn calls_that_wait_when_a_disk_fails_to_sync_run_afterwards() {
+    a_failpoint_passes(CROWDED, "store::sync=40*off->4*return->off");
+}
+
+#[test]
+fn calls_that_wait_when_a_commit_panics_run_afterwards() {
+    a_failpoint_passes(CROWDED, "store::commit=100*off->1*panic->off");
 }
 
 /// Lets callers work through a fault that comes and goes by itself.
-fn a_failpoint_passes(failpoints: &str) {
+fn a_failpoint_passes(config: &str, failpoints: &str) {
     let seed = seed();
-    let mut scene = Scene::new(seed);
+    let mut scene = Scene::new(seed).config(config);
     let mut host = scene.host().failing(failpoints).start();
     let load = scene.load(&host, Habits::default());
     let begun = Instant::now();

@@ -109,7 +109,7 @@ impl Log {
         for record in &self.records {
             let Some(id) = record["call"].as_str() else { continue };
             match record["kind"].as_str() {
-                Some("intent") => calls.entry(id).or_default().intents.push(record),
+                Some("intent") => calls.entry(id).or_default().begins(record),
                 Some("outcome") => calls.entry(id).or_default().outcomes.push(record),
                 _ => {}
             }
@@ -137,7 +137,17 @@ fn effect_problems(key: &str, is_told: bool, runs: &[&Call<'_>], effects: &[Effe
     problems
 }
 
-impl Call<'_> {
+impl<'l> Call<'l> {
+    /// A call out of the queue whose start was lost with a fault waits on, and starts once more.
+    fn begins(&mut self, intent: &'l Value) {
+        if let ([_], [outcome]) = (&self.intents[..], &self.outcomes[..])
+            && outcome["body"]["ended"] == "not_started"
+        {
+            *self = Self::default();
+        }
+        self.intents.push(intent);
+    }
+
     fn disposition(&self) -> &str {
         self.outcomes.first().and_then(|outcome| outcome["body"]["disposition"].as_str()).unwrap_or_default()
     }

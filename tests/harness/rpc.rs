@@ -1,6 +1,6 @@
 //! A plain MCP client: one POST a message, headers as the specification wants them, answers unvarnished.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,9 @@ pub const PROTOCOL: &str = "2026-07-28";
 
 /// The host's own tool.
 pub const POLL_TOOL: &str = "get_call_result";
+
+/// How long a call that was accepted may take.
+const PENDING: Duration = Duration::from_secs(60);
 
 /// A client of one host.
 #[derive(Clone)]
@@ -104,8 +107,10 @@ impl Client {
     /// # Errors
     /// No whole answer came.
     pub fn try_call(&self, params: Value) -> Result<Answer, ureq::Error> {
+        let begun = Instant::now();
         let mut answer = self.try_request_with("tools/call", params, &[])?;
         while answer.is_pending() {
+            assert!(begun.elapsed() < PENDING, "still pending after {PENDING:?}: {answer:?}");
             std::thread::sleep(Duration::from_millis(10));
             let handle = &answer.body["result"]["_meta"]["dev.tidegate/call-id"];
             let poll = json!({"name": "get_call_result", "arguments": {"call_id": handle}});

@@ -64,11 +64,11 @@ impl Ledger {
     /// the same batch. Durable on return: only then may it run.
     ///
     /// Dropped before it answers, or failing with a timeout, it makes sure that whatever has been written gets an outcome
-    /// saying that the call did not start.
+    /// saying that the call did not start. A call that has waited then waits on.
     ///
     /// # Errors
-    /// If the store fails or refuses, or another call claimed the key. The call must not run. If it has waited, it either waits
-    /// on, and [`Ledger::queued_calls`] gives it out again, or it has ended without having started: [`Ledger::call`] tells.
+    /// If the store fails or refuses, or another call claimed the key. The call must not run. If it has waited, it waits on, and
+    /// [`Ledger::queued_calls`] gives it out again.
     pub async fn record_intent(&self, facts: &IntentFacts<'_>, origin: impl Into<Origin>) -> Result<Intent, LedgerError> {
         let inner = &self.inner;
         let origin = origin.into();
@@ -191,10 +191,9 @@ impl Drop for Intent {
         };
         let call = pending.open.call;
         tracing::warn!(%call, "an intent was dropped without an outcome; recording that it was lost");
-        let (body, end) = pending.open.lost(lost);
         let slot = pending.slot.take();
         let store = pending.ledger.store.clone();
-        let settle = move |tx: &mut Tx<'_>| match pending.settle(tx, body, end) {
+        let settle = move |tx: &mut Tx<'_>| match pending.abandon(tx, lost) {
             Ok(()) => Ok(Some(pending)),
             // The intent's own commit failed, and what it was to write is not on the disk: there is nothing to end.
             Err(LedgerError::NotOpen { .. }) if pending.stage == Stage::Written => Ok(None),
@@ -209,7 +208,7 @@ impl Pending {
     /// Writes the intent, the open row and the claim, and takes the queued row away, all in one batch.
     fn write(&mut self, tx: &mut Tx<'_>, draft: Draft) -> Result<(), LedgerError> {
         let now = self.ledger.clock.now();
-        match &self.origin {
+        match &mut self.origin {
             Origin::New(None) => {}
             Origin::New(Some(lease)) => lease.take(tx, now)?,
             Origin::Queued(queued) => queued.start(tx)?,
@@ -228,9 +227,27 @@ impl Pending {
         self.place.remove(tx, &self.open.call)?;
         self.open.end(tx, &self.ledger, body, end)?;
         self.place.vacate();
-        if let Origin::Queued(queued) = &mut self.origin {
-            queued.gone();
+        Ok(())
+    }
+
+    /// Writes an outcome that nobody told. A call that had waited and certainly did not start waits on: that it would run was
+    /// promised to whoever was given its handle.
+    fn abandon(&mut self, tx: &mut Tx<'_>, lost: Lost) -> Result<(), LedgerError> {
+        let (body, end) = self.open.lost(lost);
+        self.place.remove(tx, &self.open.call)?;
+        match &mut self.origin {
+            Origin::Queued(queued) => match matches!(lost, Lost::NotStarted) && queued.put_back(tx)? {
+                true => {
+                    self.open.note_end(tx, &self.ledger, body)?;
+                }
+                false => {
+                    self.open.end(tx, &self.ledger, body, end)?;
+                    queued.gone();
+                }
+            },
+            Origin::New(_) => self.open.end(tx, &self.ledger, body, end)?,
         }
+        self.place.vacate();
         Ok(())
     }
 }
@@ -269,9 +286,7 @@ impl OpenCall {
     /// Writes the outcome of a call whose entry the caller takes away in the same commit: record, answer and claim.
     pub(super) fn end(&self, tx: &mut Tx<'_>, ledger: &Inner, body: Body, end: End) -> Result<(), LedgerError> {
         let call = self.call;
-        let now = ledger.clock.now();
-        let generation = Generation { number: self.generation, policies: self.policies };
-        audit::append(tx, Draft { kind: Kind::Outcome, call: Some(call), generation, body }, now)?;
+        let now = self.note_end(tx, ledger, body)?;
         if let Some(claim) = &self.claim {
             let again = match end.status {
                 CallStatus::Done => end.asked_for,
@@ -309,6 +324,14 @@ impl OpenCall {
             cancelled: end.cancelled,
         };
         row.put(tx, &call)
+    }
+
+    /// Writes the record of the outcome, and nothing else.
+    fn note_end(&self, tx: &mut Tx<'_>, ledger: &Inner, body: Body) -> Result<Timestamp, LedgerError> {
+        let now = ledger.clock.now();
+        let generation = Generation { number: self.generation, policies: self.policies };
+        audit::append(tx, Draft { kind: Kind::Outcome, call: Some(self.call), generation, body }, now)?;
+        Ok(now)
     }
 
     /// The outcome of a call that nobody told the end of.

@@ -16,7 +16,7 @@ use super::calls::{self, Kept};
 use super::facts::StoredResponse;
 use super::idempotency::Lease;
 use super::reask::{Again, Reasking};
-use super::{Inner, Ledger, LedgerError};
+use super::{Inner, Ledger, LedgerError, keys};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
 use crate::store::{Tx, Urgency};
 use ending::{Ending, Fate};
@@ -65,6 +65,8 @@ pub struct QueuedCall {
     queued_at: Timestamp,
     lease: Option<Lease>,
     stage: Stage,
+    /// Its row as the intent found it, until that is durable.
+    taken: Option<QueuedRow>,
 }
 
 /// How far a call has come, which decides what it means that nobody holds it any more.
@@ -133,7 +135,7 @@ impl Ledger {
             request,
         };
         let (ledger, call) = (Arc::clone(inner), facts.call);
-        let mut queued = QueuedCall { ledger, call, queued_at: Timestamp(0), lease, stage: Stage::Draft };
+        let mut queued = QueuedCall { ledger, call, queued_at: Timestamp(0), lease, stage: Stage::Draft, taken: None };
         let write = move |tx: &mut Tx<'_>| {
             queued.write(tx, &mut row, epoch)?;
             file.named();
@@ -218,16 +220,32 @@ impl QueuedCall {
     }
 
     /// Takes the row away because the call starts. In the batch that writes its intent.
-    pub(super) fn start(&self, tx: &mut Tx<'_>) -> Result<(), LedgerError> {
+    pub(super) fn start(&mut self, tx: &mut Tx<'_>) -> Result<(), LedgerError> {
         let row = QueuedRow::get(tx, &self.call)?.ok_or(LedgerError::NotQueued { call: self.call })?;
         row.remove(tx, &self.call)?;
+        self.taken = Some(row);
         self.lease.as_ref().map_or(Ok(()), |lease| lease.keep(tx))
     }
 
     /// The intent of the call is durable.
     pub(super) fn started(&mut self) {
         self.stage = Stage::Started;
+        self.taken = None;
         self.ledger.waiting.remove(&self.call);
+    }
+
+    /// Puts the row back because the call did not start after all. Answers whether it waits on: a long request may have been
+    /// removed in the meantime.
+    pub(super) fn put_back(&mut self, tx: &mut Tx<'_>) -> Result<bool, LedgerError> {
+        let Some(row) = self.taken.take() else { return Ok(false) };
+        if let Some(name) = row.request.file() {
+            if self.ledger.store.read_body(&name)?.is_none() {
+                return Ok(false);
+            }
+            tx.delete(keys::doomed_file(&name));
+        }
+        row.put(tx, &self.call)?;
+        Ok(true)
     }
 
     /// The row of the call was taken away in this group for good, although the call did not start.
@@ -243,7 +261,7 @@ impl QueuedCall {
         ledger.waiting.withdraw(&call);
         let store = ledger.store.clone();
         let lease = self.lease.take();
-        let mut withdrawn = Self { ledger, call, queued_at: self.queued_at, lease, stage: Stage::Withdrawing };
+        let mut withdrawn = Self { ledger, call, queued_at: self.queued_at, lease, stage: Stage::Withdrawing, taken: None };
         self.stage = Stage::Started;
         let remove = move |tx: &mut Tx<'_>| {
             ending::withdraw(tx, &call)?;

@@ -66,7 +66,16 @@ impl Ledger {
         let (mut readable, mut unreadable) = (Vec::with_capacity(taken.len()), Vec::new());
         for (mut queued, waiting) in taken {
             queued.lease = waiting.claim.map(|claim| Lease::left(inner, claim, queued.call)).transpose()?.flatten();
-            match inner.request(&queued.call, &waiting)? {
+            let request = match inner.request(&queued.call, &waiting) {
+                // One call that nothing is known of must not keep all the others waiting.
+                Err(LedgerError::NotQueued { call }) => {
+                    tracing::error!(%call, "a waiting call has no row and is forgotten");
+                    queued.started();
+                    continue;
+                }
+                request => request?,
+            };
+            match request {
                 Ok(Opened { arguments, component, key, plugin, principal, tool, trace }) => {
                     let (effect, until) = (waiting.effect, waiting.until);
                     readable.push(Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until });
@@ -98,7 +107,7 @@ impl Ledger {
 impl QueuedCall {
     /// The call, without its lease.
     fn taken_up(ledger: &Arc<Inner>, call: CallId, waiting: &WaitingCall) -> Self {
-        Self { ledger: Arc::clone(ledger), call, queued_at: waiting.queued_at, lease: None, stage: Stage::Waiting }
+        Self { ledger: Arc::clone(ledger), call, queued_at: waiting.queued_at, lease: None, stage: Stage::Waiting, taken: None }
     }
 }
 

@@ -143,10 +143,12 @@ impl Waiting {
     }
 
     /// After a fault: forgets the calls that have no row. Answers those whose claim nobody holds any more.
+    ///
+    /// Whoever holds a call without a row is about to end it, or to put the row back that its intent took away.
     pub fn keep_only(&self, rows: &HashSet<CallId>) -> Vec<(CallId, Digest)> {
         let mut free = Vec::new();
         self.lock().calls.retain(|call, waiting| {
-            let stays = rows.contains(call);
+            let stays = rows.contains(call) || waiting.stage == Stage::Held;
             if !stays && matches!(waiting.stage, Stage::Unheld | Stage::Withdrawn) {
                 free.extend(waiting.claim.map(|claim| (*call, claim)));
             }

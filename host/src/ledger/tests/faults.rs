@@ -183,3 +183,20 @@ async fn on_a_full_disk_nothing_runs_nothing_is_half_recorded_and_with_room_agai
     assert_eq!(world.verified().open_calls, 0);
     assert!(paid.len() > 100, "{}", paid.len());
 }
+
+/// Has a commit written for somebody who stops waiting for it before it is durable. The store must have little patience.
+pub(super) async fn unwaited<T>(world: &World, commit: impl Future<Output = T>) -> T {
+    // One commit holds the writer thread until the other two are queued behind it. These form the next group, in which the second
+    // holds the writer thread until whoever waits for the first has given up.
+    let free = hold(world);
+    let (free_second, second) = std::sync::mpsc::channel::<()>();
+    let queue_second = async {
+        drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, move |_| Ok(second.recv().is_ok())));
+        free.send(()).expect("the writer thread is held");
+    };
+    let (given_up, ()) = tokio::join!(commit, queue_second);
+    free_second.send(()).expect("the writer thread is held");
+    while world.ledger.store().commit(|_| Ok::<_, LedgerError>(())).await.is_err() {}
+    world.settle().await;
+    given_up
+}

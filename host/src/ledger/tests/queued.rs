@@ -349,3 +349,17 @@ async fn a_low_disk_takes_no_waiting_calls_and_ends_those_that_wait() {
     world.ledger.dequeue(taken.queued, &taken.principal, &told, false).await.expect("what has begun may be written down");
     assert_eq!(world.state(&waits).response, Some(told));
 }
+
+#[tokio::test]
+async fn a_waiting_call_without_a_row_does_not_keep_the_others_waiting() {
+    let world = World::new();
+    let (gone, whole) = (write("key-1"), write("key-2"));
+    for call in [&gone, &whole] {
+        drop(world.wait(call).await);
+    }
+    let row = keys::queued(&gone.id);
+    world.ledger.store().commit(move |tx| Ok::<_, LedgerError>(tx.delete(row))).await.expect("writable");
+    let taken = world.ledger.queued_calls().expect("readable");
+    assert_eq!(taken.iter().map(|taken| taken.queued.call()).collect::<Vec<_>>(), [whole.id]);
+    assert!(!world.ledger.has_unheld_calls());
+}

@@ -8,7 +8,7 @@ use super::super::queue::{EPOCHS_FOLDER, QueuedRow};
 use super::super::reask::Reasking;
 use super::super::resolve::Resolution;
 use super::backups::{back_up, restored};
-use super::faults::{fail, fail_alone, hold};
+use super::faults::{fail, fail_alone, hold, unwaited};
 use super::queued::in_flight;
 use super::*;
 use crate::store::StoreError;
@@ -276,6 +276,43 @@ async fn what_a_fault_swallows_is_as_if_it_had_not_been_and_what_waits_waits_on(
         world.end(intent, Disposition::Done, &answer("paid")).await.expect("recorded");
     }
     assert_eq!((world.verified().records, world.rows("w/"), world.rows("i/")), (4, 0, 2));
+}
+
+/// A call whose request may be too long for a row, but not its intent.
+fn long(key: &str, length: usize) -> Call {
+    Call { redact: vec!["/text".to_owned()], ..write(key).with(json!({ "text": "x".repeat(length) })) }
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_waited_for_leaves_the_call_waiting_as_it_was() {
+    let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
+    for length in [3, 20_000] {
+        let call = long(&format!("key-{length}"), length);
+        let queued = world.wait(&call).await;
+        let start = unwaited(&world, world.start(&call, queued)).await;
+        assert!(matches!(start, Err(LedgerError::Store(StoreError::Timeout { .. }))), "{start:?}");
+        assert_eq!((ended_as(&world, &call), world.status(&call)), (vec!["not_started".to_owned()], Some(CallStatus::Queued)));
+        assert!(in_flight(&world, &call), "its key is its own");
+        world.ledger.inner.remove_doomed_files().expect("removable");
+        let again = taken(&world).pop().expect("nobody holds it");
+        assert_eq!((again.queued.call(), &again.arguments), (call.id, &call.arguments));
+        let intent = world.start(&call, again.queued).await.expect("recorded");
+        world.end(intent, Disposition::Done, &answer("paid")).await.expect("recorded");
+        assert_eq!((world.verified().open_calls, world.rows("w/")), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_waited_for_ends_if_what_to_do_is_gone() {
+    let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
+    let call = long("key", 20_000);
+    let queued = world.wait(&call).await;
+    fs::remove_dir_all(world.dir.path().join("bodies")).expect("removable");
+    let start = unwaited(&world, world.start(&call, queued)).await;
+    assert!(start.is_err());
+    assert_eq!((ended_as(&world, &call), world.status(&call)), (vec!["not_started".to_owned()], Some(CallStatus::Released)));
+    assert!(taken(&world).is_empty());
+    drop(world.lease(&call.again()));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use super::faults::unwaited;
 use super::*;
 
 #[tokio::test]
@@ -72,23 +73,8 @@ async fn an_intent_nobody_waited_for_is_closed_as_not_started() {
     // The caller's key is at hand, as it is but for a caller's first call.
     world.ledger.inner.subject_key(&call.principal).await.expect("it can be made");
     let lease = world.lease(&call);
-    // One commit holds the writer thread until the intent and another commit are queued behind it. These two form the next
-    // group, in which the other commit holds the writer thread until the intent's caller has given up.
-    let (free_first, first) = std::sync::mpsc::channel::<()>();
-    let (free_second, second) = std::sync::mpsc::channel::<()>();
-    let hold = |held: std::sync::mpsc::Receiver<()>| {
-        drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, move |_| Ok(held.recv().is_ok())));
-    };
-    hold(first);
-    let queue_second = async {
-        hold(second);
-        free_first.send(()).expect("the writer thread is held");
-    };
-    let (intent, ()) = tokio::join!(world.intent(&call, Some(lease)), queue_second);
+    let intent = unwaited(&world, world.intent(&call, Some(lease))).await;
     assert!(matches!(intent, Err(LedgerError::Store(crate::store::StoreError::Timeout { .. }))), "{intent:?}");
-    free_second.send(()).expect("the writer thread is held");
-    while world.ledger.store().commit(|_| Ok::<_, LedgerError>(())).await.is_err() {}
-    world.settle().await;
     assert_eq!(ended_as(&world, &call), ["not_started"]);
     world.run(&call.again(), &answer("paid")).await;
     assert_eq!(world.verified().open_calls, 0);
