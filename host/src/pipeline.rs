@@ -179,6 +179,10 @@ impl Pipeline {
         let CallRequest { tool: name, mut arguments, offered_keys, client_capabilities, .. } = request;
         let timer = self.stages.start(Stage::LookUp);
         let tool = call.generation.tools.get(name.as_str()).cloned();
+        // Before anything is said of the tool, so that whoever tries names is slowed down as well.
+        if let Err(retry_after) = self.parts.admission.throttle(&call.principal) {
+            return Err(Refusal::of(Rejection::RateLimited { retry_after }, tool).into());
+        }
         let tool = tool.ok_or_else(|| Refusal::of(Rejection::UnknownTool(name), None))?;
         drop(timer);
         let refuse = |rejection| checks::concealed(call, &tool, rejection);

@@ -25,6 +25,28 @@ fn whoever_comes_back_when_told_gets_in() {
 }
 
 #[test]
+fn whoever_calls_too_often_is_told_when_to_call_again_and_nobody_else_is() {
+    let scene = Scene::new("[admission.principal]\ncalls = 1\ncalls_burst = 3\n[admission.principals.u2]\ncalls = 1000\n");
+    let mut host = scene.host().start();
+    let (client, other) = (host.client(), host.caller(&json!({"subject": "u2", "scopes": ["use:echo"]})));
+    // Names that are tried count as well.
+    let tried = ["echo", "echo", "no_such_tool"].map(|tool| client.call(tool, json!({"text": "hello"})));
+    assert_eq!(tried[2].body["error"]["code"], json!(-32602), "{tried:?}");
+    let mut refused = [(); 20].map(|()| client.call("echo", json!({"text": "hello"})));
+    let early = refused.iter_mut().find(|answer| answer.body["result"]["isError"] == json!(true)).expect("it has called often");
+    let envelope = early.envelope();
+    assert_eq!((&envelope["error"], &envelope["effect"]), (&json!("rate_limited"), &json!("none")));
+    assert_eq!((&envelope["retryable"], &envelope["retry_after_seconds"]), (&json!(true), &json!(1)));
+    for _ in 0..20 {
+        assert_eq!(other.call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
+    }
+    assert!(host.stop("-TERM").success());
+    // However many there were, they are few records.
+    let records = log(&host);
+    assert!(records.rejected("rate_limited") <= 5, "{}", records.rejected("rate_limited"));
+}
+
+#[test]
 fn what_waiting_calls_ask_for_has_its_limit_too() {
     let scene = Scene::new("[admission]\nslots = 1\nqueue_bytes = \"2KiB\"\nsync_budget = \"100ms\"\n");
     let host = scene.host().start();

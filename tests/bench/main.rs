@@ -1,17 +1,17 @@
-//! What a call through the whole path costs, beside a bare rmcp server with a native echo tool, in one run.
+//! What a call through the whole path costs, in comparisons that are each made in one run.
 //!
-//! `cargo bench` prints, for 1 and for 32 connections, calls per second of both, their ratio, CPU time per call, and what
-//! each stage of the path took. Both servers are driven by the same generator on the same machine, in turns, so that its
-//! noise meets both; trust the ratios, not the figures.
+//! `cargo bench --bench call` compares the echo tool with a bare rmcp server. `-- outbound` tells what a request to a backend costs
+//! more than one that is sent directly, `-- telemetry` what it costs to be observed. All servers of a comparison are driven by the
+//! same generator on the same machine, in turns, so that its noise meets all; trust the ratios, not the figures.
 
 mod bare;
+mod echo;
 mod load;
+mod outbound;
 mod server;
+mod telemetry;
 
 use std::time::Duration;
-
-use load::Load;
-use server::Server;
 
 /// Turns of each server at each number of connections.
 const ROUNDS: usize = 5;
@@ -19,47 +19,14 @@ const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_secs(3);
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some(bare::FLAG) {
-        bare::serve();
-        return;
+    // Cargo's own flag says nothing here.
+    match std::env::args().skip(1).find(|argument| argument != "--bench").as_deref() {
+        None => echo::compare(),
+        Some(bare::FLAG) => bare::serve(),
+        Some("outbound") => outbound::compare(),
+        Some("telemetry") => telemetry::compare(),
+        Some(other) => panic!("`{other}` is no comparison: `outbound`, `telemetry`, or nothing for the echo tool"),
     }
-    let (bare, tidegate) = (Server::bare(), Server::tidegate());
-    println!("echo tool, MCP 2026-07-28 over Streamable HTTP, {ROUNDS} turns of {TURN:?} each; medians");
-    for connections in [1, 32] {
-        let stages_before = tidegate.stages();
-        let (mut bare_turns, mut tidegate_turns) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            bare_turns.push(Load::run(&bare, connections, TURN));
-            tidegate_turns.push(Load::run(&tidegate, connections, TURN));
-        }
-        let mut ratios: Vec<f64> = bare_turns.iter().zip(&tidegate_turns).map(|(bare, ours)| ours.rate() / bare.rate()).collect();
-        println!("\n{connections} connection{}", if connections == 1 { "" } else { "s" });
-        report("bare rmcp", &bare_turns);
-        report("tidegate", &tidegate_turns);
-        println!("  {:<12} {:>9.2}   (from {:.2} to {:.2})", "ratio", median(&mut ratios), ratios[0], ratios[ratios.len() - 1]);
-        println!("  {:<16} {:>12}", "stage", "µs per call");
-        for (stage, before, after) in
-            tidegate.stages().into_iter().zip(stages_before).map(|(after, before)| (after.name.clone(), before, after))
-        {
-            println!("  {stage:<16} {:>12.1}", after.since(&before) * 1e6);
-        }
-    }
-}
-
-fn report(name: &str, turns: &[Load]) {
-    let mut rates: Vec<f64> = turns.iter().map(Load::rate).collect();
-    let mut server: Vec<f64> = turns.iter().map(|turn| turn.server_cpu_us()).collect();
-    let mut all: Vec<f64> = turns.iter().map(|turn| turn.total_cpu_us()).collect();
-    let mut p50: Vec<f64> = turns.iter().map(|turn| turn.latency_us(0.50)).collect();
-    let mut p99: Vec<f64> = turns.iter().map(|turn| turn.latency_us(0.99)).collect();
-    println!(
-        "  {name:<12} {:>9.0} calls/s   {:>6.1} µs CPU per call ({:.1} with the generator)   p50 {:.0} µs   p99 {:.0} µs",
-        median(&mut rates),
-        median(&mut server),
-        median(&mut all),
-        median(&mut p50),
-        median(&mut p99),
-    );
 }
 
 /// The middle value; sorts.

@@ -15,6 +15,21 @@ pub struct Server {
     _data: tempfile::TempDir,
 }
 
+/// What a host serves, and how.
+pub struct Setup<'a> {
+    /// Plugins of this repository.
+    pub plugins: &'a [&'a str],
+    /// The address of the backend `billing`, if there is one.
+    pub billing: Option<&'a str>,
+    /// Its `tidegate.toml`.
+    pub config: &'a str,
+}
+
+impl Setup<'_> {
+    /// The echo tool, as the host ships.
+    pub const ECHO: Self = Self { plugins: &["echo"], billing: None, config: "" };
+}
+
 /// The time spent in one stage since the server started.
 #[derive(Clone)]
 pub struct StageTotal {
@@ -40,19 +55,37 @@ impl Server {
         Self::start(command, tempfile::tempdir().expect("a temporary folder"), false)
     }
 
-    /// Tidegate as it ships: policies, durable audit, fuel.
-    pub fn tidegate() -> Self {
+    /// Tidegate: policies, durable audit, fuel.
+    pub fn tidegate(setup: &Setup<'_>) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let plugins = data.path().join("plugins");
+        let (plugins, config) = (data.path().join("plugins"), data.path().join("tidegate.toml"));
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
         let tidegate = env!("CARGO_BIN_EXE_tidegate");
-        let built =
-            Command::new(tidegate).args(["plugin", "build"]).arg(root.join("plugins/echo")).arg("--out").arg(&plugins).status();
-        assert!(built.expect("tidegate runs").success(), "the echo plugin does not build");
+        for plugin in setup.plugins {
+            let source = root.join("plugins").join(plugin);
+            let built = Command::new(tidegate).args(["plugin", "build"]).arg(source).arg("--out").arg(&plugins).status();
+            assert!(built.expect("tidegate runs").success(), "the plugin {plugin} does not build");
+        }
+        std::fs::write(&config, setup.config).expect("the folder can be written");
         let mut command = Command::new(tidegate);
         command.args(["dev", "--port", "0", "--admin-port", "0", "--plugins"]).arg(&plugins);
-        command.arg("--data").arg(data.path().join("data")).stderr(Stdio::null());
+        command.arg("--data").arg(data.path().join("data")).arg("--config").arg(&config).stderr(Stdio::null());
+        if let Some(address) = setup.billing {
+            command.args(["--backend", &format!("billing=http://{address}")]);
+        }
         Self::start(command, data, true)
+    }
+
+    /// The demo backend.
+    pub fn billing() -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--release", "-p", "tidegate-billing"]).status();
+        assert!(built.expect("cargo runs").success(), "billing does not build");
+        // Beside this program's folder.
+        let this = std::env::current_exe().expect("this program has a path");
+        let mut command = Command::new(this.parent().and_then(Path::parent).expect("a folder").join("billing"));
+        command.args(["--port", "0", "--db"]).arg(data.path().join("billing.db"));
+        Self::start(command, data, false)
     }
 
     fn start(mut command: Command, data: tempfile::TempDir, has_admin: bool) -> Self {
@@ -61,7 +94,8 @@ impl Server {
         let url = |line: &str, end: &str| {
             line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.strip_suffix(end).map(str::to_owned))
         };
-        let address = lines.by_ref().find_map(|line| url(&line, "/mcp")).expect("the server says where it listens");
+        let listens = |line: String| url(&line, "/mcp").or_else(|| url(&line, "").filter(|address| !address.contains('/')));
+        let address = lines.by_ref().find_map(listens).expect("the server says where it listens");
         let admin = has_admin
             .then(|| lines.by_ref().find_map(|line| url(&line, "/readyz")).expect("the server says where its metrics are"));
         std::thread::spawn(move || lines.for_each(drop));

@@ -60,6 +60,11 @@ impl Log {
         intents.filter_map(|record| record["call"].as_str()).collect()
     }
 
+    /// How many records there are of calls refused for this reason.
+    pub fn rejected(&self, reason: &str) -> usize {
+        self.records.iter().filter(|record| record["kind"] == "rejection" && record["body"]["reason"] == reason).count()
+    }
+
     /// How many records it has.
     pub fn len(&self) -> usize {
         self.records.len()

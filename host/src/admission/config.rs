@@ -1,6 +1,7 @@
 //! The operator's limits on who runs and who waits, `[admission]` in `tidegate.toml`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
@@ -74,6 +75,10 @@ pub struct BudgetConfig {
     pub debt: Option<u64>,
     /// The share of the queue, beside others; 1 by default.
     pub weight: Option<u32>,
+    /// Calls it may make in a second, whatever they cost; one more is refused with `rate_limited`. By default as many as it likes.
+    pub calls: Option<NonZeroU32>,
+    /// Calls it may make at once after a pause; by default those of one second.
+    pub calls_burst: Option<NonZeroU32>,
 }
 
 /// What all calls of one tool may burn together.

@@ -22,6 +22,7 @@ mod snapshot;
 mod start;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod ticket;
 mod tools;
 mod waits;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use self::clock::{Clock, Shared};
 use self::gate::{Entry, Gate};
+use self::throttle::Throttle;
 use crate::model::{Bytes, Principal, ToolName};
 
 pub use self::config::{AdmissionConfig, AdmissionConfigError};
@@ -42,6 +44,7 @@ pub use self::ticket::{Permit, Ticket};
 #[derive(Clone, Debug)]
 pub struct Admission {
     shared: Arc<Shared>,
+    throttle: Arc<Throttle>,
     max_wait: Duration,
     sync_budget: Duration,
     queue_bytes: Bytes,
@@ -98,7 +101,16 @@ impl Admission {
         tools::describe_instruments();
         let (max_wait, sync_budget) = (config.max_wait.duration(), config.sync_budget.duration());
         let queue_bytes = config.queue_bytes;
-        Ok(Self { shared: Shared::new(Gate::new(config, capacity.max(1)), clock), max_wait, sync_budget, queue_bytes })
+        let throttle = Arc::new(Throttle::new(&config));
+        Ok(Self { throttle, shared: Shared::new(Gate::new(config, capacity.max(1)), clock), max_wait, sync_budget, queue_bytes })
+    }
+
+    /// Counts one more call of `principal`, before anything else is done for it.
+    ///
+    /// # Errors
+    /// It calls more often than it may: when it may call again.
+    pub fn throttle(&self, principal: &Principal) -> Result<(), Duration> {
+        self.throttle.check(principal)
     }
 
     /// Lets a call in, or into the queue.

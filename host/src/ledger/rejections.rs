@@ -220,6 +220,7 @@ impl WhyNot<'_> {
                 Rejection::KeyReused { .. } => "idempotency_key_reused",
                 Rejection::InFlight { .. } => "idempotency_in_flight",
                 Rejection::OutcomeUnknown { .. } => "outcome_unknown",
+                Rejection::RateLimited { .. } => "rate_limited",
                 Rejection::Overloaded { .. } => "overloaded",
                 Rejection::TooCostly { .. } => "fuel_exhausted",
                 Rejection::Cancelled => "cancelled",

@@ -220,6 +220,9 @@ impl Words {
             )
             .after(*retry_after),
             Rejection::OutcomeUnknown { first } => Self::new(OutcomeUnknown, format!("{first} used this key: {OUTCOME_UNKNOWN}")),
+            Rejection::RateLimited { retry_after } => {
+                Self::new(RateLimited, "you call more often than you may; nothing ran, try again later").after(*retry_after)
+            }
             Rejection::Overloaded { retry_after } => {
                 Self::new(Overloaded, "too many calls are waiting; nothing ran, try again later").after(*retry_after)
             }

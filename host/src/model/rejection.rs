@@ -43,6 +43,11 @@ pub enum Rejection {
         /// That call.
         first: CallId,
     },
+    /// The caller calls more often than it may.
+    RateLimited {
+        /// When it may call again.
+        retry_after: Duration,
+    },
     /// The queue is full, or the wait would be too long.
     Overloaded {
         /// When trying again makes sense.
@@ -79,6 +84,7 @@ impl Rejection {
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::InFlight { .. } => "idempotency_in_flight",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded { .. } => "overloaded",
             Self::TooCostly { .. } => "fuel_exhausted",
             Self::Cancelled => "cancelled",

@@ -53,8 +53,10 @@ impl Pipeline {
         if let Err(error) = self.parts.ledger.record_rejection(&facts).await {
             tracing::error!(call = %call.id, %error, "a rejection could not be written down");
         }
+        // Nobody has looked yet whether the caller may know of the tool: the answer must not depend on what it promises.
+        let may_know = !matches!(rejection, Rejection::RateLimited { .. });
         let told = if hidden { Rejection::UnknownTool(name) } else { rejection };
-        match self.refusal(call, told, tool.is_none_or(|tool| tool.output.is_none())) {
+        match self.refusal(call, told, may_know && tool.is_none_or(|tool| tool.output.is_none())) {
             Answer::Error { envelope, structured } if follows => {
                 Answer::Error { envelope: Envelope { effect: EffectState::Possible, ..envelope }, structured }
             }

@@ -63,7 +63,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl World {
     fn new(has_host: bool) -> Self {
-        let principal = BudgetConfig { rate: Some(3_000_000), burst: Some(2_000_000), debt: Some(DEBT), weight: None };
+        let principal =
+            BudgetConfig { rate: Some(3_000_000), burst: Some(2_000_000), debt: Some(DEBT), ..BudgetConfig::default() };
         let tools = [("t0".parse().expect("a name"), ToolBudget { rate: 2_000_000, burst: 500_000 })];
         let scene = Scene::new(AdmissionConfig {
             principal,

@@ -7,7 +7,7 @@ use crate::admission::config::ToolBudget;
 
 /// A gate for principals that earn `rate` a second, save up `burst`, and may owe `debt`.
 fn poor(rate: u64, burst: u64, debt: u64) -> AdmissionConfig {
-    let principal = BudgetConfig { rate: Some(rate), burst: Some(burst), debt: Some(debt), weight: None };
+    let principal = BudgetConfig { rate: Some(rate), burst: Some(burst), debt: Some(debt), ..BudgetConfig::default() };
     AdmissionConfig { principal, ..config(100, 100) }
 }
 
