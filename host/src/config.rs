@@ -9,7 +9,7 @@ use crate::admission::AdmissionConfig;
 use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, DocumentError, Scope, Span, document};
-use crate::outbound::BackendConfig;
+use crate::outbound::{BackendConfig, OriginsConfig};
 use crate::sandbox::SandboxConfig;
 use crate::server::{HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
@@ -26,6 +26,8 @@ pub struct Config {
     pub policies: PoliciesConfig,
     /// `[backends.<name>]`: what plugins may reach, by the names their manifests use.
     pub backends: BTreeMap<String, BackendConfig>,
+    /// `[origins]`: what plugins may reach by its own address.
+    pub origins: OriginsConfig,
     /// `[server]`
     pub server: HttpConfig,
     /// `[stdio]`

@@ -57,15 +57,12 @@ pub(super) fn can_carry_credential(name: &HeaderName) -> bool {
     *name == header::AUTHORIZATION || *name == header::COOKIE || !(is_reserved(name) || *name == header::CONTENT_LENGTH)
 }
 
-/// What goes out: the guest's headers without the host's, and the backend's credential.
+/// What goes out: the guest's headers without the host's, and without the one that carries the backend's credential.
 pub(super) fn outgoing(guest: &HeaderMap, backend: &Backend) -> HeaderMap {
-    let kept = guest.iter().filter(|(name, _)| !is_reserved(name) && **name != header::CONTENT_LENGTH);
-    let mut headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-    if let Some((name, value)) = &backend.credential {
-        // Replaces whatever the guest wrote under that name.
-        headers.insert(name.clone(), value.clone());
-    }
-    headers
+    let credential = backend.exchange.credential_header();
+    let is_hosts = |name: &HeaderName| is_reserved(name) || *name == header::CONTENT_LENGTH || Some(name) == credential;
+    let kept = guest.iter().filter(|(name, _)| !is_hosts(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What a guest may see of a response: no credentials, and no address but its own name for the backend.
@@ -74,7 +71,7 @@ pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) ->
     for name in hidden {
         headers.remove(name);
     }
-    if let Some((credential, _)) = &backend.credential {
+    if let Some(credential) = backend.exchange.credential_header() {
         // A backend that echoes what it was sent must not give it away.
         headers.remove(credential);
     }
@@ -90,18 +87,21 @@ pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) ->
 /// A location in the guest's terms; `None` if it has none there.
 fn logical(value: &HeaderValue, name: &str, backend: &Backend) -> Option<HeaderValue> {
     let text = value.to_str().ok()?;
-    let origin = format!("{}://{}", backend.scheme, backend.authority);
-    let path = match text.strip_prefix(&origin) {
+    let own = if backend.is_origin { name.to_owned() } else { backend.prefix() };
+    let path = match text.strip_prefix(&own) {
         Some(path) => path,
         // A path on the same host.
         None if text.starts_with('/') && !text.starts_with("//") => text,
         // A path relative to the request's own says nothing about the host.
         None if !text.contains(':') && !text.starts_with("//") => return Some(value.clone()),
+        // A server of the public internet may name another one: that tells nothing of the operator's network.
+        None if backend.is_origin && backend.exchange.is_public_only() => return Some(value.clone()),
         None => return None,
     };
     let rest = path.strip_prefix(&backend.base)?;
     let whole_segment = rest.is_empty() || rest.starts_with(['/', '?']);
-    whole_segment.then(|| HeaderValue::from_str(&format!("http://{name}{rest}")).ok()).flatten()
+    let scheme = if backend.is_origin { "" } else { "http://" };
+    whole_segment.then(|| HeaderValue::from_str(&format!("{scheme}{name}{rest}")).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, Full};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::backend::Credential;
 use super::*;
 use crate::model::{Bytes as Size, Sent, Span};
 
@@ -40,7 +39,8 @@ where
 }
 
 fn outbound(config: BackendConfig) -> Outbound {
-    Outbound::new(&BTreeMap::from([("billing".to_owned(), config)])).expect("the backend is well defined")
+    Outbound::new(&BTreeMap::from([("billing".to_owned(), config)]), &OriginsConfig::default())
+        .expect("the backend is well defined")
 }
 
 fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
@@ -154,7 +154,7 @@ async fn the_credential_goes_out_and_never_comes_back() {
         (StatusCode::FOUND, headers).into_response()
     })
     .await;
-    let credential = Some(Credential { header: "authorization".into(), env: None, file: Some(path) });
+    let credential = Some(Credential { file: Some(path), ..Credential::default() });
     let call = begin(&outbound(BackendConfig { credential, ..BackendConfig::at(format!("http://{address}/v1")) }));
     let response = call.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
     assert_eq!(seen.lock().expect("not poisoned").len(), 1, "a redirect is not followed");

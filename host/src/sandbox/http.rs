@@ -15,6 +15,8 @@ use super::{ReservedHeader, SendRequest};
 
 /// The most bytes a guest may write to a request's body at once.
 const BODY_CHUNK: usize = 64 << 10;
+/// Such writes that wait at most until the host has taken them.
+const BODY_CHUNKS: usize = 1;
 /// The longest part of a request's target that is logged.
 const MAX_TARGET: usize = 128;
 
@@ -25,6 +27,8 @@ type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Worker), Erro
 pub(super) struct Outgoing {
     /// Absent while describing: nothing leaves then.
     send: Option<SendRequest>,
+    /// Whether `https` is a scheme to this guest.
+    https: bool,
     reserved: ReservedHeader,
     meter: Arc<Meter>,
     log: Log,
@@ -32,8 +36,8 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Requests go to `send`; headers for which `reserved` holds belong to the host alone.
-    pub(super) fn new(send: Option<SendRequest>, reserved: ReservedHeader, meter: Arc<Meter>, log: Log) -> Self {
-        Self { send, reserved, meter, log }
+    pub(super) fn new(send: Option<SendRequest>, https: bool, reserved: ReservedHeader, meter: Arc<Meter>, log: Log) -> Self {
+        Self { send, https, reserved, meter, log }
     }
 }
 
@@ -44,9 +48,10 @@ impl WasiHttpHooks for Outgoing {
         Arc::new(move |name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || reserved(name))
     }
 
-    /// Logical backends have no TLS of their own; the host speaks it to the real one.
+    /// Logical backends have no TLS of their own; the host speaks it to the real one. Literal origins may; which ones, the connector
+    /// decides.
     fn is_supported_scheme(&mut self, scheme: &Scheme) -> bool {
-        *scheme == Scheme::HTTP
+        *scheme == Scheme::HTTP || (self.https && *scheme == Scheme::HTTPS)
     }
 
     fn default_scheme(&mut self) -> Option<Scheme> {
@@ -59,6 +64,10 @@ impl WasiHttpHooks for Outgoing {
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_CHUNKS
     }
 
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _done: Worker) -> Sending {
@@ -89,11 +98,12 @@ impl WasiHttpHooks for Outgoing {
     }
 }
 
-/// Method and backend of a request; the path may hold what should not be kept.
+/// Method and backend, or origin, of a request; the path may hold what should not be kept.
 fn line(request: &Request<WasiBody>) -> String {
     let authority = request.uri().authority().map_or("", |authority| authority.as_str());
     let authority = &authority[..authority.floor_char_boundary(MAX_TARGET)];
-    format!("{} http://{authority}", request.method())
+    let scheme = request.uri().scheme_str().unwrap_or_default();
+    format!("{} {scheme}://{authority}", request.method())
 }
 
 /// A body whose bytes are charged to the guest as they pass.
