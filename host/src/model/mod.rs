@@ -24,7 +24,7 @@ pub use document::DocumentError;
 pub use envelope::Envelope;
 pub use id::{CallId, Digest, Timestamp};
 pub use manifest::{Manifest, ResourceManifest, Rows, RowsOutput, TestHook, ToolManifest};
-pub use origin::Origin;
+pub use origin::{Origin, OriginError};
 pub use outcome::{Ended, Failure, GuestLog, Outcome, Output, Sent, Trap};
 pub use policy_set::{ChangeSource, PolicyChange, PolicyFileDigest, PolicyProblem, PolicyRefusal, PolicyVersion};
 pub use principal::Principal;

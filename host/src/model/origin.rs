@@ -39,6 +39,11 @@ impl Origin {
         self.is_https
     }
 
+    /// Whether it stands for many.
+    pub fn is_wildcard(&self) -> bool {
+        self.is_wildcard
+    }
+
     /// Whether all that `other` stands for is part of this one.
     pub fn covers(&self, other: &Self) -> bool {
         if (self.is_https, self.port) != (other.is_https, other.port) {

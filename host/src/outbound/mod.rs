@@ -151,6 +151,8 @@ impl Outbound {
 
     fn origin(&self, name: &str) -> Option<&Arc<Backend>> {
         let named: Origin = name.parse().ok()?;
-        self.origins.iter().find_map(|(allowed, backend)| allowed.covers(&named).then_some(backend))
+        let covering = self.origins.iter().filter(|(allowed, _)| allowed.covers(&named));
+        // What the operator says of one counts before what is said of many.
+        covering.min_by_key(|(allowed, _)| *allowed != named).map(|(_, backend)| backend)
     }
 }

@@ -99,3 +99,100 @@ pub(super) fn system() -> Lookup {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn answering(answers: &'static [&'static [&'static str]]) -> Lookup {
+        let asked = AtomicUsize::new(0);
+        Arc::new(move |_| {
+            let answer = answers[asked.fetch_add(1, Ordering::Relaxed)];
+            let addresses = answer.iter().map(|text| SocketAddr::new(text.parse().expect("an address"), 0)).collect();
+            Box::pin(async { Ok(addresses) })
+        })
+    }
+
+    async fn resolve(resolver: &mut Resolver, name: &str) -> io::Result<Vec<SocketAddr>> {
+        resolver.call(name.parse().expect("any text is a name")).await.map(Iterator::collect)
+    }
+
+    fn is_refused(result: &io::Result<Vec<SocketAddr>>) -> bool {
+        matches!(result, Err(error) if error.get_ref().is_some_and(|inner| inner.is::<NotPublic>()))
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_mind_is_refused_when_it_does() {
+        let mut resolver = Resolver::new(answering(&[&["93.184.215.14"], &["127.0.0.1"]]), true);
+        let first = resolve(&mut resolver, "rebind.example").await.expect("a public address");
+        assert_eq!(first, ["93.184.215.14:0".parse().expect("an address")]);
+        let second = resolve(&mut resolver, "rebind.example").await;
+        assert!(is_refused(&second), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn one_private_address_among_public_ones_spoils_them() {
+        for private in [&["1.1.1.1", "10.0.0.1"][..], &["::ffff:169.254.169.254", "1.1.1.1"], &["2606:4700::1111", "fd00::1"]] {
+            let answers: &'static [&'static [&'static str]] = Box::leak(Box::new([private]));
+            let found = resolve(&mut Resolver::new(answering(answers), true), "mixed.example").await;
+            assert!(is_refused(&found), "{private:?}: {found:?}");
+            let found = resolve(&mut Resolver::new(answering(answers), false), "mixed.example").await;
+            assert_eq!(found.expect("allowed").len(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_spelling_of_an_address_leads_to_it() {
+        let mut resolver = Resolver::new(system(), true);
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "127.1",
+            "127.0.1",
+            "2130706433",
+            "017700000001",
+            "0x7f000001",
+            "0x7f.1",
+            "0x7f.0x0.0x0.0x1",
+            "0177.0.0.1",
+            "0177.0.0.01",
+            "0",
+            "0x0",
+            "2852039166",
+            "0xa9fea9fe",
+            "169.254.43518",
+            "0251.0376.0251.0376",
+            "169.16689662",
+            "3232235521",
+            "::1",
+            "::ffff:7f00:1",
+        ] {
+            let found = resolve(&mut resolver, host).await;
+            // Systems differ in which of them they take for an address.
+            assert!(found.is_err(), "{host}: {found:?}");
+        }
+        for host in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+            "[ff02::1]",
+        ] {
+            let uri = Uri::builder().scheme("http").authority(host).path_and_query("/").build().expect("a URL");
+            assert!(resolver.check_literal(&uri).is_err(), "{host}");
+            assert!(Resolver::new(system(), false).check_literal(&uri).is_ok(), "{host}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Uri};
 
 use super::backend::Backend;
-use crate::model::Origin;
+use crate::model::{Origin, OriginError};
 
 /// Times a path may be percent-encoded; a guest that hides more has no honest reason to.
 const MAX_ENCODINGS: usize = 4;
@@ -27,7 +27,11 @@ pub(super) fn target(uri: &Uri, reachable: &Reachable) -> Result<(String, Arc<Ba
         return Ok((name.clone(), Arc::clone(backend)));
     }
     let scheme = uri.scheme_str().unwrap_or_default();
-    let name = format!("{scheme}://{authority}").parse::<Origin>().map_err(|error| error.problem)?.to_string();
+    let origin: Origin = format!("{scheme}://{authority}").parse().map_err(|error: OriginError| error.problem)?;
+    if origin.is_wildcard() {
+        return Err("it names no single origin");
+    }
+    let name = origin.to_string();
     let backend = find(&name, reachable).ok_or("it is neither a backend nor an origin of this plugin")?;
     Ok((name, Arc::clone(backend)))
 }

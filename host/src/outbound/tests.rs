@@ -180,6 +180,47 @@ async fn whatever_is_not_the_plugins_backend_is_denied() {
 }
 
 #[tokio::test]
+async fn an_origin_is_looked_up_once_and_sent_to_by_name_with_a_key_and_without_a_credential() {
+    let (address, seen) = backend(|_| "ok".into_response()).await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&asked);
+    let lookup: Lookup = Arc::new(move |name| {
+        names.lock().expect("not poisoned").push(name);
+        Box::pin(async { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) })
+    });
+    let port = address.port();
+    let toml = format!("allow = [{{ origin = \"http://*.example.com:{port}\", private = true }}, \"http://example.net:{port}\"]");
+    let origins: OriginsConfig = toml::from_str(&toml).expect("well formed");
+    let outbound = Outbound::resolving(&BTreeMap::new(), &origins, &lookup).expect("no files are needed");
+    let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{method}.{n}.{}.{}", backend.len(), path.len()));
+    let named = [format!("http://api.example.com:{port}"), format!("http://example.net:{port}")];
+    let call = outbound.begin(CallScope {
+        allowed: named.to_vec(),
+        trace: TraceContext::random(),
+        key: Some(key),
+        gated: false,
+        commit: None,
+    });
+    for _ in 0..2 {
+        let post = call.send(request(Method::POST, &format!("http://API.example.com:{port}/v1?q=1"), "{}")).await;
+        read(post.expect("it lives")).await.expect("the body is whole");
+    }
+    assert_eq!(*asked.lock().expect("not poisoned"), ["api.example.com"], "once, and once more for nothing");
+    let (method, uri, headers, _) = seen.lock().expect("not poisoned").remove(0);
+    assert_eq!((method, uri.as_str()), (Method::POST, "/v1?q=1"));
+    assert_eq!(headers["host"], format!("api.example.com:{port}"));
+    assert!(headers.contains_key("idempotency-key") && headers.contains_key("traceparent"));
+    assert_eq!(call.sent()[0].backend, named[0]);
+
+    // Allowed by the operator's wildcard, but not named by the manifest; and named, but led to this machine.
+    let other = call.send(request(Method::GET, &format!("http://other.example.com:{port}/"), "")).await;
+    assert_eq!(kind(other), Some(io::ErrorKind::PermissionDenied));
+    let led_here = call.send(request(Method::GET, &format!("{}/", named[1]), "")).await;
+    assert_eq!((kind(led_here), call.failure()), (Some(io::ErrorKind::PermissionDenied), None));
+    assert_eq!(seen.lock().expect("not poisoned").len(), 1);
+}
+
+#[tokio::test]
 async fn a_dead_backend_is_unavailable_and_certainly_changed_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");

@@ -52,30 +52,42 @@ impl Tool for DumpEnvironment {
 /// Requests any URL.
 pub(crate) struct Fetch;
 
-/// Which URL.
+/// Which URL, and how.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Url {
+pub(crate) struct Wanted {
     /// Such as `http://127.0.0.1:7301/metrics`.
-    url: String,
-    /// A `Host` header to smuggle in.
-    host: Option<String>,
+    pub(crate) url: String,
+    /// The method; GET unless said otherwise.
+    pub(crate) method: Option<String>,
+    /// Headers to smuggle in, such as `Host`.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// What to send.
+    #[serde(default)]
+    pub(crate) body: String,
 }
 
 /// What came back.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Fetched {
     /// The status.
-    status: u16,
+    pub(crate) status: u16,
+    /// The headers.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The body, as far as it is text.
+    pub(crate) body: String,
+    /// The headers that the host did not take.
+    pub(crate) refused: Vec<String>,
 }
 
 impl Tool for Fetch {
     const NAME: &'static str = "fetch";
     const DESCRIPTION: &'static str = "Requests the given URL, whatever it is.";
-    type Input = Url;
+    type Input = Wanted;
     type Output = Fetched;
 
-    fn call(Url { url, host }: Url, _: &Context) -> Result<Fetched, Failure> {
-        Ok(Fetched { status: raw::fetch(&url, host.as_deref())? })
+    fn call(wanted: Wanted, _: &Context) -> Result<Fetched, Failure> {
+        raw::fetch(&wanted)
     }
 }

@@ -2,6 +2,7 @@
 
 use tidegate_plugin_sdk::Failure;
 
+use crate::ambient::{Fetched, Wanted};
 use crate::waiting::Kind;
 
 pub(crate) fn memory_bytes() -> Result<usize, Failure> {
@@ -35,7 +36,7 @@ pub(crate) fn folders() -> Result<Vec<String>, Failure> {
     Err(sandbox_only())
 }
 
-pub(crate) fn fetch(_: &str, _: Option<&str>) -> Result<u16, Failure> {
+pub(crate) fn fetch(_: &Wanted) -> Result<Fetched, Failure> {
     Err(sandbox_only())
 }
 

@@ -1,0 +1,118 @@
+//! Backends that are slow, silent, endless or broken: each request ends, with the right word, within its bounds.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Fetching;
+use super::server::{Server, respond};
+
+#[test]
+fn whatever_a_backend_does_a_request_ends_within_its_bounds() {
+    let backend = Server::plain(|seen, to| match seen.target.as_str() {
+        "/silent" => {
+            std::thread::sleep(super::PATIENCE);
+            Ok(())
+        }
+        "/endless-headers" => {
+            write!(to, "HTTP/1.1 200 OK\r\n")?;
+            loop {
+                write!(to, "x-more: and more\r\n")?;
+            }
+        }
+        "/endless-header" => {
+            write!(to, "HTTP/1.1 200 OK\r\nx-more: ")?;
+            loop {
+                write!(to, "and more ")?;
+            }
+        }
+        "/slow-headers" => {
+            write!(to, "HTTP/1.1 200 OK\r\nx-slow: ")?;
+            loop {
+                write!(to, ".")?;
+                to.flush()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        "/slow-body" => {
+            write!(to, "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")?;
+            loop {
+                write!(to, ".")?;
+                to.flush()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        "/endless-body" => {
+            write!(to, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            loop {
+                write!(to, "10\r\n0123456789abcdef\r\n")?;
+            }
+        }
+        "/truncated" => {
+            write!(to, "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nnot all")?;
+            to.flush()?;
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        "/garbage" => write!(to, "SMTP ready when you are\r\n\r\n"),
+        "/two-lengths" => write!(to, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 9\r\n\r\nok"),
+        "/zipped" => respond(to, "200 OK", &[("content-encoding", "gzip")], "not unpacked"),
+        _ => respond(to, "200 OK", &[], ""),
+    });
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mute_port = mute.local_addr().expect("bound").port();
+    let config = format!(
+        "[backends.billing]\nurl = \"{url}\"\ntimeout = \"1500ms\"\nfirst_byte_timeout = \"700ms\"\nmax_response = \"64KiB\"\n\
+         max_request = \"1KiB\"\n\
+         [backends.mute]\nurl = \"https://127.0.0.1:{mute_port}\"\nconnect_timeout = \"300ms\"\n",
+        url = backend.url
+    );
+    let fetching = Fetching::start(&["billing", "mute"], &[], &config);
+    for (path, error, said) in [
+        ("silent", "backend_timeout", "no response within 700ms"),
+        ("slow-headers", "backend_timeout", "no response within 700ms"),
+        ("slow-body", "backend_timeout", ""),
+        ("endless-headers", "backend_unavailable", "a backend failed"),
+        ("endless-header", "backend_unavailable", "a backend failed"),
+        ("endless-body", "failed", ""),
+        ("truncated", "backend_unavailable", ""),
+        ("garbage", "backend_unavailable", "a backend failed"),
+        ("two-lengths", "backend_unavailable", "a backend failed"),
+    ] {
+        let begun = Instant::now();
+        let answer = fetching.fetch(&format!("http://billing/{path}"));
+        assert_eq!(answer.error(), error, "{path}: {answer:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{path} took {:?}", begun.elapsed());
+        let log = fetching.host.log();
+        assert!(log.contains(said), "{path}: {log}");
+    }
+    // TLS that is never answered is a connection that does not come about.
+    let answer = fetching.fetch("http://mute/");
+    assert_eq!(answer.error(), "backend_unavailable", "{answer:?}");
+
+    let answer = fetching.fetch("http://billing/zipped");
+    assert_eq!(answer.structured()["body"], json!("not unpacked"), "{answer:?}");
+    let answer = fetching.send(json!({"url": "http://billing/", "method": "POST", "body": "x".repeat(1025)}));
+    assert_eq!(answer.body["result"]["isError"], json!(true), "{answer:?}");
+    assert!(!backend.seen().iter().any(|seen| seen.method == "POST"), "a body that is too large never leaves");
+    assert_eq!(fetching.fetch("http://billing/").structured()["status"], json!(200), "it is as good as new");
+}
+
+#[test]
+fn connections_are_kept_as_long_and_as_many_as_they_may() {
+    let ok = |_: &super::server::Seen, to: &mut dyn std::io::Write| respond(to, "200 OK", &[], "");
+    let (kept, closed, brief) = (Server::plain(ok), Server::plain(ok), Server::plain(ok));
+    let config = format!(
+        "[backends.kept]\nurl = \"{}\"\n[backends.closed]\nurl = \"{}\"\nmax_idle = 0\n\
+         [backends.brief]\nurl = \"{}\"\nidle_timeout = \"50ms\"\n",
+        kept.url, closed.url, brief.url
+    );
+    let fetching = Fetching::start(&["kept", "closed", "brief"], &[], &config);
+    for _ in 0..4 {
+        for backend in ["kept", "closed", "brief"] {
+            fetching.fetch(&format!("http://{backend}/")).structured();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!((kept.connections(), closed.connections(), brief.connections()), (1, 4, 4));
+}

@@ -1,0 +1,148 @@
+//! Tokens by client credentials, from a server that gives them out, counts them, takes them back and fails.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use super::server::{Server, respond};
+use super::{Fetching, until};
+
+const SECRET: &str = "cl1ent s3cret/?";
+
+/// A server of tokens, and a backend that takes only its newest one.
+struct Granting {
+    tokens: Server,
+    backend: Server,
+    state: Arc<State>,
+    folder: tempfile::TempDir,
+}
+
+struct State {
+    granted: AtomicUsize,
+    lifetime_seconds: AtomicU64,
+    /// What it answers instead of a token.
+    failure: Mutex<Option<&'static str>>,
+    /// The token the backend takes.
+    taken: Mutex<String>,
+}
+
+impl Granting {
+    fn start() -> Self {
+        let state = Arc::new(State {
+            granted: AtomicUsize::new(0),
+            lifetime_seconds: AtomicU64::new(3600),
+            failure: Mutex::default(),
+            taken: Mutex::default(),
+        });
+        let (granting, taking) = (Arc::clone(&state), Arc::clone(&state));
+        let tokens = Server::plain(move |_, to| {
+            if let Some(error) = *granting.failure.lock().expect("whole") {
+                // A server that repeats what it was sent.
+                let body = json!({"error": error, "error_description": format!("not with {SECRET}")}).to_string();
+                return respond(to, "401 Unauthorized", &[], &body);
+            }
+            let number = granting.granted.fetch_add(1, Ordering::Relaxed) + 1;
+            let token = format!("t0ken-{number}");
+            granting.taken.lock().expect("whole").clone_from(&token);
+            let lifetime = granting.lifetime_seconds.load(Ordering::Relaxed);
+            let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": lifetime}).to_string();
+            respond(to, "200 OK", &[("content-type", "application/json")], &body)
+        });
+        let backend = Server::plain(move |seen, to| {
+            let wanted = format!("Bearer {}", taking.taken.lock().expect("whole"));
+            let is_taken = seen.headers.get("authorization") == Some(&wanted);
+            respond(to, if is_taken { "200 OK" } else { "401 Unauthorized" }, &[], "")
+        });
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("secret"), SECRET).expect("it can be written");
+        Self { tokens, backend, state, folder }
+    }
+
+    fn config(&self, more: &str) -> String {
+        format!(
+            "[backends.billing]\nurl = \"{}\"\nretry_after = \"7s\"\n[backends.billing.credential]\nkind = \"oauth\"\n\
+             token_url = \"{}/token\"\nclient_id = \"tide:gate\"\nfile = \"{}\"\n{more}\n",
+            self.backend.url,
+            self.tokens.url,
+            self.folder.path().join("secret").display()
+        )
+    }
+
+    fn granted(&self) -> usize {
+        self.state.granted.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn one_token_serves_all_who_wait_and_all_who_come_later() {
+    let granting = Granting::start();
+    let fetching = Fetching::start(&["billing"], &[], &granting.config("scope = \"read write\"\naudience = \"billing\""));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(fetching.fetch("http://billing/").structured()["status"], json!(200)));
+        }
+    });
+    assert_eq!(fetching.fetch("http://billing/").structured()["status"], json!(200));
+    assert_eq!(granting.granted(), 1);
+    let asked = &granting.tokens.seen()[0];
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/token"));
+    assert_eq!(asked.body, "grant_type=client_credentials&scope=read+write&audience=billing");
+    // Both encoded as in a form before they become a pair (RFC 6749 §2.3.1): `tide%3Agate:cl1ent+s3cret%2F%3F`.
+    assert_eq!(asked.headers["authorization"], "Basic dGlkZSUzQWdhdGU6Y2wxZW50K3MzY3JldCUyRiUzRg==");
+}
+
+#[test]
+fn a_token_that_ends_or_is_taken_back_is_replaced_within_the_request() {
+    let granting = Granting::start();
+    let fetching = Fetching::start(&["billing"], &[], &granting.config("client_auth = \"body\""));
+    granting.state.lifetime_seconds.store(1, Ordering::Relaxed);
+    assert_eq!(fetching.fetch("http://billing/").structured()["status"], json!(200));
+    let asked = granting.tokens.seen()[0].clone();
+    assert_eq!(asked.body, "grant_type=client_credentials&client_id=tide%3Agate&client_secret=cl1ent+s3cret%2F%3F");
+    assert!(!asked.headers.contains_key("authorization"));
+    until("the token has ended and another one is used", || {
+        assert_eq!(fetching.fetch("http://billing/").structured()["status"], json!(200));
+        granting.granted() > 1
+    });
+
+    // From here on they last; one that is no longer taken is replaced once it is old enough to be at fault.
+    granting.state.lifetime_seconds.store(3600, Ordering::Relaxed);
+    until("a token that lasts", || {
+        let before = granting.granted();
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        fetching.fetch("http://billing/").structured();
+        granting.granted() == before
+    });
+    let before = granting.granted();
+    "nobody's".clone_into(&mut granting.state.taken.lock().expect("whole"));
+    let answer = fetching.send(json!({"url": "http://billing/", "method": "POST", "body": "{}"}));
+    assert_eq!((&answer.structured()["status"], granting.granted()), (&json!(200), before + 1), "{answer:?}");
+
+    // A backend that takes no token at all gets a second try, not a third.
+    "nobody's".clone_into(&mut granting.state.taken.lock().expect("whole"));
+    let requests = granting.backend.seen().len();
+    let answer = fetching.fetch("http://billing/");
+    assert_eq!(answer.structured()["status"], json!(401), "the token is too new to be at fault: {answer:?}");
+    assert_eq!((granting.backend.seen().len(), granting.granted()), (requests + 1, before + 1));
+}
+
+#[test]
+fn without_a_token_the_backend_is_unavailable_and_nobody_learns_the_secret() {
+    let granting = Granting::start();
+    *granting.state.failure.lock().expect("whole") = Some("invalid_client");
+    let fetching = Fetching::start(&["billing"], &[], &granting.config(""));
+    for _ in 0..20 {
+        let answer = fetching.fetch("http://billing/");
+        let envelope = answer.envelope();
+        assert_eq!((&envelope["error"], &envelope["retry_after_seconds"]), (&json!("backend_unavailable"), &json!(7)));
+        assert!(!answer.body.to_string().contains("127.0.0.1"), "{answer:?}");
+    }
+    assert!(granting.backend.seen().is_empty(), "nothing leaves without a token");
+    let log = fetching.host.log();
+    assert!(log.contains("it answers 401 Unauthorized: invalid_client"), "{log}");
+    assert!(!log.contains("cl1ent") && !log.contains("Y2wxZW50"), "{log}");
+    // One that comes back is asked again.
+    *granting.state.failure.lock().expect("whole") = None;
+    until("there is a token", || fetching.fetch("http://billing/").body["result"]["isError"] != json!(true));
+}
