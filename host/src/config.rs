@@ -337,6 +337,23 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_for_operators_are_configurations() {
+        let text = include_str!("../../docs/backends.md");
+        let examples: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(examples.len(), 3);
+        for example in examples {
+            // What is commented out is an example, too; a table is named before its keys, as in the text.
+            let whole = example.replace("\n# ", "\n");
+            let backend = "[backends.a]\nurl = \"http://a\"\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
+                           [backends.d]\nurl = \"http://d\"\n";
+            for text in [example, &whole] {
+                let text = if text.contains("credential]") { format!("{backend}{text}") } else { text.to_owned() };
+                toml::from_str::<Config>(&text).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+    }
+
+    #[test]
     fn the_callers_token_is_no_setting() {
         assert!(with(&[("TIDEGATE_TOKEN", "secret")]).is_ok());
     }

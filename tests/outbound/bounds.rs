@@ -1,6 +1,5 @@
 //! Backends that are slow, silent, endless or broken: each request ends, with the right word, within its bounds.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;

@@ -54,6 +54,8 @@ fn an_origin_is_reached_in_the_open_or_by_tls_without_credentials_and_nothing_be
     }
     let answer = fetching.fetch(&format!("{by_name}/"));
     assert_eq!(answer.structured()["body"], json!("secured"), "{answer:?}");
+    let answer = fetching.send(json!({"url": by_name, "by_sdk": true}));
+    assert_eq!(answer.structured()["body"], json!("secured"), "{answer:?}");
     assert_eq!(secured.seen()[0].headers["host"], format!("localhost:{}", secured.port));
 
     // Redirects are the guest's business; one that leads away from a private origin does not say where to.
@@ -76,7 +78,7 @@ fn an_origin_is_reached_in_the_open_or_by_tls_without_credentials_and_nothing_be
         let answer = fetching.fetch(&url);
         assert_eq!(answer.error(), "permission_denied", "{url}: {answer:?}");
     }
-    assert_eq!((elsewhere.connections(), open.seen().len(), secured.seen().len()), (0, 3, 1));
+    assert_eq!((elsewhere.connections(), open.seen().len(), secured.seen().len()), (0, 3, 2));
     fetching.host.stop("-TERM");
     let data = fetching.host.data.display().to_string();
     let records = crate::harness::tidegate(&["audit", "list", "--output", "json", "--data", &data]);

@@ -1,5 +1,7 @@
 //! Whose certificates are taken, and what is said about those that are not.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::json;
@@ -20,8 +22,16 @@ fn a_certificate_counts_if_the_chosen_authority_vouches_for_it_and_the_log_says_
     let good = Server::tls(ours.server("127.0.0.1", false), ok);
     let expired = Server::tls(ours.server("127.0.0.1", true), ok);
     let misnamed = Server::tls(ours.server("billing.example.com", false), ok);
-    let (plain, clients) = (Server::plain(ok), Server::tls(ours.server_for_clients(), ok));
-    let plain_as_tls = format!("[backends.plain]\nurl = \"https://127.0.0.1:{}\"\n", plain.port);
+    let clients = Server::tls(ours.server_for_clients(), ok);
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let plain_as_tls = format!("[backends.plain]\nurl = \"https://{}\"\n", plain.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        // As servers do that are greeted in a language they do not know.
+        for mut stream in plain.incoming().map_while(Result::ok) {
+            let mut greeting = [0; 1024];
+            let _ = stream.read(&mut greeting).and_then(|_| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
     let (certificate, key) = ours.client();
     let shown = format!("client_cert = \"{}\"\nclient_key = \"{}\"\n", certificate.display(), key.display());
     let (our_file, their_file) = (ours.file(), theirs.file());

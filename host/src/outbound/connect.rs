@@ -62,6 +62,8 @@ impl Connecting {
         let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // Shared among the addresses of a name, so that a dead one leaves time for the next.
+        tcp.set_connect_timeout(Some(self.timeout));
         let tls = ClientConfig::clone(&self.tls);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         legacy::Client::builder(TokioExecutor::new())

@@ -124,7 +124,8 @@ pub(super) fn advice(error: &rustls::Error) -> &'static str {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 "its certificate is not valid yet; is this machine's clock right?"
             }
-            CertificateError::UnknownIssuer => {
+            // The other one: an authority of the same name, with another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "its certificate is signed by nobody this host trusts; name who signs it as `ca`: \"system\", or a PEM file"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

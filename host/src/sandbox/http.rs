@@ -7,12 +7,19 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::logs::Log;
 use super::meter::{Meter, REQUEST};
+use super::state::State;
 use super::{ReservedHeader, SendRequest};
 
+/// The interface that says what went wrong.
+const TYPES: &str = "wasi:http/types@0.2.12";
 /// The most bytes a guest may write to a request's body at once.
 const BODY_CHUNK: usize = 64 << 10;
 /// Such writes that wait at most until the host has taken them.
@@ -39,6 +46,22 @@ impl Outgoing {
     pub(super) fn new(send: Option<SendRequest>, https: bool, reserved: ReservedHeader, meter: Arc<Meter>, log: Log) -> Self {
         Self { send, https, reserved, meter, log }
     }
+}
+
+/// Links what tells a guest why a body broke off. The library's own looks for another type than the one that bodies fail with, so
+/// that a body that was too large, or too slow, looked to guests like a connection that broke.
+pub(super) fn link_body_errors(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap(
+        "http-error-code",
+        |mut store: StoreContextMut<'_, State>, (error,): (Resource<wasmtime::Error>,)| {
+            let error = store.data_mut().ctx().table.get(&error)?;
+            let told = error.downcast_ref::<ErrorCode>().cloned();
+            Ok((told.or_else(|| error.downcast_ref::<Error>().map(of_body)),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 impl WasiHttpHooks for Outgoing {
@@ -122,6 +145,16 @@ where
     })
     .map_err(error)
     .boxed_unsync()
+}
+
+/// What a guest learns of a body that broke off.
+fn of_body(error: &Error) -> ErrorCode {
+    match error {
+        Error::HttpResponseTimeout => ErrorCode::HttpResponseTimeout,
+        Error::HttpResponseBodySize(size) => ErrorCode::HttpResponseBodySize(*size),
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        _ => ErrorCode::HttpProtocolError,
+    }
 }
 
 /// What a guest learns of an error: its kind, never an address.

@@ -66,6 +66,9 @@ pub(crate) struct Wanted {
     /// What to send.
     #[serde(default)]
     pub(crate) body: String,
+    /// Whether to go by the SDK, as honest tools do; `url` is a backend or an origin then.
+    #[serde(default)]
+    by_sdk: bool,
 }
 
 /// What came back.
@@ -87,7 +90,12 @@ impl Tool for Fetch {
     type Input = Wanted;
     type Output = Fetched;
 
-    fn call(wanted: Wanted, _: &Context) -> Result<Fetched, Failure> {
-        raw::fetch(&wanted)
+    fn call(wanted: Wanted, context: &Context) -> Result<Fetched, Failure> {
+        if !wanted.by_sdk {
+            return raw::fetch(&wanted);
+        }
+        let response = context.backend(&wanted.url).get(&[]).send()?;
+        let body = String::from_utf8_lossy(response.bytes()).into_owned();
+        Ok(Fetched { status: response.status(), headers: BTreeMap::new(), body, refused: Vec::new() })
     }
 }
