@@ -57,15 +57,15 @@ pub(crate) struct Fetch;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// Such as `http://127.0.0.1:7301/metrics`.
-    pub(crate) url: String,
+    url: String,
     /// The method; GET unless said otherwise.
-    pub(crate) method: Option<String>,
+    method: Option<String>,
     /// Headers to smuggle in, such as `Host`.
     #[serde(default)]
-    pub(crate) headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, String>,
     /// What to send.
     #[serde(default)]
-    pub(crate) body: String,
+    body: String,
     /// Whether to go by the SDK, as honest tools do; `url` is a backend or an origin then.
     #[serde(default)]
     by_sdk: bool,
@@ -92,7 +92,7 @@ impl Tool for Fetch {
 
     fn call(wanted: Wanted, context: &Context) -> Result<Fetched, Failure> {
         if !wanted.by_sdk {
-            return raw::fetch(&wanted);
+            return raw::fetch(&wanted.url, wanted.method.as_deref(), &wanted.headers, &wanted.body);
         }
         let response = context.backend(&wanted.url).get(&[]).send()?;
         let body = String::from_utf8_lossy(response.bytes()).into_owned();

@@ -1,6 +1,7 @@
 //! Attacks beneath the SDK, straight at WASI and at linear memory.
 
 use core::arch::wasm32::{memory_grow, memory_size};
+use std::collections::BTreeMap;
 
 use tidegate_plugin_sdk::{Failure, code};
 use wasip2::clocks::monotonic_clock;
@@ -12,7 +13,7 @@ use wasip2::http::types::{
 use wasip2::io::streams::StreamError;
 use wasip2::random::random;
 
-use crate::ambient::{Fetched, Wanted};
+use crate::ambient::Fetched;
 use crate::waiting::Kind;
 
 const PAGE_BYTES: usize = 64 * 1024;
@@ -74,8 +75,8 @@ pub(crate) fn folders() -> Result<Vec<String>, Failure> {
     Ok(preopens::get_directories().into_iter().map(|(_, name)| name).collect())
 }
 
-pub(crate) fn fetch(wanted: &Wanted) -> Result<Fetched, Failure> {
-    let (scheme, rest) = wanted.url.split_once("://").ok_or_else(|| Failure::invalid_arguments("the URL has no scheme"))?;
+pub(crate) fn fetch(url: &str, method: Option<&str>, wanted: &BTreeMap<String, String>, body: &str) -> Result<Fetched, Failure> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| Failure::invalid_arguments("the URL has no scheme"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let scheme = match scheme {
         "http" => Scheme::Http,
@@ -83,13 +84,13 @@ pub(crate) fn fetch(wanted: &Wanted) -> Result<Fetched, Failure> {
         other => Scheme::Other(other.to_owned()),
     };
     let (headers, mut refused) = (Fields::new(), Vec::new());
-    for (name, value) in &wanted.headers {
+    for (name, value) in wanted {
         // A host that refuses a header is asked without it.
         if headers.append(name, value.as_bytes()).is_err() {
             refused.push(name.clone());
         }
     }
-    let pending = start(&scheme, authority, path, headers, wanted.method.as_deref(), &wanted.body)?;
+    let pending = start(&scheme, authority, path, headers, method, body)?;
     pending.subscribe().block();
     let response = match pending.get() {
         Some(Ok(Ok(response))) => response,
