@@ -40,8 +40,13 @@ fn fetching_plugin(backends: &[&str], origins: &[&str]) -> tempfile::TempDir {
 impl Fetching {
     /// A host with this configuration.
     fn start(backends: &[&str], origins: &[&str], config: &str) -> Self {
+        Self::start_with(backends, origins, config, |host| host)
+    }
+
+    /// The same, with something more.
+    fn start_with(backends: &[&str], origins: &[&str], config: &str, more: impl FnOnce(Host) -> Host) -> Self {
         let plugins = fetching_plugin(backends, origins);
-        let host = fetching_host(plugins.path(), config).start();
+        let host = more(fetching_host(plugins.path(), config)).start();
         Self { host, _plugins: plugins }
     }
 

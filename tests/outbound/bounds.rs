@@ -55,6 +55,8 @@ fn whatever_a_backend_does_a_request_ends_within_its_bounds() {
         }
         "/garbage" => write!(to, "SMTP ready when you are\r\n\r\n"),
         "/two-lengths" => write!(to, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 9\r\n\r\nok"),
+        "/large-head" => respond(to, "200 OK", &[("x-large", &"x".repeat(60_000))], ""),
+        "/many-headers" => respond(to, "200 OK", &[("x-one-of-many", "x"); 200], ""),
         "/zipped" => respond(to, "200 OK", &[("content-encoding", "gzip")], "not unpacked"),
         _ => respond(to, "200 OK", &[], ""),
     });
@@ -87,6 +89,11 @@ fn whatever_a_backend_does_a_request_ends_within_its_bounds() {
     }
     // TLS that is never answered is a connection that does not come about.
     let answer = fetching.fetch("http://mute/");
+    assert_eq!(answer.error(), "backend_unavailable", "{answer:?}");
+
+    let answer = fetching.fetch("http://billing/large-head");
+    assert_eq!(answer.structured()["headers"]["x-large"].as_str().map(str::len), Some(60_000));
+    let answer = fetching.fetch("http://billing/many-headers");
     assert_eq!(answer.error(), "backend_unavailable", "{answer:?}");
 
     let answer = fetching.fetch("http://billing/zipped");

@@ -36,14 +36,18 @@ fn each_kind_of_credential_is_sent_and_neither_guest_nor_log_nor_record_sees_it(
         credential("key", "header = \"X-Api-Key\""),
         credential("bearer", "kind = \"bearer\""),
         credential("basic", "kind = \"basic\", user = \"me\""),
+        format!("[backends.variable]\nurl = \"{}\"\ncredential = {{ kind = \"bearer\", env = \"BILLING_TOKEN\" }}\n", server.url),
     ];
     let config = config.concat() + "[telemetry]\nlog = \"debug\"\n";
-    let mut fetching = Fetching::start(&["whole", "key", "bearer", "basic"], &[], &config);
+    let mut fetching = Fetching::start_with(&["whole", "key", "bearer", "basic", "variable"], &[], &config, |host| {
+        host.env("BILLING_TOKEN", CANARY)
+    });
     let forged = json!({"authorization": "forged", "x-api-key": "forged", "Proxy-Authorization": "forged", "x-own": "mine"});
     for (backend, header, value) in [
         ("whole", "authorization", CANARY.to_owned()),
         ("key", "x-api-key", CANARY.to_owned()),
         ("bearer", "authorization", format!("Bearer {CANARY}")),
+        ("variable", "authorization", format!("Bearer {CANARY}")),
         ("basic", "authorization", "Basic bWU6YzRuNHJ5LXMzY3IzdA==".to_owned()),
     ] {
         let answer = fetching.send(json!({"url": format!("http://{backend}/v1"), "headers": forged}));

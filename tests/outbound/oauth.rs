@@ -1,6 +1,6 @@
 //! Tokens by client credentials, from a server that gives them out, counts them, takes them back and fails.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
@@ -25,6 +25,8 @@ struct State {
     failure: Mutex<Option<&'static str>>,
     /// The token the backend takes.
     taken: Mutex<String>,
+    /// Whether it takes none.
+    takes_none: AtomicBool,
 }
 
 impl Granting {
@@ -34,6 +36,7 @@ impl Granting {
             lifetime_seconds: AtomicU64::new(3600),
             failure: Mutex::default(),
             taken: Mutex::default(),
+            takes_none: AtomicBool::new(false),
         });
         let (granting, taking) = (Arc::clone(&state), Arc::clone(&state));
         let tokens = Server::plain(move |_, to| {
@@ -51,7 +54,7 @@ impl Granting {
         });
         let backend = Server::plain(move |seen, to| {
             let wanted = format!("Bearer {}", taking.taken.lock().expect("whole"));
-            let is_taken = seen.headers.get("authorization") == Some(&wanted);
+            let is_taken = seen.headers.get("authorization") == Some(&wanted) && !taking.takes_none.load(Ordering::Relaxed);
             respond(to, if is_taken { "200 OK" } else { "401 Unauthorized" }, &[], "")
         });
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -106,25 +109,29 @@ fn a_token_that_ends_or_is_taken_back_is_replaced_within_the_request() {
         granting.granted() > 1
     });
 
-    // From here on they last; one that is no longer taken is replaced once it is old enough to be at fault.
+    // From here on they last. One that is no longer taken is replaced once it is old enough to be at fault.
     granting.state.lifetime_seconds.store(3600, Ordering::Relaxed);
-    until("a token that lasts", || {
-        let before = granting.granted();
-        std::thread::sleep(std::time::Duration::from_millis(1100));
-        fetching.fetch("http://billing/").structured();
-        granting.granted() == before
+    let (before, requests) = (granting.granted(), granting.backend.seen().len());
+    let post = json!({"url": "http://billing/", "method": "POST", "body": "{}"});
+    until("a token that was taken back is replaced", || {
+        if granting.granted() == before {
+            "nobody's".clone_into(&mut granting.state.taken.lock().expect("whole"));
+        }
+        fetching.send(post.clone()).structured()["status"] == json!(200)
     });
-    let before = granting.granted();
-    "nobody's".clone_into(&mut granting.state.taken.lock().expect("whole"));
-    let answer = fetching.send(json!({"url": "http://billing/", "method": "POST", "body": "{}"}));
-    assert_eq!((&answer.structured()["status"], granting.granted()), (&json!(200), before + 1), "{answer:?}");
+    let seen = &granting.backend.seen()[requests..];
+    assert!(seen.iter().all(|seen| (seen.method.as_str(), seen.body.as_str()) == ("POST", "{}")), "{seen:?}");
+}
 
-    // A backend that takes no token at all gets a second try, not a third.
-    "nobody's".clone_into(&mut granting.state.taken.lock().expect("whole"));
-    let requests = granting.backend.seen().len();
-    let answer = fetching.fetch("http://billing/");
-    assert_eq!(answer.structured()["status"], json!(401), "the token is too new to be at fault: {answer:?}");
-    assert_eq!((granting.backend.seen().len(), granting.granted()), (requests + 1, before + 1));
+#[test]
+fn a_backend_that_takes_no_token_at_all_costs_one_more_request_and_at_most_one_more_token() {
+    let granting = Granting::start();
+    granting.state.takes_none.store(true, Ordering::Relaxed);
+    let fetching = Fetching::start(&["billing"], &[], &granting.config(""));
+    for calls in 1..=10 {
+        assert_eq!(fetching.fetch("http://billing/").structured()["status"], json!(401));
+        assert!(granting.backend.seen().len() <= 2 * calls && granting.granted() <= calls + 1);
+    }
 }
 
 #[test]

@@ -83,6 +83,9 @@ fn an_origin_is_reached_in_the_open_or_by_tls_without_credentials_and_nothing_be
     let data = fetching.host.data.display().to_string();
     let records = crate::harness::tidegate(&["audit", "list", "--output", "json", "--data", &data]);
     let records = String::from_utf8_lossy(&records.stdout).into_owned();
+    for tried in ["GET http://localhost:", "GET http://2130706433:", "GET http://[::ffff:127.0.0.1]:"] {
+        assert!(records.contains(tried), "what was tried is on record: {records}");
+    }
     assert!(records.contains(&by_name) && records.contains(&open.url), "what was reached is on record: {records}");
 }
 

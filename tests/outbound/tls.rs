@@ -22,6 +22,7 @@ fn a_certificate_counts_if_the_chosen_authority_vouches_for_it_and_the_log_says_
     let good = Server::tls(ours.server("127.0.0.1", false), ok);
     let expired = Server::tls(ours.server("127.0.0.1", true), ok);
     let misnamed = Server::tls(ours.server("billing.example.com", false), ok);
+    let theirs_server = Server::tls(theirs.server("127.0.0.1", false), ok);
     let clients = Server::tls(ours.server_for_clients(), ok);
     let plain = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let plain_as_tls = format!("[backends.plain]\nurl = \"https://{}\"\n", plain.local_addr().expect("bound"));
@@ -38,7 +39,8 @@ fn a_certificate_counts_if_the_chosen_authority_vouches_for_it_and_the_log_says_
     let config = [
         backend("good", &good, Some(&our_file), ""),
         backend("unknown", &good, None, ""),
-        backend("system", &good, None, "ca = \"system\"\n"),
+        backend("system", &theirs_server, None, "ca = \"system\"\n"),
+        backend("elsewhere", &good, None, "ca = \"system\"\n"),
         backend("foreign", &good, Some(&their_file), ""),
         backend("expired", &expired, Some(&our_file), ""),
         backend("misnamed", &misnamed, Some(&our_file), ""),
@@ -46,14 +48,16 @@ fn a_certificate_counts_if_the_chosen_authority_vouches_for_it_and_the_log_says_
         backend("known", &clients, Some(&our_file), &shown),
         plain_as_tls,
     ];
-    let names = ["good", "unknown", "system", "foreign", "expired", "misnamed", "stranger", "known", "plain"];
-    let fetching = Fetching::start(&names, &[], &config.concat());
-    for name in ["good", "known"] {
+    let names = ["good", "unknown", "system", "elsewhere", "foreign", "expired", "misnamed", "stranger", "known", "plain"];
+    // What this machine trusts is what the variable says.
+    let trusted = their_file.display().to_string();
+    let fetching = Fetching::start_with(&names, &[], &config.concat(), |host| host.env("SSL_CERT_FILE", &trusted));
+    for name in ["good", "known", "system"] {
         assert_eq!(fetching.fetch(&format!("http://{name}/")).structured()["status"], json!(200), "{name}");
     }
     for (name, said) in [
         ("unknown", "signed by nobody this host trusts"),
-        ("system", "signed by nobody this host trusts"),
+        ("elsewhere", "signed by nobody this host trusts"),
         ("foreign", "signed by nobody this host trusts"),
         ("expired", "has expired"),
         ("misnamed", "for another name"),

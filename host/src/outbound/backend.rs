@@ -194,6 +194,12 @@ impl Backend {
         reach: Reach,
         lookup: Lookup,
     ) -> Result<Self, OutboundError> {
+        let times = [("timeout", config.timeout), ("connect_timeout", config.connect_timeout)];
+        let first_byte = config.first_byte_timeout.map(|time| ("first_byte_timeout", time));
+        if let Some((key, _)) = times.into_iter().chain(first_byte).find(|(_, time)| time.duration().is_zero()) {
+            let problem = format!("`{key}` is zero, so no request could ever be answered; leave it out for the default");
+            return Err(OutboundError::Setting { backend: name.to_owned(), problem });
+        }
         Ok(Self {
             scheme,
             authority,
@@ -262,6 +268,15 @@ mod tests {
         assert!(problem("http://billing/?key=1").contains("query"));
         assert!(!problem("http://user:secret@billing/").contains("secret"));
         assert!(problem("http://user:secret@billing/").contains("credential"));
+    }
+
+    #[test]
+    fn a_time_in_which_nothing_can_happen_is_refused() {
+        for key in ["timeout", "connect_timeout", "first_byte_timeout"] {
+            let config = toml::from_str(&format!("url = \"http://b\"\n{key} = \"0s\"")).expect("well formed");
+            let error = Backend::new("billing", &config).err().expect("it is zero").to_string();
+            assert!(error.contains(&format!("backend `billing`: `{key}` is zero")), "{error}");
+        }
     }
 
     #[test]

@@ -8,10 +8,9 @@ use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 
 use super::backend::parse_url;
-use super::connect::{self, Client, Connecting};
-use super::credential::{Credential, Pass};
+use super::connect::{self, Client};
+use super::credential::{Badge, Credential};
 use super::error::OutboundError;
-use super::tls::{self, Ca, Identity};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +22,7 @@ const MAX_ANSWER: usize = 64 << 10;
 pub struct Collector {
     client: Client,
     url: Uri,
-    pass: Option<Pass>,
+    badge: Option<Badge>,
 }
 
 /// What a collector answered.
@@ -52,9 +51,8 @@ impl Collector {
         let base = base.strip_suffix(path).unwrap_or(&base);
         let target = Uri::builder().scheme(scheme).authority(authority).path_and_query(format!("{base}{path}"));
         let target = target.build().map_err(|_| problem("it is not a URL"))?;
-        let pass = credential.map(|credential| Pass::new(name, credential)).transpose()?;
-        let tls = tls::client_config(name, &Ca::default(), Identity::NONE)?;
-        Ok(Self { client: Connecting::seldom(tls).client(), url: target, pass })
+        let badge = credential.map(|credential| Badge::new(name, credential)).transpose()?;
+        Ok(Self { client: connect::client(), url: target, badge })
     }
 
     /// Posts a JSON document.
@@ -70,8 +68,8 @@ impl Collector {
         let mut request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        if let Some(pass) = &self.pass {
-            request = request.header(&pass.header, pass.value().await.map_err(|error| error.to_string())?);
+        if let Some(badge) = &self.badge {
+            request = request.header(&badge.header, badge.value().await.map_err(|error| error.to_string())?);
         }
         let request = request.body(Full::new(json.into())).map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| connect::explain(&error))?;

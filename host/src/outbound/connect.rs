@@ -19,13 +19,19 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::resolve::{Lookup, NotPublic, Resolver, system};
-use super::tls;
+use super::tls::{self, Ca, Identity};
 
 /// The most bytes the head of a response may take. Its headers are at most 100.
 const MAX_HEAD: usize = 64 << 10;
 
 /// A client. Redirects are not followed and no proxy is read from the environment: it goes where the operator said.
 pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
+
+/// A client for services that are asked now and then and need no settings: their certificates are vouched for by [`Ca::Webpki`].
+pub(super) fn client() -> Client {
+    let tls = tls::client_config("", &Ca::Webpki, Identity::NONE).expect("what is built in needs no file");
+    Connecting::seldom(tls).client()
+}
 
 /// How connections come about and how long they are kept.
 pub(super) struct Connecting {

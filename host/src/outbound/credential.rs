@@ -66,7 +66,7 @@ pub enum CredentialKind {
 }
 
 /// A credential ready to be sent.
-pub(super) struct Pass {
+pub(super) struct Badge {
     owner: String,
     /// The header it goes in.
     pub(super) header: HeaderName,
@@ -93,7 +93,7 @@ struct Current {
     is_stale: bool,
 }
 
-impl Pass {
+impl Badge {
     /// Reads the secret of `owner`, where it is not one that only gets tokens.
     ///
     /// # Errors
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn problem(toml: &str) -> String {
-        Pass::new("billing", &config(toml)).err().map(|error| error.to_string()).unwrap_or_default()
+        Badge::new("billing", &config(toml)).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     fn kept(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -258,9 +258,9 @@ mod tests {
             ("kind = \"bearer\"\n", "authorization", "Bearer s3cret"),
             ("kind = \"basic\"\nuser = \"me\"\n", "authorization", "Basic bWU6czNjcmV0"),
         ] {
-            let pass = Pass::new("billing", &config(&format!("{toml}file = \"{}\"", path.display()))).expect("it is there");
-            let sent = pass.value().await.expect("no token is needed");
-            assert_eq!((pass.header.as_str(), sent.as_bytes()), (header, value.as_bytes()));
+            let badge = Badge::new("billing", &config(&format!("{toml}file = \"{}\"", path.display()))).expect("it is there");
+            let sent = badge.value().await.expect("no token is needed");
+            assert_eq!((badge.header.as_str(), sent.as_bytes()), (header, value.as_bytes()));
             assert!(!format!("{sent:?}").contains(value), "{sent:?}");
         }
         assert_eq!(format!("{:?}", Secret::new("s3cret".into())), "Secret");
@@ -293,14 +293,14 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_changes_is_read_again_and_one_that_breaks_is_not_taken() {
         let (_folder, path) = kept("first");
-        let pass = Pass::new("billing", &config(&format!("file = \"{}\"", path.display()))).expect("it is there");
-        let first = pass.value().await.expect("no token is needed");
-        assert!(!pass.is_renewed(&first).await);
+        let badge = Badge::new("billing", &config(&format!("file = \"{}\"", path.display()))).expect("it is there");
+        let first = badge.value().await.expect("no token is needed");
+        assert!(!badge.is_renewed(&first).await);
         std::fs::write(&path, "second").expect("it can be written to");
-        assert!(pass.is_renewed(&first).await);
-        assert_eq!(pass.value().await.expect("no token is needed"), "second");
+        assert!(badge.is_renewed(&first).await);
+        assert_eq!(badge.value().await.expect("no token is needed"), "second");
         std::fs::remove_file(&path).expect("it can be removed");
-        pass.look(Duration::ZERO).await;
-        assert_eq!(pass.value().await.expect("no token is needed"), "second", "the old one stays");
+        badge.look(Duration::ZERO).await;
+        assert_eq!(badge.value().await.expect("no token is needed"), "second", "the old one stays");
     }
 }

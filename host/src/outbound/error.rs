@@ -48,9 +48,9 @@ pub enum OutboundError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// No TLS with these settings.
+    /// A setting that can't be meant, or a file that does not hold what it should.
     #[error("backend `{backend}`: {problem}")]
-    Tls {
+    Setting {
         /// The backend.
         backend: String,
         /// What is wrong and what to do.

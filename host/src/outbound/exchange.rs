@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::backend::BackendConfig;
 use super::connect::{self, Client, Connecting};
-use super::credential::Pass;
+use super::credential::Badge;
 use super::error::OutboundError;
 use super::oauth::NoToken;
 use super::redirect::{self, MAX_HOPS};
@@ -24,7 +24,7 @@ use crate::model::Span;
 /// How requests get to one backend.
 pub(super) struct Exchange {
     client: Client,
-    pass: Option<Pass>,
+    badge: Option<Badge>,
     first_byte: Duration,
     is_public_only: bool,
 }
@@ -88,7 +88,7 @@ impl Exchange {
         };
         Ok(Self {
             client: connecting.client(),
-            pass: config.credential.as_ref().map(|credential| Pass::new(name, credential)).transpose()?,
+            badge: config.credential.as_ref().map(|credential| Badge::new(name, credential)).transpose()?,
             first_byte: config.first_byte_timeout.map_or(Duration::MAX, Span::duration),
             is_public_only,
         })
@@ -96,7 +96,7 @@ impl Exchange {
 
     /// The header that the credential goes in, which belongs to the host then.
     pub(super) fn credential_header(&self) -> Option<&HeaderName> {
-        self.pass.as_ref().map(|pass| &pass.header)
+        self.badge.as_ref().map(|badge| &badge.header)
     }
 
     /// Whether it goes to the public internet and nowhere else.
@@ -125,16 +125,16 @@ impl Exchange {
     /// Sends a request; once more if what should have let it in was refused and there is something newer. A backend that refused it
     /// has done nothing.
     async fn send_once(&self, request: &Request<Full<Bytes>>, has_left: bool) -> Result<Response<Incoming>, Failed> {
-        let Some(pass) = &self.pass else { return self.dispatch(request.clone(), has_left).await };
+        let Some(badge) = &self.badge else { return self.dispatch(request.clone(), has_left).await };
         let mut is_second = false;
         loop {
             let has_left = has_left || is_second;
-            let value = pass.value().await.map_err(|error| Failed::Barred { error, has_left })?;
+            let value = badge.value().await.map_err(|error| Failed::Barred { error, has_left })?;
             let mut attempt = request.clone();
             // Replaces whatever the guest wrote under that name.
-            attempt.headers_mut().insert(pass.header.clone(), value.clone());
+            attempt.headers_mut().insert(badge.header.clone(), value.clone());
             let response = self.dispatch(attempt, has_left).await?;
-            if is_second || response.status() != StatusCode::UNAUTHORIZED || !pass.is_renewed(&value).await {
+            if is_second || response.status() != StatusCode::UNAUTHORIZED || !badge.is_renewed(&value).await {
                 return Ok(response);
             }
             is_second = true;

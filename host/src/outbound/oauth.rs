@@ -149,8 +149,8 @@ impl Tokens {
             let mut state = self.state();
             match &state.token {
                 Some(token) if token.value != used => return true,
-                // A token this new is not at fault.
-                Some(token) if token.fetched.elapsed() < PAUSE => return false,
+                // A token this new is not at fault, unless its server takes it back for the next one.
+                Some(token) if token.fetched.elapsed() < PAUSE && state.fetching.is_none() => return false,
                 _ => {}
             }
             state.token = None;

@@ -1,9 +1,8 @@
 //! Literal origins that the operator allows: `[origins]` in `tidegate.toml`.
 
-use http::uri::{Authority, Scheme};
 use serde::{Deserialize, Deserializer};
 
-use super::backend::{Backend, BackendConfig, Reach};
+use super::backend::{Backend, BackendConfig, Reach, parse_url};
 use super::error::OutboundError;
 use super::resolve::Lookup;
 use crate::model::Origin;
@@ -60,8 +59,8 @@ impl AllowedOrigin {
     pub(super) fn backend(&self, lookup: Lookup) -> Result<Backend, OutboundError> {
         let name = self.origin.to_string();
         // Whom a request goes to is read from the request: this one may stand for many.
-        let scheme = if self.origin.is_https() { Scheme::HTTPS } else { Scheme::HTTP };
-        let place = (scheme, Authority::from_static("origin.invalid"), String::new());
+        let place =
+            parse_url(&name).map_err(|problem| OutboundError::Url { backend: name.clone(), url: name.clone(), problem })?;
         let reach = if self.is_private { Reach::AnyOrigin } else { Reach::PublicOrigin };
         Backend::at(&name, place, &self.limits, reach, lookup)
     }

@@ -55,7 +55,7 @@ impl Identity<'_> {
 /// # Errors
 /// A file can't be read, or does not hold what it should.
 pub(super) fn client_config(owner: &str, ca: &Ca, identity: Identity<'_>) -> Result<Arc<ClientConfig>, OutboundError> {
-    let wrong = |problem: String| OutboundError::Tls { backend: owner.to_owned(), problem };
+    let wrong = |problem: String| OutboundError::Setting { backend: owner.to_owned(), problem };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| wrong(error.to_string()))?.with_root_certificates(roots(ca).map_err(wrong)?);
