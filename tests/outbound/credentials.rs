@@ -38,7 +38,7 @@ fn each_kind_of_credential_is_sent_and_neither_guest_nor_log_nor_record_sees_it(
         credential("basic", "kind = \"basic\", user = \"me\""),
         format!("[backends.variable]\nurl = \"{}\"\ncredential = {{ kind = \"bearer\", env = \"BILLING_TOKEN\" }}\n", server.url),
     ];
-    let config = config.concat() + "[telemetry]\nlog = \"debug\"\n";
+    let config = config.concat() + "[telemetry]\nlog = \"debug,hyper=trace,hyper_util=trace,rustls=trace\"\n";
     let mut fetching = Fetching::start_with(&["whole", "key", "bearer", "basic", "variable"], &[], &config, |host| {
         host.env("BILLING_TOKEN", CANARY)
     });

@@ -65,7 +65,8 @@ impl Granting {
     fn config(&self, more: &str) -> String {
         format!(
             "[backends.billing]\nurl = \"{}\"\nretry_after = \"7s\"\n[backends.billing.credential]\nkind = \"oauth\"\n\
-             token_url = \"{}/token\"\nclient_id = \"tide:gate\"\nfile = \"{}\"\n{more}\n",
+             token_url = \"{}/token\"\nclient_id = \"tide:gate\"\nfile = \"{}\"\n{more}\n\
+             [telemetry]\nlog = \"debug,hyper=trace,hyper_util=trace\"\n",
             self.backend.url,
             self.tokens.url,
             self.folder.path().join("secret").display()
