@@ -140,10 +140,10 @@ fn without_a_token_the_backend_is_unavailable_and_nobody_learns_the_secret() {
     let granting = Granting::start();
     *granting.state.failure.lock().expect("whole") = Some("invalid_client");
     let fetching = Fetching::start(&["billing"], &[], &granting.config(""));
-    for _ in 0..20 {
+    assert_eq!(fetching.fetch("http://billing/").envelope()["retry_after_seconds"], json!(7));
+    for _ in 0..3 {
         let answer = fetching.fetch("http://billing/");
-        let envelope = answer.envelope();
-        assert_eq!((&envelope["error"], &envelope["retry_after_seconds"]), (&json!("backend_unavailable"), &json!(7)));
+        assert_eq!(answer.error(), "backend_unavailable");
         assert!(!answer.body.to_string().contains("127.0.0.1"), "{answer:?}");
     }
     assert!(granting.backend.seen().is_empty(), "nothing leaves without a token");

@@ -12,7 +12,7 @@ use super::server::{Server, respond};
 
 fn backend(name: &str, server: &Server, ca: Option<&Path>, more: &str) -> String {
     let ca = ca.map_or_else(String::new, |path| format!("ca = \"{}\"\n", path.display()));
-    format!("[backends.{name}]\nurl = \"{}\"\n{ca}{more}\n", server.url)
+    format!("[backends.{name}]\nurl = \"{}\"\nconnect_timeout = \"9s\"\n{ca}{more}\n", server.url)
 }
 
 #[test]
