@@ -40,7 +40,11 @@ impl Granting {
         });
         let (granting, taking) = (Arc::clone(&state), Arc::clone(&state));
         let tokens = Server::plain(move |_, to| {
-            if let Some(error) = *granting.failure.lock().expect("whole") {
+            let failure = *granting.failure.lock().expect("whole");
+            if failure == Some("silence") {
+                std::thread::sleep(super::PATIENCE);
+            }
+            if let Some(error) = failure {
                 // A server that repeats what it was sent.
                 let body = json!({"error": error, "error_description": format!("not with {SECRET}")}).to_string();
                 return respond(to, "401 Unauthorized", &[], &body);
@@ -153,4 +157,17 @@ fn without_a_token_the_backend_is_unavailable_and_nobody_learns_the_secret() {
     // One that comes back is asked again.
     *granting.state.failure.lock().expect("whole") = None;
     until("there is a token", || fetching.fetch("http://billing/").body["result"]["isError"] != json!(true));
+}
+
+#[test]
+fn a_server_that_gives_no_token_in_time_leaves_it_known_that_nothing_was_sent() {
+    let granting = Granting::start();
+    *granting.state.failure.lock().expect("whole") = Some("silence");
+    let config = granting.config("").replace("retry_after", "timeout = \"2s\"\nretry_after");
+    let fetching = Fetching::start(&["billing"], &[], &config);
+    let answer = fetching.send(json!({"url": "http://billing/", "method": "POST", "body": "{}"}));
+    let envelope = answer.envelope();
+    assert_eq!((&envelope["error"], &envelope["effect"]), (&json!("backend_unavailable"), &json!("none")), "{answer:?}");
+    assert!(granting.backend.seen().is_empty());
+    assert!(fetching.host.log().contains("there is none yet after 1s"), "{}", fetching.host.log());
 }

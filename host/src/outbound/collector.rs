@@ -69,7 +69,7 @@ impl Collector {
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
         if let Some(badge) = &self.badge {
-            request = request.header(&badge.header, badge.value().await.map_err(|error| error.to_string())?);
+            request = request.header(&badge.header, badge.value(TIMEOUT / 2).await.map_err(|error| error.to_string())?);
         }
         let request = request.body(Full::new(json.into())).map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| connect::explain(&error))?;

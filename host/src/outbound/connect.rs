@@ -114,6 +114,9 @@ impl Service<Uri> for Connector {
 /// The kind of a client's error, as the sandbox's connector speaks it. The text stays in the host's log: it holds the
 /// backend's address.
 pub(super) fn kind(error: &legacy::Error) -> io::ErrorKind {
+    if causes(error).any(|cause| cause.is::<NotPublic>()) {
+        return io::ErrorKind::PermissionDenied;
+    }
     for cause in causes(error) {
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
             if hyper.is_timeout() {
@@ -127,8 +130,10 @@ pub(super) fn kind(error: &legacy::Error) -> io::ErrorKind {
             && io.kind() != io::ErrorKind::Other
         {
             return match io.kind() {
-                kind @ (io::ErrorKind::ConnectionRefused | io::ErrorKind::PermissionDenied) => kind,
+                io::ErrorKind::ConnectionRefused => io::ErrorKind::ConnectionRefused,
+                // Also what a firewall of this machine forbids: that is nothing the guest did.
                 _ if error.is_connect() => io::ErrorKind::HostUnreachable,
+                io::ErrorKind::PermissionDenied => io::ErrorKind::ConnectionReset,
                 kind => kind,
             };
         }

@@ -123,10 +123,10 @@ impl Badge {
     /// The header's value as of now.
     ///
     /// # Errors
-    /// No token is to be had.
-    pub(super) async fn value(&self) -> Result<HeaderValue, NoToken> {
+    /// No token is to be had `within` this time.
+    pub(super) async fn value(&self, within: Duration) -> Result<HeaderValue, NoToken> {
         match &self.source {
-            Source::Granted(tokens) => tokens.current().await,
+            Source::Granted(tokens) => tokens.current(within).await,
             Source::Kept { current, .. } => {
                 self.look(LOOK_AGAIN).await;
                 Ok(locked(current).value.clone())
@@ -134,10 +134,10 @@ impl Badge {
         }
     }
 
-    /// The backend refused `used`: whether there is another value by now, worth a second try.
-    pub(super) async fn is_renewed(&self, used: &HeaderValue) -> bool {
+    /// The backend refused `used`: whether there is another value `within` this time, worth a second try.
+    pub(super) async fn is_renewed(&self, used: &HeaderValue, within: Duration) -> bool {
         match &self.source {
-            Source::Granted(tokens) => tokens.replace(used).await,
+            Source::Granted(tokens) => tokens.replace(used, within).await,
             Source::Kept { current, .. } => {
                 self.look(Duration::ZERO).await;
                 locked(current).value != used
@@ -259,7 +259,7 @@ mod tests {
             ("kind = \"basic\"\nuser = \"me\"\n", "authorization", "Basic bWU6czNjcmV0"),
         ] {
             let badge = Badge::new("billing", &config(&format!("{toml}file = \"{}\"", path.display()))).expect("it is there");
-            let sent = badge.value().await.expect("no token is needed");
+            let sent = badge.value(Duration::ZERO).await.expect("no token is needed");
             assert_eq!((badge.header.as_str(), sent.as_bytes()), (header, value.as_bytes()));
             assert!(!format!("{sent:?}").contains(value), "{sent:?}");
         }
@@ -294,13 +294,13 @@ mod tests {
     async fn a_file_that_changes_is_read_again_and_one_that_breaks_is_not_taken() {
         let (_folder, path) = kept("first");
         let badge = Badge::new("billing", &config(&format!("file = \"{}\"", path.display()))).expect("it is there");
-        let first = badge.value().await.expect("no token is needed");
-        assert!(!badge.is_renewed(&first).await);
+        let first = badge.value(Duration::ZERO).await.expect("no token is needed");
+        assert!(!badge.is_renewed(&first, Duration::ZERO).await);
         std::fs::write(&path, "second").expect("it can be written to");
-        assert!(badge.is_renewed(&first).await);
-        assert_eq!(badge.value().await.expect("no token is needed"), "second");
+        assert!(badge.is_renewed(&first, Duration::ZERO).await);
+        assert_eq!(badge.value(Duration::ZERO).await.expect("no token is needed"), "second");
         std::fs::remove_file(&path).expect("it can be removed");
         badge.look(Duration::ZERO).await;
-        assert_eq!(badge.value().await.expect("no token is needed"), "second", "the old one stays");
+        assert_eq!(badge.value(Duration::ZERO).await.expect("no token is needed"), "second", "the old one stays");
     }
 }

@@ -25,6 +25,8 @@ use crate::model::Span;
 pub(super) struct Exchange {
     client: Client,
     badge: Option<Badge>,
+    /// How long to wait for what lets the host in: less than a request may take, so that it is known that nothing was sent.
+    badge_within: Duration,
     first_byte: Duration,
     is_public_only: bool,
 }
@@ -89,6 +91,7 @@ impl Exchange {
         Ok(Self {
             client: connecting.client(),
             badge: config.credential.as_ref().map(|credential| Badge::new(name, credential)).transpose()?,
+            badge_within: config.timeout.duration() / 2,
             first_byte: config.first_byte_timeout.map_or(Duration::MAX, Span::duration),
             is_public_only,
         })
@@ -129,12 +132,12 @@ impl Exchange {
         let mut is_second = false;
         loop {
             let has_left = has_left || is_second;
-            let value = badge.value().await.map_err(|error| Failed::Barred { error, has_left })?;
+            let value = badge.value(self.badge_within).await.map_err(|error| Failed::Barred { error, has_left })?;
             let mut attempt = request.clone();
             // Replaces whatever the guest wrote under that name.
             attempt.headers_mut().insert(badge.header.clone(), value.clone());
             let response = self.dispatch(attempt, has_left).await?;
-            if is_second || response.status() != StatusCode::UNAUTHORIZED || !badge.is_renewed(&value).await {
+            if is_second || response.status() != StatusCode::UNAUTHORIZED || !badge.is_renewed(&value, self.badge_within).await {
                 return Ok(response);
             }
             is_second = true;

@@ -125,8 +125,8 @@ impl Tokens {
     /// The token as a header's value, from the server if there is none that lasts.
     ///
     /// # Errors
-    /// The server gives none. It is not asked again for a moment.
-    pub(super) async fn current(self: &Arc<Self>) -> Result<HeaderValue, NoToken> {
+    /// The server gives none `within` this time. If it gives none at all, it is not asked again for a moment.
+    pub(super) async fn current(self: &Arc<Self>, within: Duration) -> Result<HeaderValue, NoToken> {
         let fetching = {
             let mut state = self.state();
             let now = Instant::now();
@@ -140,11 +140,12 @@ impl Tokens {
                 _ => self.fetching(&mut state)?,
             }
         };
-        fetching.await
+        let late = || NoToken { url: self.url.clone(), problem: format!("there is none yet after {within:?}") };
+        tokio::time::timeout(within, fetching).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// The backend refused `used`: fetches another token, unless there is one already. Whether there is.
-    pub(super) async fn replace(self: &Arc<Self>, used: &HeaderValue) -> bool {
+    /// The backend refused `used`: fetches another token, unless there is one already. Whether there is, `within` this time.
+    pub(super) async fn replace(self: &Arc<Self>, used: &HeaderValue, within: Duration) -> bool {
         let fetching = {
             let mut state = self.state();
             match &state.token {
@@ -157,7 +158,7 @@ impl Tokens {
             self.fetching(&mut state)
         };
         match fetching {
-            Ok(fetching) => fetching.await.is_ok(),
+            Ok(fetching) => tokio::time::timeout(within, fetching).await.is_ok_and(|fetched| fetched.is_ok()),
             Err(_) => false,
         }
     }
