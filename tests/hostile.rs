@@ -174,7 +174,7 @@ fn a_guest_reaches_no_address_of_its_choice() {
     }
     assert!(secret.accept().is_err(), "nobody knocked");
     // Its own backend it does reach, under the name it knows it by, whatever host it claims to want.
-    let own = attack("fetch", json!({"url": "http://billing/healthz", "host": "evil.example"}));
+    let own = attack("fetch", json!({"url": "http://billing/healthz", "headers": {"host": "evil.example"}}));
     assert_eq!(own.structured()["status"], json!(200), "{own:?}");
 }
 

@@ -23,13 +23,14 @@ const LAYERS: [(&str, u8); 15] = [
 ];
 
 /// Crate, the only modules that may name it.
-const ENGINES: [(&str, &[&str]); 10] = [
+const ENGINES: [(&str, &[&str]); 11] = [
     ("sled", &["store"]),
     ("cedar_policy", &["policy"]),
     ("wasmtime", &["sandbox"]),
     ("wasmtime_wasi", &["sandbox"]),
     ("wasmtime_wasi_http", &["sandbox"]),
     ("hyper_rustls", &["outbound", "auth"]),
+    ("rustls", &["outbound"]),
     ("jsonwebtoken", &["auth"]),
     ("rmcp", &["server"]),
     ("axum", &["server"]),

@@ -14,6 +14,7 @@
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `connections` | more connections than files, idle ones and slow ones |
+//! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
 //! | `protocol` | what the MCP specification demands on the wire |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
@@ -46,6 +47,7 @@ mod keeping;
 mod kill;
 mod layering;
 mod load;
+mod outbound;
 mod pending;
 mod policy_tools;
 mod power;

@@ -134,6 +134,7 @@ impl Host {
         let loader = Loader {
             sandbox: sandbox.clone(),
             backends: config.backends.keys().cloned().collect(),
+            origins: config.origins.allow.iter().map(|allowed| allowed.origin.clone()).collect(),
             test_hooks: options.test_hooks,
             permits,
             keep_answers: config.ledger.keep_answers,
@@ -177,7 +178,7 @@ impl Host {
             ledger: ledger.clone(),
             admission,
             sandbox,
-            outbound: Outbound::new(&config.backends)?,
+            outbound: Outbound::new(&config.backends, &config.origins)?,
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             stop: stop.clone(),

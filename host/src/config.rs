@@ -9,7 +9,7 @@ use crate::admission::AdmissionConfig;
 use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, DocumentError, Scope, Span, document};
-use crate::outbound::BackendConfig;
+use crate::outbound::{BackendConfig, OriginsConfig};
 use crate::sandbox::SandboxConfig;
 use crate::server::{HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
@@ -26,6 +26,8 @@ pub struct Config {
     pub policies: PoliciesConfig,
     /// `[backends.<name>]`: what plugins may reach, by the names their manifests use.
     pub backends: BTreeMap<String, BackendConfig>,
+    /// `[origins]`: what plugins may reach by its own address.
+    pub origins: OriginsConfig,
     /// `[server]`
     pub server: HttpConfig,
     /// `[stdio]`
@@ -332,6 +334,23 @@ mod tests {
         assert_eq!(config.policy_folder(), Some(beside));
         config.policies.path = Some("elsewhere".into());
         assert_eq!(config.policy_folder(), Some("elsewhere".into()), "and its absence is an error, not a reason to look on");
+    }
+
+    #[test]
+    fn the_examples_for_operators_are_configurations() {
+        let text = include_str!("../../docs/backends.md");
+        let examples: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(examples.len(), 3);
+        for example in examples {
+            // What is commented out is an example, too; a table is named before its keys, as in the text.
+            let whole = example.replace("\n# ", "\n");
+            let backend = "[backends.a]\nurl = \"http://a\"\n[backends.b]\nurl = \"http://b\"\n[backends.c]\nurl = \"http://c\"\n\
+                           [backends.d]\nurl = \"http://d\"\n";
+            for text in [example, &whole] {
+                let text = if text.contains("credential]") { format!("{backend}{text}") } else { text.to_owned() };
+                toml::from_str::<Config>(&text).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
     }
 
     #[test]

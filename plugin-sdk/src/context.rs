@@ -83,7 +83,8 @@ impl Context {
     }
 
     /// A logical backend of the manifest (`backends = ["billing"]`). Where it is and how to authenticate to it, the
-    /// operator decides; the tool never sees either.
+    /// operator decides; the tool never sees either. Or one of its literal origins (`origins = ["https://api.example.com"]`),
+    /// by itself.
     pub fn backend<'a>(&'a self, name: &'a str) -> Backend<'a> {
         Backend::new(self, name)
     }

@@ -1,7 +1,8 @@
 //! Requests to the systems behind a tool.
 //!
 //! A tool names a logical backend; the host knows where it is, authenticates to it, adds the trace headers and, for a
-//! write tool, an idempotency key, and keeps to the operator's time and size limits.
+//! write tool, an idempotency key, and keeps to the operator's time and size limits. A literal origin of the manifest, such as
+//! `https://api.example.com`, goes by itself; there the host does all of that but authenticate.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How much of an unexpected body an error message quotes, in characters.
 const QUOTED_CHARS: usize = 200;
 
-/// A logical backend of the manifest. Made by [`Context::backend`].
+/// A logical backend or a literal origin of the manifest. Made by [`Context::backend`].
 #[derive(Clone, Copy)]
 pub struct Backend<'a> {
     context: &'a Context,
@@ -100,7 +101,7 @@ pub enum HttpError {
         reason: String,
     },
     /// The host does not let this request out. Failure `permission_denied`.
-    #[error("the host refused a request to `{backend}`: is it among the `backends` of the plugin's manifest?")]
+    #[error("the host refused a request to `{backend}`: is it among the `backends` or `origins` of the plugin's manifest?")]
     Refused {
         /// The logical backend.
         backend: String,

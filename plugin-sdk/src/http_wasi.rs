@@ -51,10 +51,16 @@ fn outgoing(request: &Request) -> Result<OutgoingRequest, HttpError> {
         Method::Patch => WasiMethod::Patch,
         Method::Delete => WasiMethod::Delete,
     };
+    let (scheme, authority) = match request.backend.split_once("://") {
+        Some(("https", authority)) => (Scheme::Https, authority),
+        Some(("http", authority)) => (Scheme::Http, authority),
+        Some(_) => return Err(invalid(request, "an origin starts with `https://` or `http://`")),
+        None => (Scheme::Http, request.backend.as_str()),
+    };
     outgoing
         .set_method(&method)
-        .and_then(|()| outgoing.set_scheme(Some(&Scheme::Http)))
-        .and_then(|()| outgoing.set_authority(Some(&request.backend)))
+        .and_then(|()| outgoing.set_scheme(Some(&scheme)))
+        .and_then(|()| outgoing.set_authority(Some(authority)))
         .and_then(|()| outgoing.set_path_with_query(Some(&request.path)))
         .map_err(|()| invalid(request, "the name of the backend or the path is not possible in a URL"))?;
     Ok(outgoing)

@@ -39,6 +39,7 @@ pub struct Host {
     folder: Option<tempfile::TempDir>,
     failpoints: String,
     files: Option<u32>,
+    environment: Vec<(String, String)>,
 }
 
 /// A host that serves.
@@ -67,6 +68,7 @@ impl Host {
             folder: Some(folder),
             failpoints: String::new(),
             files: None,
+            environment: Vec::new(),
         }
     }
 
@@ -91,6 +93,12 @@ impl Host {
     /// With these failpoints set, as in `store::sync=2*off->return`.
     pub fn failing(mut self, failpoints: &str) -> Self {
         self.failpoints = failpoints.to_owned();
+        self
+    }
+
+    /// With a variable in its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -184,6 +192,7 @@ impl Host {
             .arg(&config)
             .args(&self.arguments)
             .env("FAILPOINTS", &self.failpoints)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("the log can be made"))

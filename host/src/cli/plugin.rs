@@ -59,16 +59,20 @@ pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A loader for looking: what a backend's address is does not matter for that, so every backend counts as defined.
+/// A loader for looking: what a backend's address is does not matter for that, so every backend counts as defined, and every origin
+/// as allowed.
 pub fn loader(dir: &Path) -> Result<Loader> {
-    let mut backends = BTreeSet::new();
+    let (mut backends, mut origins) = (BTreeSet::new(), Vec::new());
     for dir in load::plugin_dirs(dir)? {
-        backends.extend(read_manifest(&dir)?.sandbox.backends);
+        let sandbox = read_manifest(&dir)?.sandbox;
+        backends.extend(sandbox.backends);
+        origins.extend(sandbox.origins);
     }
     let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), outbound::is_reserved)?);
     Ok(Loader {
         sandbox,
         backends,
+        origins,
         test_hooks: true,
         permits: GeneratedPermits::On,
         keep_answers: LedgerConfig::default().keep_answers,
@@ -105,13 +109,14 @@ async fn inspect_plugin(dir: &Path) -> Result<Value> {
     let sandbox = &plugin.manifest.sandbox;
     Ok(json!({
         "name": plugin.manifest.name, "version": plugin.manifest.version, "contract": plugin.manifest.contract,
-        "sha256": plugin.digest, "memory": sandbox.memory.to_string(), "backends": sandbox.backends, "tools": tools,
+        "sha256": plugin.digest, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
+        "origins": sandbox.origins.iter().map(ToString::to_string).collect::<Vec<_>>(), "tools": tools,
     }))
 }
 
 fn describe(plugin: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut lines: Vec<_> = ["name", "version", "contract", "sha256", "memory", "backends"]
+    let mut lines: Vec<_> = ["name", "version", "contract", "sha256", "memory", "backends", "origins"]
         .map(|key| format!("{key:<10} {}", text(&plugin[key])))
         .into();
     for tool in plugin["tools"].as_array().into_iter().flatten() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Bytes, Effect, Risk, Scope, Span, ToolName};
+use super::{Bytes, Effect, Origin, Risk, Scope, Span, ToolName};
 
 /// One plugin: its sandbox, its row types and its tools.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,7 +36,7 @@ pub struct SandboxManifest {
     /// Logical backends the guest may name; the operator defines them in `tidegate.toml`.
     pub backends: Vec<String>,
     /// Literal origins the guest may reach, each also subject to the operator's allow-list.
-    pub origins: Vec<String>,
+    pub origins: Vec<Origin>,
 }
 
 impl Default for SandboxManifest {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use http::Uri;
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::credential::Credential;
 use super::error::OutboundError;
-use super::headers;
+use super::exchange::Exchange;
+use super::resolve::{self, Lookup};
+use super::tls::Ca;
 use crate::model::{Bytes, Span};
 
 /// `[backends.<name>]` in `tidegate.toml`.
@@ -23,6 +26,11 @@ pub struct BackendConfig {
     /// The longest one request may take, from the first byte sent to the last byte received.
     #[serde(default = "defaults::timeout")]
     pub timeout: Span,
+    /// The longest that opening a connection may take: looking the name up, connecting, TLS.
+    #[serde(default = "defaults::connect_timeout")]
+    pub connect_timeout: Span,
+    /// The longest until the head of the response is there; as long as `timeout` if absent.
+    pub first_byte_timeout: Option<Span>,
     /// The largest request body.
     #[serde(default = "defaults::max_request")]
     pub max_request: Bytes,
@@ -32,6 +40,12 @@ pub struct BackendConfig {
     /// Requests at once, over all calls.
     #[serde(default = "defaults::max_concurrent")]
     pub max_concurrent: usize,
+    /// Unused connections that are kept.
+    #[serde(default = "defaults::max_idle")]
+    pub max_idle: usize,
+    /// How long one is kept.
+    #[serde(default = "defaults::idle_timeout")]
+    pub idle_timeout: Span,
     /// How long a request waits for its turn before the backend counts as overloaded.
     #[serde(default = "defaults::max_wait")]
     pub max_wait: Span,
@@ -44,19 +58,13 @@ pub struct BackendConfig {
     pub retry_after: Span,
     /// What lets the host in.
     pub credential: Option<Credential>,
-}
-
-/// A header that lets the host in. Its value never stands in the configuration itself.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credential {
-    /// The header's name.
-    #[serde(default = "defaults::header")]
-    pub header: String,
-    /// The environment variable that holds the header's whole value, such as `Bearer …`.
-    pub env: Option<String>,
-    /// The file that holds it; a line break at the end is ignored. Read once, at start.
-    pub file: Option<PathBuf>,
+    /// Who vouches for its certificate: `webpki` (the default), `system`, or a PEM file.
+    #[serde(default)]
+    pub ca: Ca,
+    /// A PEM file with the certificate the host shows it (mutual TLS).
+    pub client_cert: Option<PathBuf>,
+    /// A PEM file with the key of that certificate.
+    pub client_key: Option<PathBuf>,
 }
 
 mod defaults {
@@ -83,8 +91,14 @@ mod defaults {
     pub(super) fn keyed_for() -> Span {
         Span::seconds(24 * 60 * 60)
     }
-    pub(super) fn header() -> String {
-        "authorization".to_owned()
+    pub(super) fn connect_timeout() -> Span {
+        Span::seconds(3)
+    }
+    pub(super) fn max_idle() -> usize {
+        32
+    }
+    pub(super) fn idle_timeout() -> Span {
+        Span::seconds(30)
     }
 }
 
@@ -94,13 +108,20 @@ impl BackendConfig {
         Self {
             url: url.into(),
             timeout: defaults::timeout(),
+            connect_timeout: defaults::connect_timeout(),
+            first_byte_timeout: None,
             max_request: defaults::max_request(),
             max_response: defaults::max_response(),
             max_concurrent: defaults::max_concurrent(),
+            max_idle: defaults::max_idle(),
+            idle_timeout: defaults::idle_timeout(),
             max_wait: defaults::max_wait(),
             keyed_for: defaults::keyed_for(),
             retry_after: defaults::retry_after(),
             credential: None,
+            ca: Ca::default(),
+            client_cert: None,
+            client_key: None,
         }
     }
 }
@@ -111,7 +132,9 @@ pub(super) struct Backend {
     pub(super) authority: Authority,
     /// The path before every request's own; no slash at its end.
     pub(super) base: String,
-    pub(super) credential: Option<(HeaderName, HeaderValue)>,
+    /// Whether it is a literal origin, which the guest knows by its address.
+    pub(super) is_origin: bool,
+    pub(super) exchange: Exchange,
     pub(super) timeout: Duration,
     pub(super) max_wait: Duration,
     pub(super) keyed_for: Duration,
@@ -148,23 +171,41 @@ impl Health {
 }
 
 impl Backend {
+    /// The logical backend `name`.
     pub(super) fn new(name: &str, config: &BackendConfig) -> Result<Self, OutboundError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if name.is_empty() || name.len() > 63 || !name.bytes().all(plain) {
             return Err(OutboundError::Name(name.to_owned()));
         }
-        let (scheme, authority, base) = parse_url(&config.url).map_err(|problem| OutboundError::Url {
+        let place = parse_url(&config.url).map_err(|problem| OutboundError::Url {
             backend: name.to_owned(),
             // Whatever stands before an `@` may be a password.
             url: config.url.rsplit('@').next().unwrap_or_default().to_owned(),
             problem,
         })?;
-        let credential = config.credential.as_ref().map(|credential| read_credential(name, credential)).transpose()?;
+        Self::at(name, place, config, Reach::Backend, resolve::system())
+    }
+
+    /// What a name stands for, once it is known where that is.
+    pub(super) fn at(
+        name: &str,
+        (scheme, authority, base): (Scheme, Authority, String),
+        config: &BackendConfig,
+        reach: Reach,
+        lookup: Lookup,
+    ) -> Result<Self, OutboundError> {
+        let times = [("timeout", config.timeout), ("connect_timeout", config.connect_timeout)];
+        let first_byte = config.first_byte_timeout.map(|time| ("first_byte_timeout", time));
+        if let Some((key, _)) = times.into_iter().chain(first_byte).find(|(_, time)| time.duration().is_zero()) {
+            let problem = format!("`{key}` is zero, so no request could ever be answered; leave it out for the default");
+            return Err(OutboundError::Setting { backend: name.to_owned(), problem });
+        }
         Ok(Self {
             scheme,
             authority,
             base,
-            credential,
+            is_origin: reach != Reach::Backend,
+            exchange: Exchange::new(name, config, reach == Reach::PublicOrigin, lookup)?,
             timeout: config.timeout.duration(),
             max_wait: config.max_wait.duration(),
             keyed_for: config.keyed_for.duration(),
@@ -175,6 +216,27 @@ impl Backend {
             health: Health::default(),
         })
     }
+
+    /// Scheme, host and port, as every URL of it begins.
+    pub(super) fn prefix(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
+    }
+
+    /// Below which path the host follows redirects; nowhere for an origin, which may send a guest anywhere.
+    pub(super) fn follows_below(&self) -> Option<&str> {
+        (!self.is_origin).then_some(&self.base)
+    }
+}
+
+/// Where a backend may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Where the operator says.
+    Backend,
+    /// Where its name leads, if that is in the public internet.
+    PublicOrigin,
+    /// Wherever its name leads.
+    AnyOrigin,
 }
 
 pub(super) fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
@@ -189,31 +251,6 @@ pub(super) fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'sta
         return Err("it has a query or a fragment");
     }
     Ok((scheme, authority, uri.path().trim_end_matches('/').to_owned()))
-}
-
-pub(super) fn read_credential(backend: &str, credential: &Credential) -> Result<(HeaderName, HeaderValue), OutboundError> {
-    let backend = backend.to_owned();
-    let header = HeaderName::from_bytes(credential.header.as_bytes()).ok().filter(headers::can_carry_credential);
-    let Some(header) = header else {
-        return Err(OutboundError::Header { backend, header: credential.header.clone() });
-    };
-    let text = match (&credential.env, &credential.file) {
-        (Some(variable), None) => match std::env::var(variable) {
-            Ok(text) => text,
-            Err(_) => return Err(OutboundError::Variable { backend, variable: variable.clone() }),
-        },
-        (None, Some(path)) => match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(source) => return Err(OutboundError::File { backend, path: path.clone(), source }),
-        },
-        _ => return Err(OutboundError::CredentialSource { backend }),
-    };
-    let mut value = match HeaderValue::from_str(text.trim_end_matches(['\r', '\n'])) {
-        Ok(value) if !value.is_empty() => value,
-        _ => return Err(OutboundError::Value { backend }),
-    };
-    value.set_sensitive(true);
-    Ok((header, value))
 }
 
 #[cfg(test)]
@@ -234,22 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_comes_from_exactly_one_place() {
-        let config: BackendConfig = toml::from_str("url = \"http://b\"\ncredential = {}").expect("well formed");
-        let error = Backend::new("billing", &config).err().expect("no source is given");
-        assert!(error.to_string().contains("`env`"), "{error}");
-    }
-
-    #[test]
-    fn a_credential_is_never_printed() {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let path = folder.path().join("token");
-        std::fs::write(&path, "Bearer s3cret\n").expect("it can be written to");
-        let credential = Credential { header: "Authorization".into(), env: None, file: Some(path) };
-        let config = BackendConfig { credential: Some(credential), ..BackendConfig::at("http://b") };
-        let (header, value) = Backend::new("b", &config).ok().and_then(|backend| backend.credential).expect("it was given");
-        assert_eq!((header, value.as_bytes()), (http::header::AUTHORIZATION, &b"Bearer s3cret"[..]));
-        assert!(!format!("{value:?}").contains("s3cret"));
+    fn a_time_in_which_nothing_can_happen_is_refused() {
+        for key in ["timeout", "connect_timeout", "first_byte_timeout"] {
+            let config = toml::from_str(&format!("url = \"http://b\"\n{key} = \"0s\"")).expect("well formed");
+            let error = Backend::new("billing", &config).err().expect("it is zero").to_string();
+            assert!(error.contains(&format!("backend `billing`: `{key}` is zero")), "{error}");
+        }
     }
 
     #[test]

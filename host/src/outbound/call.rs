@@ -1,6 +1,5 @@
 //! The outbound side of one call: what it may reach, what it sent, which backend failed it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::backend::{Backend, Health};
-use super::connect::{self, Client};
 use super::response::Received;
+use super::route::Reachable;
 use super::{BackendFailure, Body, Commit, DeriveKey, headers, route};
 use crate::model::{ErrorCode, Sent, TraceContext};
 
@@ -30,8 +29,7 @@ const MAX_TARGET: usize = 128;
 
 /// The outbound side of one call.
 pub struct OutboundCall {
-    backends: BTreeMap<String, Arc<Backend>>,
-    client: Client,
+    backends: Reachable,
     trace: TraceContext,
     key: Option<DeriveKey>,
     commit: Option<Commit>,
@@ -70,8 +68,7 @@ pub(super) struct Ticket {
 
 impl OutboundCall {
     pub(super) fn new(
-        backends: BTreeMap<String, Arc<Backend>>,
-        client: Client,
+        backends: Reachable,
         trace: TraceContext,
         key: Option<DeriveKey>,
         gated: bool,
@@ -79,7 +76,7 @@ impl OutboundCall {
     ) -> Arc<Self> {
         let open = Arc::new(Semaphore::new(MAX_OPEN));
         let record = Mutex::new(Record { gated, ..Record::default() });
-        Arc::new(Self { backends, client, trace, key, commit, open, record })
+        Arc::new(Self { backends, trace, key, commit, open, record })
     }
 
     /// Lets unsafe requests through from here on: a row was permitted.
@@ -148,10 +145,9 @@ impl OutboundCall {
         if made >= MAX_REQUESTS {
             return Err(denied("the call made too many requests"));
         }
-        let name = route::logical_name(&head.uri).map_err(denied)?.to_owned();
-        let backend = self.backends.get(&name).map(Arc::clone).ok_or_else(|| denied("it is not a backend of this plugin"))?;
+        let (name, backend) = route::target(&head.uri, &self.backends).map_err(denied)?;
         route::check_method(&head.method).map_err(denied)?;
-        let uri = route::real_uri(&backend, &head.uri).map_err(|reason| {
+        let uri = route::real_uri(&name, &backend, &head.uri).map_err(|reason| {
             denied(reason);
             io::ErrorKind::InvalidInput
         })?;
@@ -191,12 +187,12 @@ impl OutboundCall {
         let ticket = self.leaves(&name, &backend, &head, path, body.len());
         let request = Request::from_parts(head, Full::new(body));
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
-        let response = match timeout_at(deadline, self.client.request(request)).await {
+        let response = match timeout_at(deadline, backend.exchange.send(request, backend.follows_below())).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let kind = connect::kind(&error);
-                tracing::warn!(backend = name, error = &error as &dyn std::error::Error, "a backend failed");
-                if connect::never_left(&error) {
+                let kind = error.kind();
+                tracing::warn!(backend = name, %error, "a backend failed");
+                if error.never_left() {
                     self.record().sent[ticket.index] = None;
                 }
                 self.broke(&ticket, kind);
@@ -275,8 +271,8 @@ impl OutboundCall {
     /// A request failed on the way, or its response did.
     pub(super) fn broke(&self, ticket: &Ticket, kind: io::ErrorKind) {
         let code = match kind {
-            // It answered, only too much: that is not an outage.
-            io::ErrorKind::FileTooLarge => return,
+            // It answered, only too much, or is nowhere a guest may go: that is not an outage.
+            io::ErrorKind::FileTooLarge | io::ErrorKind::PermissionDenied => return,
             io::ErrorKind::TimedOut => ErrorCode::BackendTimeout,
             _ => ErrorCode::BackendUnavailable,
         };
@@ -289,7 +285,7 @@ impl OutboundCall {
     }
 
     fn health(&self, name: &str, note: fn(&Health)) {
-        if let Some(backend) = self.backends.get(name) {
+        if let Some(backend) = route::find(name, &self.backends) {
             note(&backend.health);
         }
     }

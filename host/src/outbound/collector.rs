@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderName, HeaderValue, Request, Uri};
+use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 
-use super::backend::{Credential, parse_url, read_credential};
+use super::backend::parse_url;
 use super::connect::{self, Client};
+use super::credential::{Badge, Credential};
 use super::error::OutboundError;
 
 /// How long one request may take.
@@ -21,7 +22,7 @@ const MAX_ANSWER: usize = 64 << 10;
 pub struct Collector {
     client: Client,
     url: Uri,
-    credential: Option<(HeaderName, HeaderValue)>,
+    badge: Option<Badge>,
 }
 
 /// What a collector answered.
@@ -50,8 +51,8 @@ impl Collector {
         let base = base.strip_suffix(path).unwrap_or(&base);
         let target = Uri::builder().scheme(scheme).authority(authority).path_and_query(format!("{base}{path}"));
         let target = target.build().map_err(|_| problem("it is not a URL"))?;
-        let credential = credential.map(|credential| read_credential(name, credential)).transpose()?;
-        Ok(Self { client: connect::client(), url: target, credential })
+        let badge = credential.map(|credential| Badge::new(name, credential)).transpose()?;
+        Ok(Self { client: connect::client(), url: target, badge })
     }
 
     /// Posts a JSON document.
@@ -67,26 +68,15 @@ impl Collector {
         let mut request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        if let Some((name, value)) = &self.credential {
-            request = request.header(name, value);
+        if let Some(badge) = &self.badge {
+            request = request.header(&badge.header, badge.value(TIMEOUT / 2).await.map_err(|error| error.to_string())?);
         }
         let request = request.body(Full::new(json.into())).map_err(|error| error.to_string())?;
-        let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+        let response = self.client.request(request).await.map_err(|error| connect::explain(&error))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), body })
     }
-}
-
-/// The error and what caused it: the first level of a client's error says next to nothing.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

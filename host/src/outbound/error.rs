@@ -40,6 +40,22 @@ pub enum OutboundError {
         /// The backend.
         backend: String,
     },
+    /// The credential's settings make no sense.
+    #[error("backend `{backend}`: its `credential`: {problem}")]
+    Credential {
+        /// The backend.
+        backend: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A setting that can't be meant, or a file that does not hold what it should.
+    #[error("backend `{backend}`: {problem}")]
+    Setting {
+        /// The backend.
+        backend: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// The variable is not set.
     #[error("backend `{backend}`: the environment variable `{variable}`, which holds its credential, is not set")]
     Variable {

@@ -6,7 +6,7 @@ use super::backend::Backend;
 
 /// Headers of the host alone, beside everything that starts with a prefix of [`RESERVED_PREFIXES`]: framing, routing,
 /// credentials, identity and trace.
-const RESERVED: [&str; 31] = [
+const RESERVED: [&str; 42] = [
     // Framing and connection (RFC 9110 §7.6.1), decided by the client library. `content-length` is not among them: a
     // guest may state it, and it is dropped on the way out.
     "connection",
@@ -17,19 +17,27 @@ const RESERVED: [&str; 31] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    // Routing.
+    // Routing, and what overrides it.
     "alt-svc",
     "forwarded",
     "host",
     "max-forwards",
     "origin-agent-cluster",
     "via",
-    "x-real-ip",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-host",
+    "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    "x-http-method",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+    // Where a request comes from, as proxies tell it.
+    "cf-connecting-ip",
+    "client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
     // Credentials.
     "authentication-info",
     "authorization",
@@ -38,18 +46,24 @@ const RESERVED: [&str; 31] = [
     "set-cookie",
     "set-cookie2",
     "www-authenticate",
-    // Identity and trace, which the host derives.
+    // Identity and trace, which the host derives; also in the forms that came before W3C's.
+    "b3",
     "baggage",
     "idempotency-key",
+    "remote-user",
     "traceparent",
     "tracestate",
+    "uber-trace-id",
+    "x-remote-user",
 ];
-const RESERVED_PREFIXES: [&str; 3] = ["proxy-", "x-forwarded-", "sec-"];
+const RESERVED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded", "sec-", "x-b3-"];
 
 /// Whether a header belongs to the host: a guest can neither set it nor see it.
 pub fn is_reserved(name: &HeaderName) -> bool {
+    let is_listed = |name: &str| RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let name = name.as_str();
-    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    // Where headers become variables, as in CGI and what descends from it, `_` and `-` are the same.
+    is_listed(name) || (name.contains('_') && is_listed(&name.replace('_', "-")))
 }
 
 /// Whether an operator may send a credential in it: anything that cannot change where or how a request goes.
@@ -57,15 +71,12 @@ pub(super) fn can_carry_credential(name: &HeaderName) -> bool {
     *name == header::AUTHORIZATION || *name == header::COOKIE || !(is_reserved(name) || *name == header::CONTENT_LENGTH)
 }
 
-/// What goes out: the guest's headers without the host's, and the backend's credential.
+/// What goes out: the guest's headers without the host's, and without the one that carries the backend's credential.
 pub(super) fn outgoing(guest: &HeaderMap, backend: &Backend) -> HeaderMap {
-    let kept = guest.iter().filter(|(name, _)| !is_reserved(name) && **name != header::CONTENT_LENGTH);
-    let mut headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-    if let Some((name, value)) = &backend.credential {
-        // Replaces whatever the guest wrote under that name.
-        headers.insert(name.clone(), value.clone());
-    }
-    headers
+    let credential = backend.exchange.credential_header();
+    let is_hosts = |name: &HeaderName| is_reserved(name) || *name == header::CONTENT_LENGTH || Some(name) == credential;
+    let kept = guest.iter().filter(|(name, _)| !is_hosts(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What a guest may see of a response: no credentials, and no address but its own name for the backend.
@@ -74,7 +85,7 @@ pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) ->
     for name in hidden {
         headers.remove(name);
     }
-    if let Some((credential, _)) = &backend.credential {
+    if let Some(credential) = backend.exchange.credential_header() {
         // A backend that echoes what it was sent must not give it away.
         headers.remove(credential);
     }
@@ -90,23 +101,27 @@ pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) ->
 /// A location in the guest's terms; `None` if it has none there.
 fn logical(value: &HeaderValue, name: &str, backend: &Backend) -> Option<HeaderValue> {
     let text = value.to_str().ok()?;
-    let origin = format!("{}://{}", backend.scheme, backend.authority);
-    let path = match text.strip_prefix(&origin) {
+    let own = if backend.is_origin { name.to_owned() } else { backend.prefix() };
+    let path = match text.strip_prefix(&own) {
         Some(path) => path,
         // A path on the same host.
         None if text.starts_with('/') && !text.starts_with("//") => text,
         // A path relative to the request's own says nothing about the host.
         None if !text.contains(':') && !text.starts_with("//") => return Some(value.clone()),
+        // A server of the public internet may name another one: that tells nothing of the operator's network.
+        None if backend.is_origin && backend.exchange.is_public_only() => return Some(value.clone()),
         None => return None,
     };
     let rest = path.strip_prefix(&backend.base)?;
     let whole_segment = rest.is_empty() || rest.starts_with(['/', '?']);
-    whole_segment.then(|| HeaderValue::from_str(&format!("http://{name}{rest}")).ok()).flatten()
+    let scheme = if backend.is_origin { "" } else { "http://" };
+    whole_segment.then(|| HeaderValue::from_str(&format!("{scheme}{name}{rest}")).ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::backend::BackendConfig;
+    use super::super::{OriginsConfig, resolve};
     use super::*;
 
     fn backend() -> Backend {
@@ -114,9 +129,13 @@ mod tests {
     }
 
     fn location(value: &'static str) -> Option<String> {
+        location_from("billing", &backend(), value)
+    }
+
+    fn location_from(name: &str, backend: &Backend, value: &'static str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::LOCATION, HeaderValue::from_static(value));
-        let seen = incoming(headers, "billing", &backend());
+        let seen = incoming(headers, name, backend);
         seen.get(header::LOCATION).map(|value| value.to_str().expect("ASCII").to_owned())
     }
 
@@ -131,17 +150,64 @@ mod tests {
     }
 
     #[test]
+    fn a_location_of_an_origin_tells_of_other_servers_only_if_all_are_public() {
+        let origin = |private: bool| {
+            let toml = format!("allow = [{{ origin = \"https://*.example.com\", private = {private} }}]");
+            let config: OriginsConfig = toml::from_str(&toml).expect("well formed");
+            config.allow[0].backend(resolve::system()).expect("no files are needed")
+        };
+        let name = "https://api.example.com";
+        for (value, public, private) in [
+            ("https://api.example.com/v2", Some("https://api.example.com/v2"), Some("https://api.example.com/v2")),
+            ("/v2", Some("https://api.example.com/v2"), Some("https://api.example.com/v2")),
+            ("https://other.example/", Some("https://other.example/"), None),
+        ] {
+            assert_eq!(location_from(name, &origin(false), value).as_deref(), public, "{value}");
+            assert_eq!(location_from(name, &origin(true), value).as_deref(), private, "{value}");
+        }
+    }
+
+    #[test]
     fn a_guest_cannot_speak_for_the_host() {
         let mut guest = HeaderMap::new();
-        for name in
-            ["authorization", "cookie", "idempotency-key", "traceparent", "host", "x-forwarded-for", "proxy-authorization"]
-        {
+        let hosts = RESERVED.iter().copied().chain([
+            "x-forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "proxy-authorization",
+            "proxy-connection",
+            "sec-fetch-site",
+            "x-b3-traceid",
+            "x_forwarded_for",
+            "idempotency_key",
+            "proxy_authorization",
+            "content-length",
+        ]);
+        for name in hosts {
             guest.insert(HeaderName::from_static(name), HeaderValue::from_static("forged"));
         }
-        guest.insert(header::CONTENT_LENGTH, HeaderValue::from_static("999"));
-        guest.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let own = ["accept", "accept-encoding", "content-type", "user-agent", "if-none-match", "range", "x-api-version", "x_own"];
+        for name in own {
+            guest.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
         let sent = outgoing(&guest, &backend());
-        assert_eq!(sent.keys().collect::<Vec<_>>(), [header::ACCEPT]);
+        let mut names: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let mut expected = own;
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_header_that_carries_the_credential_is_the_hosts_in_both_directions() {
+        let mut config = BackendConfig::at("https://internal.example");
+        config.credential = toml::from_str("header = \"X-Api-Key\"\nenv = \"PATH\"").expect("well formed");
+        let backend = Backend::new("billing", &config).expect("the variable is set everywhere");
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::from_static("forged"));
+        assert!(outgoing(&headers, &backend).is_empty());
+        assert!(incoming(headers, "billing", &backend).is_empty());
     }
 
     #[test]

@@ -2,16 +2,25 @@
 //!
 //! A guest names a backend (`http://billing/...`); only here is it known where that is and what it takes to be let in.
 
+mod address;
 mod backend;
 mod call;
 mod collector;
 mod connect;
+mod credential;
 mod error;
+mod exchange;
 mod headers;
+mod oauth;
+mod origins;
+mod redirect;
+mod resolve;
 mod response;
 mod route;
+mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,14 +33,16 @@ use http_body_util::combinators::UnsyncBoxBody;
 use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
-use self::connect::Client;
-use crate::model::{Digest, ErrorCode, TraceContext};
+use self::resolve::Lookup;
+use crate::model::{Digest, ErrorCode, Origin, TraceContext};
 
-pub use self::backend::{BackendConfig, Credential};
+pub use self::backend::BackendConfig;
 pub use self::call::OutboundCall;
 pub use self::collector::Collector;
+pub use self::credential::Credential;
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
+pub use self::origins::OriginsConfig;
 
 /// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -43,16 +54,16 @@ pub type DeriveKey = Arc<dyn Fn(&str, &str, &str, u32) -> String + Send + Sync>;
 /// Waits until a call may change something: until what it may still burn is set aside, so that nothing stops it halfway.
 pub type Commit = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The backends an operator defined, and the connections to them.
+/// The backends an operator defined and the origins allowed, and the connections to them.
 pub struct Outbound {
     backends: BTreeMap<String, Arc<Backend>>,
-    client: Client,
+    origins: Vec<(Origin, Arc<Backend>)>,
 }
 
 /// What the outbound side has to know of one call.
 pub struct CallScope {
-    /// The backends the plugin's manifest names. Whatever else a guest asks for is denied, and so is what the operator did
-    /// not define.
+    /// The backends and the origins the plugin's manifest names. Whatever else a guest asks for is denied, and so is what the
+    /// operator did not define or allow.
     pub allowed: Vec<String>,
     /// The call's position in its trace; every request gets a child of it.
     pub trace: TraceContext,
@@ -76,19 +87,38 @@ pub struct BackendFailure {
 }
 
 impl Outbound {
-    /// Reads the credentials and sets up the client. Connections are opened when first needed, so a dead backend is no
+    /// Reads the credentials and sets up the clients. Connections are opened when first needed, so a dead backend is no
     /// reason not to start.
-    pub fn new(backends: &BTreeMap<String, BackendConfig>) -> Result<Self, OutboundError> {
+    ///
+    /// # Errors
+    /// A backend that cannot be one, or a secret or certificate that is not there.
+    pub fn new(backends: &BTreeMap<String, BackendConfig>, origins: &OriginsConfig) -> Result<Self, OutboundError> {
+        Self::resolving(backends, origins, &resolve::system())
+    }
+
+    /// [`Outbound::new`] with origins that are looked up by `lookup`.
+    fn resolving(
+        backends: &BTreeMap<String, BackendConfig>,
+        origins: &OriginsConfig,
+        lookup: &Lookup,
+    ) -> Result<Self, OutboundError> {
         let backends = backends
             .iter()
             .map(|(name, config)| Ok((name.clone(), Arc::new(Backend::new(name, config)?))))
             .collect::<Result<_, OutboundError>>()?;
-        Ok(Self { backends, client: connect::client() })
+        let origins = origins
+            .allow
+            .iter()
+            .map(|allowed| Ok((allowed.origin.clone(), Arc::new(allowed.backend(Arc::clone(lookup))?))))
+            .collect::<Result<_, OutboundError>>()?;
+        Ok(Self { backends, origins })
     }
 
-    /// How the last request to each backend went: `untried`, `answers` or `unavailable`.
-    pub fn health(&self) -> BTreeMap<&str, &'static str> {
-        self.backends.iter().map(|(name, backend)| (name.as_str(), backend.health.as_str())).collect()
+    /// How the last request to each backend and each origin went: `untried`, `answers` or `unavailable`.
+    pub fn health(&self) -> BTreeMap<String, &'static str> {
+        let backends = self.backends.iter().map(|(name, backend)| (name.clone(), backend));
+        let origins = self.origins.iter().map(|(origin, backend)| (origin.to_string(), backend));
+        backends.chain(origins).map(|(name, backend)| (name, backend.health.as_str())).collect()
     }
 
     /// For how long all of these backends honour an `Idempotency-Key`, and a digest of where they are: elsewhere nobody knows the
@@ -111,8 +141,18 @@ impl Outbound {
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
     pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
         let CallScope { allowed, trace, key, gated, commit } = scope;
-        let known = allowed.iter().filter_map(|name| self.backends.get_key_value(name));
-        let backends = known.map(|(name, backend)| (name.clone(), Arc::clone(backend))).collect();
-        OutboundCall::new(backends, self.client.clone(), trace, key, gated, commit)
+        // By the manifest's spelling: of what the operator allows, a plugin reaches what its manifest names.
+        let known = allowed.into_iter().filter_map(|name| {
+            let backend = self.backends.get(&name).or_else(|| self.origin(&name))?;
+            Some((name, Arc::clone(backend)))
+        });
+        OutboundCall::new(known.collect(), trace, key, gated, commit)
+    }
+
+    fn origin(&self, name: &str) -> Option<&Arc<Backend>> {
+        let named: Origin = name.parse().ok()?;
+        let covering = self.origins.iter().filter(|(allowed, _)| allowed.covers(&named));
+        // What the operator says of one counts before what is said of many.
+        covering.min_by_key(|(allowed, _)| *allowed != named).map(|(_, backend)| backend)
     }
 }

@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, Full};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::backend::Credential;
 use super::*;
 use crate::model::{Bytes as Size, Sent, Span};
 
@@ -40,7 +39,8 @@ where
 }
 
 fn outbound(config: BackendConfig) -> Outbound {
-    Outbound::new(&BTreeMap::from([("billing".to_owned(), config)])).expect("the backend is well defined")
+    Outbound::new(&BTreeMap::from([("billing".to_owned(), config)]), &OriginsConfig::default())
+        .expect("the backend is well defined")
 }
 
 fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
@@ -154,7 +154,7 @@ async fn the_credential_goes_out_and_never_comes_back() {
         (StatusCode::FOUND, headers).into_response()
     })
     .await;
-    let credential = Some(Credential { header: "authorization".into(), env: None, file: Some(path) });
+    let credential = Some(Credential { file: Some(path), ..Credential::default() });
     let call = begin(&outbound(BackendConfig { credential, ..BackendConfig::at(format!("http://{address}/v1")) }));
     let response = call.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
     assert_eq!(seen.lock().expect("not poisoned").len(), 1, "a redirect is not followed");
@@ -177,6 +177,47 @@ async fn whatever_is_not_the_plugins_backend_is_denied() {
     assert_eq!(kind(call.send(request(Method::TRACE, "http://billing/", "")).await), Some(io::ErrorKind::PermissionDenied));
     assert_eq!(kind(call.send(request(Method::GET, "http://billing/%2e%2e/x", "")).await), Some(io::ErrorKind::InvalidInput));
     assert!(seen.lock().expect("not poisoned").is_empty() && call.sent().is_empty());
+}
+
+#[tokio::test]
+async fn an_origin_is_looked_up_once_and_sent_to_by_name_with_a_key_and_without_a_credential() {
+    let (address, seen) = backend(|_| "ok".into_response()).await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&asked);
+    let lookup: Lookup = Arc::new(move |name| {
+        names.lock().expect("not poisoned").push(name);
+        Box::pin(async { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) })
+    });
+    let port = address.port();
+    let toml = format!("allow = [{{ origin = \"http://*.example.com:{port}\", private = true }}, \"http://example.net:{port}\"]");
+    let origins: OriginsConfig = toml::from_str(&toml).expect("well formed");
+    let outbound = Outbound::resolving(&BTreeMap::new(), &origins, &lookup).expect("no files are needed");
+    let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{method}.{n}.{}.{}", backend.len(), path.len()));
+    let named = [format!("http://api.example.com:{port}"), format!("http://example.net:{port}")];
+    let call = outbound.begin(CallScope {
+        allowed: named.to_vec(),
+        trace: TraceContext::random(),
+        key: Some(key),
+        gated: false,
+        commit: None,
+    });
+    for _ in 0..2 {
+        let post = call.send(request(Method::POST, &format!("http://API.example.com:{port}/v1?q=1"), "{}")).await;
+        read(post.expect("it lives")).await.expect("the body is whole");
+    }
+    assert_eq!(*asked.lock().expect("not poisoned"), ["api.example.com"], "once, and once more for nothing");
+    let (method, uri, headers, _) = seen.lock().expect("not poisoned").remove(0);
+    assert_eq!((method, uri.as_str()), (Method::POST, "/v1?q=1"));
+    assert_eq!(headers["host"], format!("api.example.com:{port}"));
+    assert!(headers.contains_key("idempotency-key") && headers.contains_key("traceparent"));
+    assert_eq!(call.sent()[0].backend, named[0]);
+
+    // Allowed by the operator's wildcard, but not named by the manifest; and named, but led to this machine.
+    let other = call.send(request(Method::GET, &format!("http://other.example.com:{port}/"), "")).await;
+    assert_eq!(kind(other), Some(io::ErrorKind::PermissionDenied));
+    let led_here = call.send(request(Method::GET, &format!("{}/", named[1]), "")).await;
+    assert_eq!((kind(led_here), call.failure()), (Some(io::ErrorKind::PermissionDenied), None));
+    assert_eq!(seen.lock().expect("not poisoned").len(), 1);
 }
 
 #[tokio::test]

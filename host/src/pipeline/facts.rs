@@ -15,7 +15,7 @@ use super::{Call, Progress};
 use crate::admission::{Drawn, Permit, Refused};
 use crate::ledger::{self, IntentFacts, Ledger, LedgerError, QueuedFacts, Reasking, RejectionFacts, ToolFacts, WhyNot};
 use crate::model::scope::{Bindings, Delta};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Rejection, Timestamp};
+use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Origin, Rejection, Timestamp};
 use crate::outbound::{CallScope, Commit, DeriveKey, Outbound, OutboundCall};
 use crate::registry::Tool;
 use crate::sandbox::{CallLimits, Fuel, GuestContext, HostFunctions, Invocation, Supply};
@@ -142,8 +142,9 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
             move |backend: &str, method: &str, path: &str, n: u32| ledger.outbound_key(&claim, backend, method, path, n.into());
         Arc::new(derive) as DeriveKey
     });
+    let sandbox = &tool.plugin.manifest.sandbox;
     CallScope {
-        allowed: tool.plugin.manifest.sandbox.backends.clone(),
+        allowed: sandbox.backends.iter().cloned().chain(sandbox.origins.iter().map(Origin::to_string)).collect(),
         trace: call.trace.clone(),
         key: derive,
         gated: is_gated(tool),
@@ -211,6 +212,7 @@ pub fn invocation(
             }),
             row_filter: Box::new(move || hint.hint()),
             send: Arc::new(move |request| outbound.send(request)),
+            https: tool.plugin.manifest.sandbox.origins.iter().any(Origin::is_https),
             progress: Box::new(move |done, total, message| {
                 if let Some(progress) = &progress {
                     // What a tool says of rows beside them could tell of rows that are not the caller's.

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::advertise::{self, Advertised};
 use super::{Generation, Plugin, Tool, manifest, reload};
-use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Span, Timestamp, ToolName, document};
+use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Origin, Span, Timestamp, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
 use crate::sandbox::{CompileError, Definition, DescribeError, Sandbox};
 
@@ -88,6 +88,8 @@ pub struct Loader {
     pub sandbox: Arc<Sandbox>,
     /// The logical backends the operator has defined.
     pub backends: BTreeSet<String>,
+    /// The literal origins the operator allows.
+    pub origins: Vec<Origin>,
     /// Whether manifests may name test hooks (the conformance profile).
     pub test_hooks: bool,
     /// Whether permits are generated from the manifests, or only the operator's own policies count.
@@ -186,6 +188,13 @@ impl Loader {
                 };
                 return mismatch(format!("its backend `{backend}` is not defined on this host; {hint}"));
             }
+        }
+        if let Some(origin) =
+            manifest.sandbox.origins.iter().find(|named| !self.origins.iter().any(|allowed| allowed.covers(named)))
+        {
+            let plain = origin.to_string();
+            let hint = format!("if it may go there, add \"{plain}\" to `allow` under `[origins]` in tidegate.toml");
+            return mismatch(format!("its origin `{plain}` is not allowed on this host; {hint}"));
         }
         let (memory, most) = (manifest.sandbox.memory, self.sandbox.max_memory());
         if memory > most {

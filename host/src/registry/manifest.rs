@@ -51,12 +51,6 @@ fn check(manifest: &Manifest) -> Result<(), Broken> {
             ),
         )?;
     }
-    if let Some(origin) = manifest.sandbox.origins.first() {
-        broken(
-            origin,
-            format!("the origin `{origin}` cannot be reached: use a logical backend, which the operator maps to an address"),
-        )?;
-    }
     if manifest.tools.is_empty() {
         broken("name", "the plugin declares no tool; add a `[[tool]]`")?;
     }

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 use super::bindings::tidegate::plugin::host;
 use super::config::SandboxConfig;
 use super::error::SandboxError;
+use super::http;
 use super::limits::{CORE_INSTANCES, TABLE_ENTRIES, TABLES};
 use super::state::State;
 use super::wasi;
@@ -55,11 +56,16 @@ pub(super) fn new(config: &SandboxConfig) -> Result<Engine, SandboxError> {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>, SandboxError> {
     let mut linker = Linker::new(engine);
     wasi::link(&mut linker).map_err(SandboxError::Engine)?;
-    let http = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
     wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<_, WasiHttp>(&mut linker, State::http)
         .and_then(|()| {
-            wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, WasiHttp>(&mut linker, &(&http).into(), State::http)
+            wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, WasiHttp>(
+                &mut linker,
+                &(&options).into(),
+                State::http,
+            )
         })
+        .and_then(|()| http::link_body_errors(&mut linker))
         .and_then(|()| host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state))
         .map_err(SandboxError::Engine)?;
     Ok(linker)

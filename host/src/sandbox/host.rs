@@ -37,6 +37,11 @@ impl Call {
         Arc::clone(&self.functions.send)
     }
 
+    /// Whether requests may name `https`.
+    pub(super) fn speaks_https(&self) -> bool {
+        self.functions.https
+    }
+
     fn cancelled(&self) -> &CancellationToken {
         &self.functions.cancelled
     }

@@ -7,14 +7,23 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::logs::Log;
 use super::meter::{Meter, REQUEST};
+use super::state::State;
 use super::{ReservedHeader, SendRequest};
 
+/// The interface that says what went wrong.
+const TYPES: &str = "wasi:http/types@0.2.12";
 /// The most bytes a guest may write to a request's body at once.
 const BODY_CHUNK: usize = 64 << 10;
+/// Such writes that wait at most until the host has taken them.
+const BODY_CHUNKS: usize = 1;
 /// The longest part of a request's target that is logged.
 const MAX_TARGET: usize = 128;
 
@@ -25,6 +34,8 @@ type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Worker), Erro
 pub(super) struct Outgoing {
     /// Absent while describing: nothing leaves then.
     send: Option<SendRequest>,
+    /// Whether `https` is a scheme to this guest.
+    https: bool,
     reserved: ReservedHeader,
     meter: Arc<Meter>,
     log: Log,
@@ -32,9 +43,25 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Requests go to `send`; headers for which `reserved` holds belong to the host alone.
-    pub(super) fn new(send: Option<SendRequest>, reserved: ReservedHeader, meter: Arc<Meter>, log: Log) -> Self {
-        Self { send, reserved, meter, log }
+    pub(super) fn new(send: Option<SendRequest>, https: bool, reserved: ReservedHeader, meter: Arc<Meter>, log: Log) -> Self {
+        Self { send, https, reserved, meter, log }
     }
+}
+
+/// Links what tells a guest why a body broke off. The library's own looks for another type than the one that bodies fail with, so
+/// that a body that was too large, or too slow, looked to guests like a connection that broke.
+pub(super) fn link_body_errors(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap(
+        "http-error-code",
+        |mut store: StoreContextMut<'_, State>, (error,): (Resource<wasmtime::Error>,)| {
+            let error = store.data_mut().ctx().table.get(&error)?;
+            let told = error.downcast_ref::<ErrorCode>().cloned();
+            Ok((told.or_else(|| error.downcast_ref::<Error>().map(of_body)),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 impl WasiHttpHooks for Outgoing {
@@ -44,9 +71,10 @@ impl WasiHttpHooks for Outgoing {
         Arc::new(move |name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || reserved(name))
     }
 
-    /// Logical backends have no TLS of their own; the host speaks it to the real one.
+    /// Logical backends have no TLS of their own; the host speaks it to the real one. Literal origins may; which ones, the connector
+    /// decides.
     fn is_supported_scheme(&mut self, scheme: &Scheme) -> bool {
-        *scheme == Scheme::HTTP
+        *scheme == Scheme::HTTP || (self.https && *scheme == Scheme::HTTPS)
     }
 
     fn default_scheme(&mut self) -> Option<Scheme> {
@@ -59,6 +87,10 @@ impl WasiHttpHooks for Outgoing {
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_CHUNKS
     }
 
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _done: Worker) -> Sending {
@@ -89,11 +121,12 @@ impl WasiHttpHooks for Outgoing {
     }
 }
 
-/// Method and backend of a request; the path may hold what should not be kept.
+/// Method and backend, or origin, of a request; the path may hold what should not be kept.
 fn line(request: &Request<WasiBody>) -> String {
     let authority = request.uri().authority().map_or("", |authority| authority.as_str());
     let authority = &authority[..authority.floor_char_boundary(MAX_TARGET)];
-    format!("{} http://{authority}", request.method())
+    let scheme = request.uri().scheme_str().unwrap_or_default();
+    format!("{} {scheme}://{authority}", request.method())
 }
 
 /// A body whose bytes are charged to the guest as they pass.
@@ -112,6 +145,16 @@ where
     })
     .map_err(error)
     .boxed_unsync()
+}
+
+/// What a guest learns of a body that broke off.
+fn of_body(error: &Error) -> ErrorCode {
+    match error {
+        Error::HttpResponseTimeout => ErrorCode::HttpResponseTimeout,
+        Error::HttpResponseBodySize(size) => ErrorCode::HttpResponseBodySize(*size),
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        _ => ErrorCode::HttpProtocolError,
+    }
 }
 
 /// What a guest learns of an error: its kind, never an address.

@@ -154,6 +154,8 @@ pub struct HostFunctions {
     pub row_filter: RowFilter,
     /// Sends a request to a backend.
     pub send: SendRequest,
+    /// Whether the guest may ask for `https`: it is one that reaches literal origins.
+    pub https: bool,
     /// Passes progress on to the caller.
     pub progress: ReportProgress,
     /// Passes the guest's log on, beside what [`Execution::log`] keeps.

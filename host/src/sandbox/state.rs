@@ -45,12 +45,12 @@ impl State {
         handles.set_max_capacity(config.max_handles);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(config.max_headers.as_usize());
-        let send = call.as_ref().map(Call::send);
+        let (send, https) = (call.as_ref().map(Call::send), call.as_ref().is_some_and(Call::speaks_https));
         Self {
             limits: Limits::new(memory, may_grow, Arc::clone(meter)),
             wasi: wasi::closed(&log, meter, call.is_some()),
             random: Random::new(config.max_random.0, Arc::clone(meter), call.is_some()),
-            outgoing: Outgoing::new(send, reserved, Arc::clone(meter), log.clone()),
+            outgoing: Outgoing::new(send, https, reserved, Arc::clone(meter), log.clone()),
             log,
             meter: Arc::clone(meter),
             call,

@@ -55,7 +55,7 @@ impl Workspace {
         };
         let config = serve::configure(&host, None)?;
         let root = &config.plugins.path;
-        let (mut plugins, mut backends) = (Vec::new(), BTreeSet::new());
+        let (mut plugins, mut backends, mut origins) = (Vec::new(), BTreeSet::new(), Vec::new());
         for dir in load::plugin_dirs(root)? {
             let manifest = plugin::read_manifest(&dir)?;
             if manifest.tools.iter().any(|tool| tool.test_hook.is_some()) {
@@ -63,8 +63,9 @@ impl Workspace {
                 continue;
             }
             plugins.push(plugin::built_dir(&dir)?);
-            // Where a backend is does not matter to policies, so every one counts as defined.
+            // Where a backend is does not matter to policies, so every one counts as defined, and every origin as allowed.
             backends.extend(manifest.sandbox.backends);
+            origins.extend(manifest.sandbox.origins);
         }
         if plugins.is_empty() {
             bail!("`{}` holds no plugin but fixtures", root.display());
@@ -72,7 +73,7 @@ impl Workspace {
         let policies = config.policy_folder();
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
-        let loader = Loader { sandbox, backends, test_hooks: false, permits, keep_answers: config.ledger.keep_answers };
+        let loader = Loader { sandbox, backends, origins, test_hooks: false, permits, keep_answers: config.ledger.keep_answers };
         Ok(Self { config, plugins, policies, loader })
     }
 

@@ -52,30 +52,50 @@ impl Tool for DumpEnvironment {
 /// Requests any URL.
 pub(crate) struct Fetch;
 
-/// Which URL.
+/// Which URL, and how.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Url {
+pub(crate) struct Wanted {
     /// Such as `http://127.0.0.1:7301/metrics`.
     url: String,
-    /// A `Host` header to smuggle in.
-    host: Option<String>,
+    /// The method; GET unless said otherwise.
+    method: Option<String>,
+    /// Headers to smuggle in, such as `Host`.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// What to send.
+    #[serde(default)]
+    body: String,
+    /// Whether to go by the SDK, as honest tools do; `url` is a backend or an origin then.
+    #[serde(default)]
+    by_sdk: bool,
 }
 
 /// What came back.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Fetched {
     /// The status.
-    status: u16,
+    pub(crate) status: u16,
+    /// The headers.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The body, as far as it is text.
+    pub(crate) body: String,
+    /// The headers that the host did not take.
+    pub(crate) refused: Vec<String>,
 }
 
 impl Tool for Fetch {
     const NAME: &'static str = "fetch";
     const DESCRIPTION: &'static str = "Requests the given URL, whatever it is.";
-    type Input = Url;
+    type Input = Wanted;
     type Output = Fetched;
 
-    fn call(Url { url, host }: Url, _: &Context) -> Result<Fetched, Failure> {
-        Ok(Fetched { status: raw::fetch(&url, host.as_deref())? })
+    fn call(wanted: Wanted, context: &Context) -> Result<Fetched, Failure> {
+        if !wanted.by_sdk {
+            return raw::fetch(&wanted.url, wanted.method.as_deref(), &wanted.headers, &wanted.body);
+        }
+        let response = context.backend(&wanted.url).get(&[]).send()?;
+        let body = String::from_utf8_lossy(response.bytes()).into_owned();
+        Ok(Fetched { status: response.status(), headers: BTreeMap::new(), body, refused: Vec::new() })
     }
 }

@@ -1,7 +1,10 @@
 //! Stands in for the raw attacks in a native build, where there is no host to attack.
 
+use std::collections::BTreeMap;
+
 use tidegate_plugin_sdk::Failure;
 
+use crate::ambient::Fetched;
 use crate::waiting::Kind;
 
 pub(crate) fn memory_bytes() -> Result<usize, Failure> {
@@ -35,7 +38,7 @@ pub(crate) fn folders() -> Result<Vec<String>, Failure> {
     Err(sandbox_only())
 }
 
-pub(crate) fn fetch(_: &str, _: Option<&str>) -> Result<u16, Failure> {
+pub(crate) fn fetch(_: &str, _: Option<&str>, _: &BTreeMap<String, String>, _: &str) -> Result<Fetched, Failure> {
     Err(sandbox_only())
 }
 

@@ -1,17 +1,28 @@
 //! Attacks beneath the SDK, straight at WASI and at linear memory.
 
 use core::arch::wasm32::{memory_grow, memory_size};
+use std::collections::BTreeMap;
 
 use tidegate_plugin_sdk::{Failure, code};
 use wasip2::clocks::monotonic_clock;
 use wasip2::filesystem::preopens;
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{ErrorCode, Fields, FutureIncomingResponse, OutgoingRequest, Scheme};
+use wasip2::http::types::{
+    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme, http_error_code,
+};
+use wasip2::io::streams::StreamError;
 use wasip2::random::random;
 
+use crate::ambient::Fetched;
 use crate::waiting::Kind;
 
 const PAGE_BYTES: usize = 64 * 1024;
+
+/// How much to ask for in one read.
+const READ_BYTES: u64 = 64 * 1024;
+
+/// The most that is written at once.
+const WRITE_BYTES: usize = 4096;
 
 /// How much memory to add before searching it, in pages: what is new to this instance may be old to its slot.
 const GROWN_PAGES: usize = 64;
@@ -46,7 +57,7 @@ pub(crate) fn sleep_nanoseconds(nanoseconds: u64) -> Result<(), Failure> {
 }
 
 pub(crate) fn start_request(authority: &str, path: &str) -> Result<FutureIncomingResponse, Failure> {
-    start(&Scheme::Http, authority, path, None)
+    start(&Scheme::Http, authority, path, Fields::new(), None, "")
 }
 
 pub(crate) fn hold_handles(kind: Kind, count: u64) -> Result<u64, Failure> {
@@ -64,7 +75,7 @@ pub(crate) fn folders() -> Result<Vec<String>, Failure> {
     Ok(preopens::get_directories().into_iter().map(|(_, name)| name).collect())
 }
 
-pub(crate) fn fetch(url: &str, host: Option<&str>) -> Result<u16, Failure> {
+pub(crate) fn fetch(url: &str, method: Option<&str>, wanted: &BTreeMap<String, String>, body: &str) -> Result<Fetched, Failure> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| Failure::invalid_arguments("the URL has no scheme"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let scheme = match scheme {
@@ -72,28 +83,79 @@ pub(crate) fn fetch(url: &str, host: Option<&str>) -> Result<u16, Failure> {
         "https" => Scheme::Https,
         other => Scheme::Other(other.to_owned()),
     };
-    let pending = start(&scheme, authority, path, host)?;
+    let (headers, mut refused) = (Fields::new(), Vec::new());
+    for (name, value) in wanted {
+        // A host that refuses a header is asked without it.
+        if headers.append(name, value.as_bytes()).is_err() {
+            refused.push(name.clone());
+        }
+    }
+    let pending = start(&scheme, authority, path, headers, method, body)?;
     pending.subscribe().block();
-    match pending.get() {
-        Some(Ok(Ok(response))) => Ok(response.status()),
-        Some(Ok(Err(ErrorCode::HttpRequestDenied))) => Err(denied("the host refused the request")),
-        Some(Ok(Err(error))) => Err(Failure::new(code::BACKEND_UNAVAILABLE, error.to_string())),
-        Some(Err(())) | None => Err(Failure::failed("the host gave no response")),
+    let response = match pending.get() {
+        Some(Ok(Ok(response))) => response,
+        Some(Ok(Err(ErrorCode::HttpRequestDenied))) => return Err(denied("the host refused the request")),
+        Some(Ok(Err(ErrorCode::HttpResponseTimeout))) => return Err(Failure::new(code::BACKEND_TIMEOUT, "no response in time")),
+        Some(Ok(Err(error))) => return Err(Failure::new(code::BACKEND_UNAVAILABLE, error.to_string())),
+        Some(Err(())) | None => return Err(Failure::failed("the host gave no response")),
+    };
+    let headers = response.headers().entries();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Fetched {
+        status: response.status(),
+        headers: headers.into_iter().map(|(name, value)| (name, text(value))).collect(),
+        body: text(read(&response)?),
+        refused,
+    })
+}
+
+fn read(response: &IncomingResponse) -> Result<Vec<u8>, Failure> {
+    let broken = |()| Failure::failed("the body can't be read");
+    let body = response.consume().map_err(broken)?;
+    let stream = body.stream().map_err(broken)?;
+    let mut bytes = Vec::new();
+    loop {
+        match stream.blocking_read(READ_BYTES) {
+            Ok(chunk) => bytes.extend_from_slice(&chunk),
+            Err(StreamError::Closed) => return Ok(bytes),
+            Err(StreamError::LastOperationFailed(error)) => {
+                let message = format!("the body broke off after {} bytes", bytes.len());
+                return Err(match http_error_code(&error) {
+                    Some(ErrorCode::HttpResponseTimeout) => Failure::new(code::BACKEND_TIMEOUT, message),
+                    Some(ErrorCode::HttpResponseBodySize(_)) => Failure::failed("the body is too large"),
+                    _ => Failure::new(code::BACKEND_UNAVAILABLE, message),
+                });
+            }
+        }
     }
 }
 
-fn start(scheme: &Scheme, authority: &str, path: &str, host: Option<&str>) -> Result<FutureIncomingResponse, Failure> {
+fn start(
+    scheme: &Scheme,
+    authority: &str,
+    path: &str,
+    headers: Fields,
+    method: Option<&str>,
+    body: &str,
+) -> Result<FutureIncomingResponse, Failure> {
     let impossible = |()| Failure::invalid_arguments("the URL is not possible");
-    let headers = Fields::new();
-    if let Some(host) = host {
-        // A host that refuses the header is asked without it.
-        let _ = headers.append("host", host.as_bytes());
-    }
     let request = OutgoingRequest::new(headers);
+    if let Some(method) = method {
+        request.set_method(&Method::Other(method.to_owned())).map_err(impossible)?;
+    }
     request.set_scheme(Some(scheme)).map_err(impossible)?;
     request.set_authority(Some(authority)).map_err(impossible)?;
     request.set_path_with_query(Some(path)).map_err(impossible)?;
-    outgoing_handler::handle(request, None).map_err(|error| denied(&error.to_string()))
+    let sink = if body.is_empty() { None } else { Some(request.body().map_err(impossible)?) };
+    let pending = outgoing_handler::handle(request, None).map_err(|error| denied(&error.to_string()))?;
+    if let Some(sink) = sink {
+        if let Ok(stream) = sink.write() {
+            // Whoever does not take it answers all the same.
+            let _ = body.as_bytes().chunks(WRITE_BYTES).try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
+        }
+        let _ = OutgoingBody::finish(sink, None);
+    }
+    Ok(pending)
 }
 
 fn denied(reason: &str) -> Failure {
