@@ -146,6 +146,8 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
         allowed: tool.plugin.manifest.sandbox.backends.clone(),
         trace: call.trace.clone(),
         key: derive,
+        keyed: tool.manifest.backend_keyed,
+        deadline: tool.manifest.deadline.duration(),
         gated: is_gated(tool),
         commit,
     }
