@@ -1,6 +1,6 @@
 //! A plain MCP client: one POST a message, headers as the specification wants them, answers unvarnished.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -173,5 +173,22 @@ impl Answer {
     /// Whether it was asked for with a handle.
     pub fn is_polled(&self) -> bool {
         self.body["result"]["_meta"]["dev.tidegate/polled"] == json!(true)
+    }
+}
+
+/// Calls again and again until the host lets requests through to a backend that has come back, and answers with the first result.
+///
+/// # Panics
+/// If the backend is not back within half a minute, or the call fails over something else.
+pub fn until_back(call: impl Fn() -> Answer) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = call();
+        if answer.body["result"]["isError"] != json!(true) {
+            return answer;
+        }
+        assert_eq!(answer.error(), "backend_unavailable", "{answer:?}");
+        assert!(Instant::now() < deadline, "the backend is never let back in: {answer:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
