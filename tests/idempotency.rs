@@ -20,7 +20,8 @@ fn demo(flags: &[&str], config: &str) -> (Started, Billing, tempfile::TempDir) {
 }
 
 fn serve(billing: &Billing, plugins: &tempfile::TempDir, config: &str) -> Host {
-    let config = format!("{config}\n[backends.billing]\nurl = \"{}\"\ntimeout = \"1s\"\nretry = {{ attempts = 1 }}\n", billing.url);
+    let config =
+        format!("{config}\n[backends.billing]\nurl = \"{}\"\ntimeout = \"1s\"\nretry = {{ attempts = 1 }}\n", billing.url);
     Host::dev(plugins.path()).config(&config)
 }
 

@@ -150,10 +150,7 @@ impl Attempt {
         let Accepted { name, backend, .. } = &*self.accepted;
         self.status = Some(status);
         backend.health.note(Health::ANSWERS);
-        let is_gone = matches!(
-            status,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        );
+        let is_gone = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
         if is_gone && let Some(pass) = self.pass.take() {
             pass.failed();
         }

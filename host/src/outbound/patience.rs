@@ -93,7 +93,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_backend_is_left_alone_for_as_long_as_it_says_but_not_for_ever() {
         let patience = Patience::new(Duration::from_secs(60));
-        assert!(!patience.heed(StatusCode::OK, &headers("5")) && !patience.heed(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new()));
+        assert!(
+            !patience.heed(StatusCode::OK, &headers("5")) && !patience.heed(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new())
+        );
         assert_eq!(patience.left(), None);
         assert!(patience.heed(StatusCode::TOO_MANY_REQUESTS, &headers("5")));
         assert!(patience.heed(StatusCode::SERVICE_UNAVAILABLE, &headers("1")), "it is heeded, though the other one is longer");

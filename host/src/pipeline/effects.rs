@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Sent;
+use crate::model::{Sent, SentError};
 
 /// What is known of one request that asked for a change. Ordered by how little that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,8 @@ pub enum Word {
     Confirmed,
     /// The backend says that it did not, or not wholly.
     Denied,
+    /// The backend says that it did it, but its answer broke off, and with the key it can be asked for again.
+    CutOff,
     /// Nobody says anything: no status came, or only one that a gateway gives in the backend's place.
     Unknown,
 }
@@ -37,16 +39,18 @@ pub fn changes(sent: &[Sent], keyed: bool) -> Vec<Change<'_>> {
 
 /// What the attempts at one request tell. More than one left only under a key that the backend honours.
 fn word(attempts: &[&Sent], keyed: bool) -> Word {
-    let mut acted = attempts.iter().filter(|sent| sent.left && sent.status != Some(429)).map(|sent| sent.status).rev();
-    match acted.next() {
-        None => Word::Nothing,
-        Some(Some(200..300)) => Word::Confirmed,
-        Some(None | Some(502 | 504)) => Word::Unknown,
+    let acted: Vec<&&Sent> = attempts.iter().filter(|sent| sent.left && sent.status != Some(429)).collect();
+    let Some((last, before)) = acted.split_last() else { return Word::Nothing };
+    let is_cut_off = matches!(last.error, Some(SentError::BrokenOff | SentError::TimedOut));
+    match last.status {
+        Some(200..300) if keyed && is_cut_off => Word::CutOff,
+        Some(200..300) => Word::Confirmed,
+        None | Some(502 | 504) => Word::Unknown,
         // With the key it can be asked again whether that was all.
-        Some(Some(503)) if keyed => Word::Unknown,
+        Some(503) if keyed => Word::Unknown,
         // A later refusal may be about the attempt alone: the first one still under way.
-        Some(Some(_)) if acted.any(|status| matches!(status, None | Some(502 | 504))) => Word::Unknown,
-        Some(Some(_)) => Word::Denied,
+        Some(_) if before.iter().any(|sent| matches!(sent.status, None | Some(502 | 504))) => Word::Unknown,
+        Some(_) => Word::Denied,
     }
 }
 
@@ -61,7 +65,6 @@ pub mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::SentError;
 
     /// An attempt that left, with this status or none.
     pub fn sent(method: &str, status: Option<u16>) -> Sent {
@@ -115,6 +118,8 @@ pub mod tests {
         }
         assert_eq!((word_of(&[post(Some(503))], true), word_of(&[post(Some(503))], false)), (Word::Unknown, Word::Denied));
         assert_eq!(changes(&[sent("GET", None)], true), []);
+        let cut_off = [Sent { error: Some(SentError::BrokenOff), ..post(Some(201)) }];
+        assert_eq!((word_of(&cut_off, true), word_of(&cut_off, false)), (Word::CutOff, Word::Confirmed));
     }
 
     #[test]

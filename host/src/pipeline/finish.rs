@@ -143,7 +143,7 @@ pub fn disposition(effect: Effect, keyed: bool, ended: &Ended, sent: &[Sent]) ->
         (Ended::Completed(_), Effect::Write) if least_known == Word::Unknown => Disposition::Unknown,
         (Ended::Completed(_), _) => Disposition::Done,
         _ if least_known == Word::Nothing => Disposition::Released,
-        (Ended::Failed(_), _) if least_known < Word::Unknown => Disposition::Done,
+        (Ended::Failed(_), _) if least_known < Word::CutOff => Disposition::Done,
         (Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled, Effect::Read) => Disposition::Released,
         (Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled, Effect::Write) => Disposition::Unknown,
     }
@@ -180,7 +180,7 @@ pub fn is_despite_backend_error(outcome: &Outcome) -> bool {
 /// Whether changes were asked for, and each of them is confirmed.
 fn is_confirmed(sent: &[Sent]) -> bool {
     let changes = changes(sent, true);
-    !changes.is_empty() && changes.iter().all(|change| change.word == Word::Confirmed)
+    !changes.is_empty() && changes.iter().all(|change| matches!(change.word, Word::Confirmed | Word::CutOff))
 }
 
 #[cfg(test)]
@@ -239,8 +239,7 @@ mod tests {
     #[test]
     fn whether_something_changed_is_told_as_exactly_as_it_is_known() {
         let state = |ended: &Ended, sent: &[Sent]| effect_state(Effect::Write, ended, sent);
-        let invalid =
-            Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: String::new(), retry_after: None });
+        let invalid = Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: String::new(), retry_after: None });
         assert_eq!(state(&failed(), &[]), EffectState::None);
         assert_eq!(state(&failed(), &[sent("GET", None), unsent("POST")]), EffectState::None);
         assert_eq!(state(&failed(), &[sent("POST", Some(200))]), EffectState::Possible);

@@ -178,7 +178,9 @@ fn truncated(status: StatusCode) -> Response {
 /// Two megabytes of headers.
 fn with_headers_without_end(mut response: Response) -> Response {
     for _ in 0..MANY_HEADERS {
-        response.headers_mut().append("x-more", header::HeaderValue::from_static("and another one, as long as you like to read on"));
+        response
+            .headers_mut()
+            .append("x-more", header::HeaderValue::from_static("and another one, as long as you like to read on"));
     }
     response
 }
