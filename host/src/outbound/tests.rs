@@ -1,5 +1,7 @@
 //! The outbound side against real servers on real sockets.
 
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
