@@ -31,7 +31,7 @@ fn stumbling() -> Outcome {
 async fn record(world: &World, call: &Call, outcome: &Outcome) -> Record {
     let lease = world.lease(call);
     let intent = world.intent(call, Some(lease)).await.expect("recorded");
-    let answer = answer("paid");
+    let answer = StoredResponse { value: json!({ "paid": true }), is_error: false };
     let facts = OutcomeFacts { despite_backend_error: true, ..ended(outcome, &answer) };
     world.ledger.record_outcome(intent, &facts).await.expect("recorded");
     world.ledger.records(2, 1).expect("readable").remove(0)
