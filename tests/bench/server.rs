@@ -42,15 +42,20 @@ impl Server {
 
     /// Tidegate as it ships: policies, durable audit, fuel.
     pub fn tidegate() -> Self {
+        Self::with_plugin("echo", &[])
+    }
+
+    /// The same with this plugin of the workspace, and further arguments.
+    pub fn with_plugin(plugin: &str, arguments: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let plugins = data.path().join("plugins");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
         let tidegate = env!("CARGO_BIN_EXE_tidegate");
-        let built =
-            Command::new(tidegate).args(["plugin", "build"]).arg(root.join("plugins/echo")).arg("--out").arg(&plugins).status();
-        assert!(built.expect("tidegate runs").success(), "the echo plugin does not build");
+        let plugin = root.join("plugins").join(plugin);
+        let built = Command::new(tidegate).args(["plugin", "build"]).arg(&plugin).arg("--out").arg(&plugins).status();
+        assert!(built.expect("tidegate runs").success(), "`{}` does not build", plugin.display());
         let mut command = Command::new(tidegate);
-        command.args(["dev", "--port", "0", "--admin-port", "0", "--plugins"]).arg(&plugins);
+        command.args(["dev", "--port", "0", "--admin-port", "0", "--plugins"]).arg(&plugins).args(arguments);
         command.arg("--data").arg(data.path().join("data")).stderr(Stdio::null());
         Self::start(command, data, true)
     }
@@ -71,6 +76,13 @@ impl Server {
     /// CPU time of the process so far, user and system, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(&format!("/proc/{}/stat", self.child.id()))
+    }
+
+    /// What `/readyz` says.
+    pub fn readiness(&self) -> String {
+        let admin = self.admin.as_ref().expect("only tidegate tells");
+        let answer = ureq::get(format!("http://{admin}/readyz")).call();
+        answer.expect("it answers").body_mut().read_to_string().expect("text")
     }
 
     /// The totals of every stage, in call order.
