@@ -69,7 +69,7 @@ async fn call_in_turn(schedule: Arc<Schedule>, next: Arc<AtomicU32>) -> Vec<Answ
         }
         let moment = schedule.start + due;
         tokio::time::sleep_until(moment.into()).await;
-        let is_write = number % 10 == 0;
+        let is_write = number.is_multiple_of(10);
         let code = match tokio::time::timeout(PATIENCE, call(&mut connection, &schedule.address, number, is_write)).await {
             Ok(Ok(code)) => code,
             Ok(Err(error)) => format!("! {error}"),

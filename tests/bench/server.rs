@@ -11,7 +11,8 @@ pub struct Server {
     child: Child,
     /// `127.0.0.1:port`
     pub address: String,
-    admin: Option<String>,
+    /// The same of its admin listener, if it has one.
+    pub admin: Option<String>,
     _data: tempfile::TempDir,
 }
 
@@ -76,13 +77,6 @@ impl Server {
     /// CPU time of the process so far, user and system, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(&format!("/proc/{}/stat", self.child.id()))
-    }
-
-    /// What `/readyz` says.
-    pub fn readiness(&self) -> String {
-        let admin = self.admin.as_ref().expect("only tidegate tells");
-        let answer = ureq::get(format!("http://{admin}/readyz")).call();
-        answer.expect("it answers").body_mut().read_to_string().expect("text")
     }
 
     /// The totals of every stage, in call order.

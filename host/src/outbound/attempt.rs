@@ -124,7 +124,7 @@ impl OutboundCall {
         let sent = Sent { error: Some(error), ..accepted.sent(n) };
         accepted.backend.figures.ended(&sent);
         let mut record = self.record();
-        record.add(sent);
+        record.add(sent, None);
         record.failed(&accepted.name, &accepted.backend, code, true);
     }
 
@@ -132,7 +132,7 @@ impl OutboundCall {
     fn leaves(self: &Arc<Self>, accepted: &Arc<Accepted>, bytes_out: usize, n: u32, pass: Pass) -> Attempt {
         let begun = Instant::now();
         let sent = Sent { left: true, bytes_out: bytes_out as u64, ..accepted.sent(n) };
-        let place = self.record().add(sent);
+        let place = self.record().add(sent, Some(begun));
         let until = begun.checked_add(accepted.backend.timeout).map_or(self.until, |until| until.min(self.until));
         let (call, accepted) = (Arc::clone(self), Arc::clone(accepted));
         Attempt { call, place, accepted, begun, until, status: None, error: None, pass: Some(pass) }
@@ -201,13 +201,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let sent = {
-            let mut record = self.call.record();
-            let sent = record.at(self.place);
-            sent.latency = self.begun.elapsed();
-            sent.error = self.error.or_else(|| self.status.is_none().then_some(SentError::Abandoned));
-            sent.clone()
-        };
+        let sent = self.call.record().settle(self.place, self.error);
         self.accepted.backend.figures.ended(&sent);
         // Whoever got a head and no more, because nobody read on, has seen a backend that lives.
         if self.status.is_some()

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::BackendFailure;
 use super::backend::Backend;
 use crate::model::{ErrorCode, Sent, SentError};
@@ -14,8 +16,8 @@ pub(super) struct Record {
     pub requests: u32,
     /// Those of them that ask for a change.
     pub unsafe_requests: u32,
-    /// Attempts in the order in which they were made.
-    sent: Vec<Sent>,
+    /// Attempts in the order in which they were made, and since when they are under way, as long as they are.
+    sent: Vec<(Sent, Option<Instant>)>,
     failure: Option<Failed>,
     /// Nothing unsafe may be sent yet.
     pub gated: bool,
@@ -37,24 +39,27 @@ impl Record {
         Self { gated, ..Self::default() }
     }
 
-    /// Takes down an attempt; answers its place.
-    pub fn add(&mut self, sent: Sent) -> usize {
-        self.sent.push(sent);
+    /// Takes down an attempt that is under way since `begun`, if it is at all; answers its place.
+    pub fn add(&mut self, sent: Sent, begun: Option<Instant>) -> usize {
+        self.sent.push((sent, begun));
         self.sent.len() - 1
     }
 
     /// The attempt at a place that [`Record::add`] answered.
     pub fn at(&mut self, place: usize) -> &mut Sent {
-        &mut self.sent[place]
+        &mut self.sent[place].0
     }
 
-    /// All attempts. One that nobody has settled counts as given up.
+    /// The attempt at that place is over; what is known of it.
+    pub fn settle(&mut self, place: usize, error: Option<SentError>) -> Sent {
+        let (sent, begun) = &mut self.sent[place];
+        *sent = as_given_up(sent, begun.take(), error);
+        sent.clone()
+    }
+
+    /// All attempts. What is still under way is given up: it outlives its call by a moment at most.
     pub fn sent(&self) -> Vec<Sent> {
-        let given_up = |sent: &Sent| match (sent.status, sent.error) {
-            (None, None) => Sent { error: Some(SentError::Abandoned), ..sent.clone() },
-            _ => sent.clone(),
-        };
-        self.sent.iter().map(given_up).collect()
+        self.sent.iter().map(|(sent, begun)| as_given_up(sent, *begun, sent.error)).collect()
     }
 
     /// A backend failed the call.
@@ -80,4 +85,11 @@ impl Record {
             }
         })
     }
+}
+
+/// An attempt that ends now, if it was under way.
+fn as_given_up(sent: &Sent, begun: Option<Instant>, error: Option<SentError>) -> Sent {
+    let latency = begun.map_or(sent.latency, |begun| begun.elapsed());
+    let error = error.or_else(|| sent.status.is_none().then_some(SentError::Abandoned));
+    Sent { latency, error, ..sent.clone() }
 }

@@ -189,7 +189,7 @@ async fn a_probe_whose_call_is_given_up_leaves_the_next_one_its_place() {
         for answer in [Some("502 Bad Gateway"), None, Some("200 OK")] {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut request = [0; 4096];
-            stream.read(&mut request).await.expect("a request");
+            assert!(stream.read(&mut request).await.expect("a request") > 0);
             match answer {
                 Some(status) => {
                     let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
