@@ -201,8 +201,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let sent = self.call.record().settle(self.place, self.error);
-        self.accepted.backend.figures.ended(&sent);
+        self.accepted.backend.figures.ended(self.call.record().settle(self.place, self.error));
         // Whoever got a head and no more, because nobody read on, has seen a backend that lives.
         if self.status.is_some()
             && let Some(pass) = self.pass.take()

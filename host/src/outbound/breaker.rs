@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use self::machine::{Machine, Verdict};
 use crate::model::Span;
 
+/// A backend that is left alone for longer is better taken out of the config.
+const A_DAY: Span = Span::seconds(24 * 60 * 60);
+
 /// `[backends.<name>.breaker]` in `tidegate.toml`: when a backend is left alone, and for how long.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +71,9 @@ impl BreakerConfig {
         }
         if self.window.duration().is_zero() || self.open.duration().is_zero() || self.open > self.max_open {
             return Some("`window` and `open` are longer than nothing, and `open` is not longer than `max_open`");
+        }
+        if self.max_open.max(self.max_retry_after) > A_DAY {
+            return Some("`max_open` and `max_retry_after` are at most a day");
         }
         None
     }

@@ -179,7 +179,7 @@ impl OutboundCall {
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
         let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
-        let is_repeatable = !is_unsafe || self.keyed;
+        let is_repeatable = !is_unsafe || (self.keyed && !backend.keyed_for.is_zero());
         Ok(Accepted { name, backend, head, path, is_unsafe, is_repeatable, number: 0 })
     }
 
@@ -231,7 +231,7 @@ impl OutboundCall {
         // INVARIANT: what may change something twice is sent once.
         let delay = delays.next().filter(|_| again && of.is_repeatable)?;
         // In this order: only a retry that can be made is paid.
-        let is_in_time = Instant::now() + delay < self.until;
+        let is_in_time = Instant::now().checked_add(delay).is_some_and(|then| then < self.until);
         (is_in_time && of.backend.wait().is_none() && of.backend.budget.spend()).then_some(delay)
     }
 

@@ -51,15 +51,21 @@ impl Record {
     }
 
     /// The attempt at that place is over; what is known of it.
-    pub fn settle(&mut self, place: usize, error: Option<SentError>) -> Sent {
+    pub fn settle(&mut self, place: usize, error: Option<SentError>) -> &Sent {
         let (sent, begun) = &mut self.sent[place];
-        *sent = as_given_up(sent, begun.take(), error);
-        sent.clone()
+        sent.error = error;
+        give_up(sent, begun.take());
+        sent
     }
 
     /// All attempts. What is still under way is given up: it outlives its call by a moment at most.
     pub fn sent(&self) -> Vec<Sent> {
-        self.sent.iter().map(|(sent, begun)| as_given_up(sent, *begun, sent.error)).collect()
+        let settled = |(sent, begun): &(Sent, Option<Instant>)| {
+            let mut sent = sent.clone();
+            give_up(&mut sent, *begun);
+            sent
+        };
+        self.sent.iter().map(settled).collect()
     }
 
     /// A backend failed the call.
@@ -75,7 +81,8 @@ impl Record {
     /// The backend that failed the call last, unless it has answered since; when to try again as of now.
     pub fn failure(&self) -> Option<BackendFailure> {
         self.failure.as_ref().map(|Failed { name, backend, code, unsent }| {
-            let known = backend.wait();
+            // A backend that is only busy is worth another try as soon as a turn would have come.
+            let known = backend.wait().or(unsent.then_some(backend.max_wait));
             BackendFailure {
                 backend: name.clone(),
                 code: *code,
@@ -87,9 +94,12 @@ impl Record {
     }
 }
 
-/// An attempt that ends now, if it was under way.
-fn as_given_up(sent: &Sent, begun: Option<Instant>, error: Option<SentError>) -> Sent {
-    let latency = begun.map_or(sent.latency, |begun| begun.elapsed());
-    let error = error.or_else(|| sent.status.is_none().then_some(SentError::Abandoned));
-    Sent { latency, error, ..sent.clone() }
+/// Ends an attempt that was under way since `begun`, if it was.
+fn give_up(sent: &mut Sent, begun: Option<Instant>) {
+    if let Some(begun) = begun {
+        sent.latency = begun.elapsed();
+    }
+    if sent.status.is_none() {
+        sent.error.get_or_insert(SentError::Abandoned);
+    }
 }

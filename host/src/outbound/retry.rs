@@ -9,6 +9,10 @@ use tokio::time::Instant;
 
 use crate::model::Span;
 
+/// The most attempts at one request that can be configured: each is kept until the call has ended.
+const MAX_ATTEMPTS: u32 = 10;
+/// No call lasts as long.
+const A_DAY: Span = Span::seconds(24 * 60 * 60);
 /// How fast the reserve comes back when nothing is sent: one retry in so long.
 const TRICKLE: Duration = Duration::from_secs(1);
 
@@ -37,8 +41,11 @@ impl Default for RetryConfig {
 impl RetryConfig {
     /// What is wrong with it.
     pub(super) fn problem(&self) -> Option<&'static str> {
-        if self.attempts == 0 {
-            return Some("`attempts` is at least 1, which is no retry");
+        if !(1..=MAX_ATTEMPTS).contains(&self.attempts) {
+            return Some("`attempts` is from 1, which is no retry, to 10");
+        }
+        if self.delay.max(self.max_delay) > A_DAY {
+            return Some("`delay` and `max_delay` are at most a day");
         }
         (!(0.0..=1.0).contains(&self.budget)).then_some("`budget` is a share from 0 to 1")
     }
@@ -130,5 +137,7 @@ mod tests {
         assert!(RetryConfig::default().problem().is_none());
         assert!(RetryConfig { budget: 1.5, ..RetryConfig::default() }.problem().is_some());
         assert!(RetryConfig { attempts: 0, ..RetryConfig::default() }.problem().is_some());
+        assert!(RetryConfig { max_delay: Span(Duration::MAX), ..RetryConfig::default() }.problem().is_some());
+        assert!(RetryConfig { attempts: 11, ..RetryConfig::default() }.problem().is_some());
     }
 }

@@ -268,7 +268,8 @@ async fn requests_to_a_busy_backend_wait_for_their_turn_but_not_for_ever() {
     let (first, second) = (begin(&outbound), begin(&outbound));
     let unread = first.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
     assert_eq!(kind(second.send(request(Method::GET, "http://billing/", "")).await), Some(io::ErrorKind::QuotaExceeded));
-    assert_eq!(second.failure().map(|failure| failure.code), Some(ErrorCode::BackendUnavailable));
+    let failure = second.failure().expect("it is remembered");
+    assert_eq!((failure.code, failure.retry_after), (ErrorCode::BackendUnavailable, Duration::from_millis(50)));
     drop(unread);
     second.send(request(Method::GET, "http://billing/", "")).await.expect("the turn was given back");
 }

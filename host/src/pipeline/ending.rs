@@ -50,7 +50,7 @@ impl Pipeline {
             Disposition::Unknown => Some(unknown()),
             _ => Envelope::of_ended(&ended, effect, call.id, call.trace.trace_id()),
         };
-        let whole = match (envelope, &ended) {
+        let whole = match (envelope, &*ended) {
             (Some(envelope), _) if is_replayed => Answer::Error { envelope: envelope.for_good(), structured },
             (Some(envelope), _) => Answer::Error { envelope, structured },
             (None, Ended::Completed(output)) => Answer::Output(output.clone()),

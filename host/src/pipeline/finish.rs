@@ -1,5 +1,6 @@
 //! From what the sandbox saw to the call's one outcome: is the output what was promised, may anything have changed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -46,10 +47,10 @@ pub fn blame(outbound: &OutboundCall) -> Option<Failure> {
 }
 
 /// How the call ended for its caller: a guest that crashed or ran out of time over a failed backend is not what has to be looked at.
-pub fn told(outcome: &Outcome) -> Ended {
+pub fn told(outcome: &Outcome) -> Cow<'_, Ended> {
     match (&outcome.ended, &outcome.blame) {
-        (Ended::Trapped(Trap::Guest(_) | Trap::DeadlineExceeded), Some(failure)) => Ended::Failed(failure.clone()),
-        (ended, _) => ended.clone(),
+        (Ended::Trapped(Trap::Guest(_) | Trap::DeadlineExceeded), Some(failure)) => Cow::Owned(Ended::Failed(failure.clone())),
+        (ended, _) => Cow::Borrowed(ended),
     }
 }
 

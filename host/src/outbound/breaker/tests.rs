@@ -118,6 +118,7 @@ fn a_breaker_that_could_never_close_or_always_opens_is_refused() {
         BreakerConfig { failure_rate: 0.0, ..config() },
         BreakerConfig { open: Span::seconds(0), ..config() },
         BreakerConfig { open: Span::seconds(60), ..config() },
+        BreakerConfig { max_open: Span(Duration::MAX), ..config() },
     ];
     assert!(wrong.iter().all(|config| config.problem().is_some()) && config().problem().is_none());
 }
