@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Billing, Client, Host, Started, plugins};
 
-/// A host that serves invoices, with more of a config, and its backend with these flags.
+/// A host that serves invoices, with more of a config, and its backend with these flags. It asks the backend once and no more.
 fn demo(flags: &[&str], config: &str) -> (Started, Billing, tempfile::TempDir) {
     let (billing, plugins) = (Billing::start(flags), plugins(&["invoices"]));
     let host = serve(&billing, &plugins, config).start();
@@ -20,7 +20,8 @@ fn demo(flags: &[&str], config: &str) -> (Started, Billing, tempfile::TempDir) {
 }
 
 fn serve(billing: &Billing, plugins: &tempfile::TempDir, config: &str) -> Host {
-    let config = format!("{config}\n[backends.billing]\nurl = \"{}\"\ntimeout = \"1s\"\n", billing.url);
+    let config =
+        format!("{config}\n[backends.billing]\nurl = \"{}\"\ntimeout = \"1s\"\nretry = {{ attempts = 1 }}\n", billing.url);
     Host::dev(plugins.path()).config(&config)
 }
 

@@ -6,6 +6,7 @@
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
+//! | `degradation` | backends that die, hang and stumble: the envelope, the breaker, retries, and one effect per key |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
@@ -39,6 +40,7 @@ mod bad_input;
 mod call_path;
 mod clients;
 mod connections;
+mod degradation;
 mod durability;
 mod faults;
 mod hostile;

@@ -6,6 +6,7 @@
 mod attachment;
 mod catalogue;
 mod checks;
+mod effects;
 mod ending;
 mod facts;
 mod finish;

@@ -208,6 +208,7 @@ impl Facts {
                 memory_peak: 1 << 20,
                 latency: Duration::from_micros(850),
                 sent: Vec::new(),
+                blame: None,
                 log: GuestLog { lines: Vec::new(), dropped_bytes: 0 },
             },
             tally: RowTally::default(),
@@ -250,6 +251,7 @@ impl Facts {
             delivered: &self.tally,
             handle_given: false,
             cancelled: false,
+            despite_backend_error: false,
         }
     }
 }

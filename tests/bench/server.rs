@@ -11,7 +11,8 @@ pub struct Server {
     child: Child,
     /// `127.0.0.1:port`
     pub address: String,
-    admin: Option<String>,
+    /// The same of its admin listener, if it has one.
+    pub admin: Option<String>,
     _data: tempfile::TempDir,
 }
 

@@ -43,6 +43,13 @@ impl Billing {
         (self.child, _) = launch(&self.folder.path().join("billing.db"), port, &[]);
     }
 
+    /// Has it fail in this way, as its `--fault` names them, until it is told otherwise; `""` for no more.
+    pub fn fails(&self, fault: &str) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.put(format!("{}/fault", self.url)).send(fault).expect("it answers");
+        assert_eq!(answer.status(), 200, "{:?}", answer.body_mut().read_to_string());
+    }
+
     /// The effects it performed on one invoice.
     pub fn effects_on(&self, invoice: &str) -> Vec<Value> {
         self.payments().into_iter().filter(|effect| effect["invoice_id"] == invoice).collect()

@@ -21,5 +21,5 @@ pub use load::Habits;
 pub use log::Log;
 pub use plugins::{guest, plugins, workspace};
 pub use provider::Provider;
-pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL};
+pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};

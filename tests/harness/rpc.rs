@@ -180,3 +180,20 @@ impl Answer {
         self.body["result"]["_meta"]["dev.tidegate/polled"] == json!(true)
     }
 }
+
+/// Calls again and again until the host lets requests through to a backend that has come back, and answers with the first result.
+///
+/// # Panics
+/// If the backend is not back within half a minute, or the call fails over something else.
+pub fn until_back(call: impl Fn() -> Answer) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = call();
+        if answer.body["result"]["isError"] != json!(true) {
+            return answer;
+        }
+        assert!(["backend_unavailable", "rate_limited"].contains(&answer.error().as_str()), "{answer:?}");
+        assert!(Instant::now() < deadline, "the backend is never let back in: {answer:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

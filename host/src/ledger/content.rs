@@ -15,10 +15,11 @@ use super::body::{Body, Unsealed, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
 use super::hex::{Hex, Sha256Hex};
 use super::redact::{Redacted, Scrubber, Secrets};
+use super::requests::{self, SentBody};
 use super::secret::Secret;
 use super::subjects::SubjectKey;
 use crate::model::scope::Delta;
-use crate::model::{CallId, Decision, Digest, Ended, GuestLog, Risk, RowTally, Scope, Sent, ToolName, Trap, Verdict};
+use crate::model::{CallId, Decision, Digest, Ended, GuestLog, Risk, RowTally, Scope, ToolName, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -119,10 +120,13 @@ pub(super) fn of_outcome(
         permits: TallyBody::of(facts.asked),
         risk: about.risk.as_str(),
         rows: TallyBody::of(facts.delivered),
-        sent: outcome.sent.iter().take(LIST_MAX).map(|sent| SentBody::of(sent, &fit)).collect(),
-        sent_count: outcome.sent.len(),
+        sent: requests::listed(&outcome.sent, true, &fit),
+        sent_count: requests::count(&outcome.sent, true),
+        succeeded_despite_backend_error: facts.despite_backend_error,
         tool: about.tool.as_str(),
         trace_id: &about.trace_id,
+        unsent: requests::listed(&outcome.sent, false, &fit),
+        unsent_count: requests::count(&outcome.sent, false),
     };
     let body = Unsealed::new(&salt, &content);
     if keyed || body.is_inline() {
@@ -135,7 +139,7 @@ pub(super) fn of_outcome(
         return body.sealed(&about.key);
     }
     content.log = LogTail { dropped_bytes: log_bytes(&outcome.log), lines: Vec::new() };
-    content.sent.clear();
+    (content.sent, content.unsent) = (Vec::new(), Vec::new());
     // The counts stay, whatever else has to go.
     [&mut content.permits, &mut content.rows].into_iter().flatten().for_each(TallyBody::forget_reasons);
     Unsealed::new(&salt, &content).sealed(&about.key)
@@ -226,8 +230,16 @@ struct OutcomeBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sent: Vec<SentBody<'a>>,
     sent_count: usize,
+    /// It ended well although the last attempt at one of its backends failed.
+    #[serde(skip_serializing_if = "is_false")]
+    succeeded_despite_backend_error: bool,
     tool: &'a str,
     trace_id: &'a str,
+    /// Attempts that never left the host. Apart, because whoever reads `sent` counts on it that those did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unsent: Vec<SentBody<'a>>,
+    #[serde(skip_serializing_if = "is_none_at_all")]
+    unsent_count: usize,
 }
 
 /// What would have been decided if policies on trial counted.
@@ -273,6 +285,14 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+fn is_none_at_all(count: &usize) -> bool {
+    *count == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl<'a> TallyBody<'a> {
     /// What is written down of `tally`; nothing if nothing was decided.
     pub(super) fn of(tally: &'a RowTally) -> Option<Self> {
@@ -306,29 +326,6 @@ struct LogTail<'a> {
 impl LogTail<'_> {
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.dropped_bytes == 0
-    }
-}
-
-#[derive(Serialize)]
-struct SentBody<'a> {
-    backend: &'a str,
-    bytes_in: u64,
-    bytes_out: u64,
-    method: &'a str,
-    path: String,
-    status: Option<u16>,
-}
-
-impl<'a> SentBody<'a> {
-    fn of(sent: &'a Sent, fit: &Scrubber<'_>) -> Self {
-        Self {
-            backend: clip(&sent.backend, TEXT_MAX),
-            bytes_in: sent.bytes_in,
-            bytes_out: sent.bytes_out,
-            method: clip(&sent.method, TEXT_MAX),
-            path: clip(&fit.text(&sent.path), TEXT_MAX).to_owned(),
-            status: sent.status,
-        }
     }
 }
 
@@ -380,6 +377,6 @@ pub(super) fn clip(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -87,6 +87,8 @@ pub struct OutcomeFacts<'a> {
     pub handle_given: bool,
     /// Whether its caller cancelled it.
     pub cancelled: bool,
+    /// Whether the guest reported success although the last attempt at one of its backends failed.
+    pub despite_backend_error: bool,
 }
 
 /// What becomes of a call that has ended, and of its idempotency key.

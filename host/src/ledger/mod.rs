@@ -51,6 +51,7 @@ mod reading;
 mod reask;
 mod redact;
 mod rejections;
+mod requests;
 mod resolve;
 mod retention;
 mod secret;

@@ -119,6 +119,8 @@ fn severity(told: &Reading<'_>, status: Coded<'_>) -> Coded<'static> {
     LEVELS[match (told.kind(), status.0) {
         (Kind::Outcome, 0) if !told.is_gone() => 2 + usize::from(is_high),
         (Kind::Outcome, 2) => 1 + usize::from(is_high),
+        // What a tool made up looks like a success.
+        (Kind::Outcome, _) if is_despite_backend_error(told) => 1 + usize::from(is_high),
         (Kind::Rejection, 2) if matches!(told.outcome(), Some("permission_denied" | "insufficient_scope")) => 2,
         (Kind::Rejection | Kind::Admin, 2) => 1,
         // Records are missing where they were to be collected.
@@ -161,7 +163,13 @@ fn detail(told: &Reading<'_>) -> Option<String> {
         .filter_map(Value::as_str)
         .collect();
     let lacks = (told.kind() == Kind::Rejection && !missing.is_empty()).then(|| format!("lacks {}", missing.join(" ")));
-    told.body().get("detail").and_then(Value::as_str).map(str::to_owned).or(lacks)
+    let despite = is_despite_backend_error(told).then(|| "it reported success although a backend failed it".to_owned());
+    told.body().get("detail").and_then(Value::as_str).map(str::to_owned).or(lacks).or(despite)
+}
+
+/// Whether the guest reported success although the last attempt at one of its backends failed.
+fn is_despite_backend_error(told: &Reading<'_>) -> bool {
+    told.body().get("succeeded_despite_backend_error") == Some(&Value::Bool(true))
 }
 
 fn message(told: &Reading<'_>) -> String {

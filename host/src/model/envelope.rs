@@ -128,10 +128,9 @@ impl Envelope {
 
     /// The envelope of a call that started and did not complete; `None` if it completed.
     ///
-    /// `may_have_changed` tells whether an unsafe request reached a backend.
-    pub fn of_ended(ended: &Ended, may_have_changed: bool, call_id: CallId, trace_id: String) -> Option<Self> {
-        let words = Words::of_ended(ended, may_have_changed)?;
-        let effect = if may_have_changed { EffectState::Possible } else { EffectState::None };
+    /// `effect` is what is known of the changes it asked for.
+    pub fn of_ended(ended: &Ended, effect: EffectState, call_id: CallId, trace_id: String) -> Option<Self> {
+        let words = Words::of_ended(ended, effect != EffectState::None)?;
         Some(words.envelope(effect, call_id, trace_id))
     }
 
@@ -140,11 +139,12 @@ impl Envelope {
         Words::new(ErrorCode::OutcomeUnknown, OUTCOME_UNKNOWN).envelope(EffectState::Possible, call_id, trace_id)
     }
 
-    /// The same, of a call whose backends can be asked again what became of it.
+    /// The same, of a call whose backends can be asked again what became of it, at best after so long.
     #[must_use]
-    pub fn or_ask_again(self) -> Self {
+    pub fn or_ask_again(self, retry_after: Option<Duration>) -> Self {
         Self {
             message: format!("{}, or call again with the same key to have the backend asked what became of it", self.message),
+            retry_after_seconds: retry_after.map(in_seconds),
             ..self
         }
     }
@@ -165,6 +165,11 @@ impl Envelope {
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).expect("an envelope holds only strings, numbers and booleans")
     }
+}
+
+/// Whole seconds, rounded up.
+fn in_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000) as u64
 }
 
 /// How long to wait before looking again at what could not be read.
@@ -276,7 +281,7 @@ impl Words {
             message: self.message,
             retryable: self.error.is_retryable(),
             effect,
-            retry_after_seconds: self.retry_after.map(|wait| wait.as_millis().div_ceil(1000) as u64),
+            retry_after_seconds: self.retry_after.map(in_seconds),
             call_id,
             trace_id,
         }
@@ -299,7 +304,7 @@ mod tests {
     fn an_error_that_is_kept_for_its_key_is_no_invitation_to_retry() {
         let failure = Failure { code: ErrorCode::BackendUnavailable, message: "it answered 503".into(), retry_after: None };
         let failed = Ended::Failed(Failure { retry_after: Some(Duration::from_secs(30)), ..failure });
-        let told = Envelope::of_ended(&failed, true, CallId::random(), "t".into()).expect("it failed");
+        let told = Envelope::of_ended(&failed, EffectState::Possible, CallId::random(), "t".into()).expect("it failed");
         assert!(told.retryable);
         let kept = told.for_good();
         assert_eq!((kept.retryable, kept.retry_after_seconds, kept.effect), (false, None, EffectState::Possible));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ErrorCode;
+use super::{ErrorCode, Sent};
 
 /// How a started call ended, and all that is known about the way there. Exactly one per intent.
 #[derive(Clone, Debug)]
@@ -17,8 +17,11 @@ pub struct Outcome {
     pub memory_peak: u64,
     /// Wall-clock time from intent to end.
     pub latency: Duration,
-    /// What left the host on behalf of the guest, in order.
+    /// Every attempt at a request to a backend on behalf of the guest, in order.
     pub sent: Vec<Sent>,
+    /// The backend that has failed the call, if one has and did not make up for it: what the caller is told if the guest has no
+    /// word of its own.
+    pub blame: Option<Failure>,
     /// What the guest wrote.
     pub log: GuestLog,
 }
@@ -67,30 +70,6 @@ pub enum Trap {
     DeadlineExceeded,
     /// It crashed: unreachable code, stack overflow, a contract violation. For operators; callers see only the code.
     Guest(String),
-}
-
-/// One request that reached a backend's connector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// The logical backend.
-    pub backend: String,
-    /// The HTTP method.
-    pub method: String,
-    /// The path, without the query: queries carry values that may be personal.
-    pub path: String,
-    /// The response's status, if one came.
-    pub status: Option<u16>,
-    /// Request body bytes sent.
-    pub bytes_out: u64,
-    /// Response body bytes received.
-    pub bytes_in: u64,
-}
-
-impl Sent {
-    /// Whether the request may have changed something (anything but GET and HEAD: RFC 9110 §9.2.1 safe methods we accept).
-    pub fn is_unsafe(&self) -> bool {
-        !matches!(self.method.as_str(), "GET" | "HEAD")
-    }
 }
 
 /// What a guest wrote to its log, stdout and stderr, bounded by the sandbox.

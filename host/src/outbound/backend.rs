@@ -10,10 +10,14 @@ use http::uri::{Authority, Scheme};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::breaker::{Breaker, BreakerConfig};
 use super::credential::Credential;
 use super::error::OutboundError;
 use super::exchange::Exchange;
+use super::figures::Figures;
+use super::patience::Patience;
 use super::resolve::{self, Lookup};
+use super::retry::{Budget, RetryConfig};
 use super::tls::Ca;
 use crate::model::{Bytes, Span};
 
@@ -53,9 +57,15 @@ pub struct BackendConfig {
     /// it does, the outcome of a call that nobody knows is asked for again within this time. Default 24 h; `"0s"` for never.
     #[serde(default = "defaults::keyed_for")]
     pub keyed_for: Span,
-    /// What callers are told when the backend cannot be reached.
+    /// After how long callers are told to try again when a request failed and nobody knows better.
     #[serde(default = "defaults::retry_after")]
     pub retry_after: Span,
+    /// When it is left alone because it keeps failing.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
+    /// When the host tries a request again by itself.
+    #[serde(default)]
+    pub retry: RetryConfig,
     /// What lets the host in.
     pub credential: Option<Credential>,
     /// Who vouches for its certificate: `webpki` (the default), `system`, or a PEM file.
@@ -118,6 +128,8 @@ impl BackendConfig {
             max_wait: defaults::max_wait(),
             keyed_for: defaults::keyed_for(),
             retry_after: defaults::retry_after(),
+            breaker: BreakerConfig::default(),
+            retry: RetryConfig::default(),
             credential: None,
             ca: Ca::default(),
             client_cert: None,
@@ -143,6 +155,11 @@ pub(super) struct Backend {
     pub(super) max_response: u64,
     pub(super) turns: Arc<Semaphore>,
     pub(super) health: Health,
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) patience: Patience,
+    pub(super) retry: RetryConfig,
+    pub(super) budget: Budget,
+    pub(super) figures: Figures,
 }
 
 /// How the last request to a backend went, for operators. Nothing is decided by it.
@@ -151,26 +168,32 @@ pub(super) struct Health(AtomicU8);
 
 impl Health {
     /// It answered, with whatever status.
-    pub(super) fn answered(&self) {
-        self.0.store(1, Ordering::Relaxed);
-    }
-
+    pub(super) const ANSWERS: u8 = 1;
     /// It could not be reached, or did not answer in time.
-    pub(super) fn failed(&self) {
-        self.0.store(2, Ordering::Relaxed);
+    pub(super) const UNAVAILABLE: u8 = 2;
+
+    /// Takes down how a request went.
+    pub(super) fn note(&self, how: u8) {
+        self.0.store(how, Ordering::Relaxed);
     }
 
     /// In a word.
     pub(super) fn as_str(&self) -> &'static str {
         match self.0.load(Ordering::Relaxed) {
             0 => "untried",
-            1 => "answers",
+            Self::ANSWERS => "answers",
             _ => "unavailable",
         }
     }
 }
 
 impl Backend {
+    /// How long it is left alone, as far as that is known: it said so, or its breaker is open.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let told = self.patience.left().map(|(left, _)| left);
+        told.max(self.breaker.wait())
+    }
+
     /// The logical backend `name`.
     pub(super) fn new(name: &str, config: &BackendConfig) -> Result<Self, OutboundError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -200,6 +223,11 @@ impl Backend {
             let problem = format!("`{key}` is zero, so no request could ever be answered; leave it out for the default");
             return Err(OutboundError::Setting { backend: name.to_owned(), problem });
         }
+        for (table, problem) in [("breaker", config.breaker.problem()), ("retry", config.retry.problem())] {
+            if let Some(problem) = problem {
+                return Err(OutboundError::Limits { backend: name.to_owned(), table, problem });
+            }
+        }
         Ok(Self {
             scheme,
             authority,
@@ -214,6 +242,11 @@ impl Backend {
             max_response: config.max_response.0,
             turns: Arc::new(Semaphore::new(config.max_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
             health: Health::default(),
+            breaker: Breaker::new(name, &config.breaker),
+            patience: Patience::new(config.breaker.max_retry_after.duration()),
+            budget: Budget::new(&config.retry),
+            retry: config.retry.clone(),
+            figures: Figures::new(name),
         })
     }
 

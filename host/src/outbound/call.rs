@@ -9,74 +9,90 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use http_body_util::{BodyExt, Limited};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::backend::{Backend, Health};
+use super::attempt::{Answered, Failed};
+use super::backend::Backend;
+use super::record::Record;
 use super::response::Received;
 use super::route::Reachable;
-use super::{BackendFailure, Body, Commit, DeriveKey, headers, route};
-use crate::model::{ErrorCode, Sent, TraceContext};
+use super::{BackendFailure, Body, CallScope, Commit, DeriveKey, headers, route};
+use crate::model::{Sent, TraceContext};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
 const MAX_OPEN: usize = 8;
 /// Requests one call may make.
-const MAX_REQUESTS: usize = 256;
+const MAX_REQUESTS: u32 = 256;
 /// The longest part of a denied request's target that is logged.
 const MAX_TARGET: usize = 128;
+/// Requests end this long before the call has to, or a tenth of its time if that is less: a guest that is told of it can still say so.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// As good as never.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
 
 /// The outbound side of one call.
 pub struct OutboundCall {
     backends: Reachable,
     trace: TraceContext,
     key: Option<DeriveKey>,
+    /// Whether the backends honour the keys.
+    keyed: bool,
     commit: Option<Commit>,
-    open: Arc<Semaphore>,
+    pub(super) open: Arc<Semaphore>,
+    /// When its requests end at the latest.
+    pub(super) until: Instant,
     record: Mutex<Record>,
 }
 
-#[derive(Default)]
-struct Record {
-    requests: usize,
-    unsafe_requests: u32,
-    /// In the order they were sent; `None` for those that turned out never to have left.
-    sent: Vec<Option<Sent>>,
-    failure: Option<BackendFailure>,
-    /// Nothing unsafe may be sent yet.
-    gated: bool,
-    /// Something unsafe was to be sent all the same.
-    gate_met: bool,
-}
-
 /// A request that is allowed.
-struct Accepted {
-    name: String,
-    backend: Arc<Backend>,
-    head: request::Parts,
+pub(super) struct Accepted {
+    pub name: String,
+    pub backend: Arc<Backend>,
+    pub head: request::Parts,
     path: String,
     is_unsafe: bool,
+    /// Whether it may reach the backend more than once: it changes nothing, or carries a key that the backend honours.
+    is_repeatable: bool,
+    /// Its number in the call, from 1.
+    number: u32,
 }
 
-/// A sent request's place in the record.
-pub(super) struct Ticket {
-    name: String,
-    index: usize,
-    retry_after: Duration,
+impl Accepted {
+    /// The n-th attempt at it, before anything is known of it.
+    pub(super) fn sent(&self, n: u32) -> Sent {
+        Sent {
+            backend: self.name.clone(),
+            method: self.head.method.to_string(),
+            path: self.path.clone(),
+            request: self.number,
+            attempt: n,
+            left: false,
+            status: None,
+            error: None,
+            latency: Duration::ZERO,
+            bytes_out: 0,
+            bytes_in: 0,
+        }
+    }
 }
 
 impl OutboundCall {
-    pub(super) fn new(
-        backends: Reachable,
-        trace: TraceContext,
-        key: Option<DeriveKey>,
-        gated: bool,
-        commit: Option<Commit>,
-    ) -> Arc<Self> {
-        let open = Arc::new(Semaphore::new(MAX_OPEN));
-        let record = Mutex::new(Record { gated, ..Record::default() });
-        Arc::new(Self { backends, trace, key, commit, open, record })
+    pub(super) fn new(backends: Reachable, scope: CallScope) -> Arc<Self> {
+        let CallScope { trace, key, keyed, gated, commit, deadline, .. } = scope;
+        let now = Instant::now();
+        let time = deadline.saturating_sub(LAST_WORDS.min(deadline / 10));
+        Arc::new(Self {
+            backends,
+            trace,
+            keyed: keyed && key.is_some(),
+            key,
+            commit,
+            open: Arc::new(Semaphore::new(MAX_OPEN)),
+            until: now.checked_add(time).unwrap_or_else(|| now + FOR_EVER),
+            record: Mutex::new(Record::new(gated)),
+        })
     }
 
     /// Lets unsafe requests through from here on: a row was permitted.
@@ -95,19 +111,19 @@ impl OutboundCall {
     pub fn send(self: &Arc<Self>, request: Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> {
         let (head, body) = request.into_parts();
         match self.accept(head) {
-            Ok(accepted) => Arc::clone(self).dispatch(accepted, body).boxed(),
+            Ok(accepted) => Arc::clone(self).dispatch(Arc::new(accepted), body).boxed(),
             Err(kind) => futures::future::ready(Err(kind.into())).boxed(),
         }
     }
 
-    /// What left the host, in order. Requests for which no connection came about are not among them.
+    /// Every attempt at a request, in order.
     pub fn sent(&self) -> Vec<Sent> {
-        self.record().sent.iter().flatten().cloned().collect()
+        self.record().sent()
     }
 
     /// The backend that failed this call last, unless it has answered since.
     pub fn failure(&self) -> Option<BackendFailure> {
-        self.record().failure.clone()
+        self.record().failure()
     }
 
     /// Decides on a request and completes its head: everything that must happen in the guest's order.
@@ -124,6 +140,7 @@ impl OutboundCall {
             return Err(io::ErrorKind::PermissionDenied);
         }
         record.requests += 1;
+        accepted.number = record.requests;
         if accepted.is_unsafe {
             record.unsafe_requests += 1;
             if let Some(derive) = &self.key {
@@ -135,7 +152,7 @@ impl OutboundCall {
         Ok(accepted)
     }
 
-    fn check(&self, made: usize, mut head: request::Parts) -> Result<Accepted, io::ErrorKind> {
+    fn check(&self, made: u32, mut head: request::Parts) -> Result<Accepted, io::ErrorKind> {
         let denied = |reason| {
             let target = head.uri.authority().map_or("", |authority| authority.as_str());
             let target: String = target.chars().take(MAX_TARGET).collect();
@@ -154,15 +171,16 @@ impl OutboundCall {
         let path = head.uri.path().to_owned();
         head.uri = uri;
         head.headers = headers::outgoing(&head.headers, &backend);
-        self.add_trace(&mut head.headers);
         // The client writes host, length and connection itself.
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
         let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
-        Ok(Accepted { name, backend, head, path, is_unsafe })
+        let is_repeatable = !is_unsafe || (self.keyed && !backend.keyed_for.is_zero());
+        Ok(Accepted { name, backend, head, path, is_unsafe, is_repeatable, number: 0 })
     }
 
-    fn add_trace(&self, headers: &mut http::HeaderMap) {
+    /// Every attempt is a span of its own below the call's.
+    pub(super) fn add_trace(&self, headers: &mut http::HeaderMap) {
         let child = self.trace.child();
         if let Ok(value) = HeaderValue::from_str(&child.to_string()) {
             headers.insert("traceparent", value);
@@ -172,125 +190,58 @@ impl OutboundCall {
         }
     }
 
-    async fn dispatch(self: Arc<Self>, accepted: Accepted, body: Body) -> io::Result<Response<Body>> {
-        let Accepted { name, backend, head, path, is_unsafe } = accepted;
+    async fn dispatch(self: Arc<Self>, accepted: Arc<Accepted>, body: Body) -> io::Result<Response<Body>> {
+        let backend = &accepted.backend;
         // The whole body first: a guest that dies in the middle of it has sent nothing, and that is known for certain.
-        let body = collect(body, &backend).await?;
+        let body = collect(body, backend).await?;
+        if backend.wait().is_some() {
+            // Told at once: what follows may take a while.
+            self.may_send(&accepted, 1).map_err(|failed| failed.kind)?;
+        }
         // INVARIANT: what may change something leaves only once the call is sure to be able to end. Before taking a turn, because
         // this may take a while.
-        if let (true, Some(commit)) = (is_unsafe, &self.commit) {
+        if let (true, Some(commit)) = (accepted.is_unsafe, &self.commit) {
             commit().await;
         }
-        let turns = self.turns(&name, &backend).await?;
-        let deadline =
-            Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
-        let ticket = self.leaves(&name, &backend, &head, path, body.len());
-        let request = Request::from_parts(head, Full::new(body));
-        fail::fail_point!("outbound::leaves", |_| std::process::abort());
-        let response = match timeout_at(deadline, backend.exchange.send(request, backend.follows_below())).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                let kind = error.kind();
-                tracing::warn!(backend = name, %error, "a backend failed");
-                if error.never_left() {
-                    self.record().sent[ticket.index] = None;
-                }
-                self.broke(&ticket, kind);
-                return Err(kind.into());
-            }
-            Err(_) => {
-                tracing::warn!(backend = name, timeout = ?backend.timeout, "a backend did not answer in time");
-                self.broke(&ticket, io::ErrorKind::TimedOut);
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        };
-        fail::fail_point!("outbound::answered", |_| std::process::abort());
-        self.answered(&ticket, response.status().as_u16());
-        Ok(self.passed_on(response, &backend, deadline, ticket, turns))
+        backend.budget.earn();
+        let mut delays = backend.retry.delays();
+        let mut n = 1;
+        loop {
+            let tried = self.attempt(&accepted, &body, n).await;
+            let again = match &tried {
+                Ok(Answered { again, .. }) | Err(Failed { again, .. }) => *again,
+            };
+            let Some(delay) = self.delay_before_retry(&accepted, again, &mut delays) else {
+                return tried.map(Self::passed_on).map_err(|failed| failed.kind.into());
+            };
+            // Nothing of the response was passed on. Its turns are given back before the wait.
+            drop(tried);
+            sleep(delay).await;
+            backend.figures.retried();
+            n += 1;
+        }
+    }
+
+    /// How long to wait before another attempt; `None` if there is to be none.
+    fn delay_before_retry(&self, of: &Accepted, again: bool, delays: &mut impl Iterator<Item = Duration>) -> Option<Duration> {
+        // INVARIANT: what may change something twice is sent once.
+        let delay = delays.next().filter(|_| again && of.is_repeatable)?;
+        // In this order: only a retry that can be made is paid.
+        let is_in_time = Instant::now().checked_add(delay).is_some_and(|then| then < self.until);
+        (is_in_time && of.backend.wait().is_none() && of.backend.budget.spend()).then_some(delay)
     }
 
     /// A response as the guest may see it.
-    fn passed_on(
-        self: Arc<Self>,
-        response: Response<Incoming>,
-        backend: &Backend,
-        deadline: Instant,
-        ticket: Ticket,
-        turns: [OwnedSemaphorePermit; 2],
-    ) -> Response<Body> {
+    fn passed_on(Answered { response, attempt, turns, .. }: Answered) -> Response<Body> {
         let (mut head, body) = response.into_parts();
-        head.headers = headers::incoming(head.headers, &ticket.name, backend);
+        let Accepted { name, backend, .. } = attempt.accepted();
+        head.headers = headers::incoming(head.headers, name, backend);
         head.extensions.clear();
-        let body = Received::new(body, backend.max_response, Box::pin(sleep_until(deadline)), self, ticket, turns);
-        Response::from_parts(head, body.boxed_unsync())
+        let limit = backend.max_response;
+        Response::from_parts(head, Received::new(body, limit, attempt, turns).boxed_unsync())
     }
 
-    /// Waits for a turn among this call's requests, and then among all requests to the backend.
-    async fn turns(&self, name: &str, backend: &Backend) -> io::Result<[OwnedSemaphorePermit; 2]> {
-        // Own first: a call that waits for itself must not keep others from the backend.
-        let own = timeout(backend.timeout, Arc::clone(&self.open).acquire_owned()).await;
-        let own = own.map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        let Ok(shared) = timeout(backend.max_wait, Arc::clone(&backend.turns).acquire_owned()).await else {
-            self.failed(name, ErrorCode::BackendUnavailable, backend.max_wait);
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        };
-        Ok([own, shared].map(|turn| turn.expect("turns are never closed")))
-    }
-
-    /// From here on a request counts as sent.
-    fn leaves(&self, name: &str, backend: &Backend, head: &request::Parts, path: String, bytes_out: usize) -> Ticket {
-        let mut record = self.record();
-        record.sent.push(Some(Sent {
-            backend: name.to_owned(),
-            method: head.method.to_string(),
-            path,
-            status: None,
-            bytes_out: bytes_out as u64,
-            bytes_in: 0,
-        }));
-        Ticket { name: name.to_owned(), index: record.sent.len() - 1, retry_after: backend.retry_after }
-    }
-
-    fn answered(&self, ticket: &Ticket, status: u16) {
-        self.health(&ticket.name, Health::answered);
-        let mut record = self.record();
-        if let Some(sent) = &mut record.sent[ticket.index] {
-            sent.status = Some(status);
-        }
-        // The backend lives; what it failed to do before, the guest evidently tried again.
-        record.failure.take_if(|failure| failure.backend == ticket.name);
-    }
-
-    /// Bytes of a response's body came in.
-    pub(super) fn received(&self, ticket: &Ticket, bytes: u64) {
-        if let Some(sent) = &mut self.record().sent[ticket.index] {
-            sent.bytes_in += bytes;
-        }
-    }
-
-    /// A request failed on the way, or its response did.
-    pub(super) fn broke(&self, ticket: &Ticket, kind: io::ErrorKind) {
-        let code = match kind {
-            // It answered, only too much, or is nowhere a guest may go: that is not an outage.
-            io::ErrorKind::FileTooLarge | io::ErrorKind::PermissionDenied => return,
-            io::ErrorKind::TimedOut => ErrorCode::BackendTimeout,
-            _ => ErrorCode::BackendUnavailable,
-        };
-        self.failed(&ticket.name, code, ticket.retry_after);
-    }
-
-    fn failed(&self, name: &str, code: ErrorCode, retry_after: Duration) {
-        self.health(name, Health::failed);
-        self.record().failure = Some(BackendFailure { backend: name.to_owned(), code, retry_after });
-    }
-
-    fn health(&self, name: &str, note: fn(&Health)) {
-        if let Some(backend) = route::find(name, &self.backends) {
-            note(&backend.health);
-        }
-    }
-
-    fn record(&self) -> MutexGuard<'_, Record> {
+    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().expect("no code panics while it holds a call's record")
     }
 }

@@ -18,6 +18,16 @@ pub enum OutboundError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Its breaker or its retries could never do what they are for.
+    #[error("`[backends.{backend}.{table}]`: {problem}")]
+    Limits {
+        /// The backend.
+        backend: String,
+        /// `breaker` or `retry`.
+        table: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// The URL is not one a collector can have.
     #[error("`{url}` cannot be the url of a collector: {problem}; write for example \"http://127.0.0.1:4318\"")]
     Collector {

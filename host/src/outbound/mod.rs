@@ -3,19 +3,25 @@
 //! A guest names a backend (`http://billing/...`); only here is it known where that is and what it takes to be let in.
 
 mod address;
+mod attempt;
 mod backend;
+mod breaker;
 mod call;
 mod collector;
 mod connect;
 mod credential;
 mod error;
 mod exchange;
+mod figures;
 mod headers;
 mod oauth;
 mod origins;
+mod patience;
+mod record;
 mod redirect;
 mod resolve;
 mod response;
+mod retry;
 mod route;
 mod secret;
 #[cfg(test)]
@@ -30,6 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
@@ -37,6 +44,7 @@ use self::resolve::Lookup;
 use crate::model::{Digest, ErrorCode, Origin, TraceContext};
 
 pub use self::backend::BackendConfig;
+pub use self::breaker::BreakerState;
 pub use self::call::OutboundCall;
 pub use self::collector::Collector;
 pub use self::credential::Credential;
@@ -69,21 +77,56 @@ pub struct CallScope {
     pub trace: TraceContext,
     /// How keys of unsafe requests are derived; none for calls without an idempotency key.
     pub key: Option<DeriveKey>,
+    /// Whether the backends honour those keys, so that a request with one may reach them more than once.
+    pub keyed: bool,
+    /// How long the call may take from now on.
+    pub deadline: Duration,
     /// Whether nothing unsafe may be sent before [`OutboundCall::allow_unsafe`]: the call changes rows, and none is permitted yet.
     pub gated: bool,
     /// What is awaited before an unsafe request is sent; nothing for calls that change nothing.
     pub commit: Option<Commit>,
 }
 
-/// A backend that could not be reached or did not answer in time.
+/// A backend that could not be reached, did not answer in time, or said that it is in trouble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendFailure {
     /// The logical backend.
     pub backend: String,
-    /// [`ErrorCode::BackendUnavailable`] or [`ErrorCode::BackendTimeout`].
+    /// [`ErrorCode::BackendUnavailable`], [`ErrorCode::BackendTimeout`] or [`ErrorCode::RateLimited`].
     pub code: ErrorCode,
     /// When trying again makes sense.
     pub retry_after: Duration,
+    /// Whether that is known: the backend said so, or is left alone until then. Otherwise it is what the operator says in general.
+    pub is_known: bool,
+    /// Whether the request was not even sent, because it would have failed.
+    pub unsent: bool,
+}
+
+impl BackendFailure {
+    /// What happened, for an agent.
+    pub fn in_words(&self) -> String {
+        let Self { backend, code, unsent, .. } = self;
+        let what = match (code, unsent) {
+            (ErrorCode::RateLimited, true) => "wants to be asked less often, so nothing was sent",
+            (ErrorCode::RateLimited, false) => "is asked too often",
+            (ErrorCode::BackendTimeout, _) => "does not answer in time",
+            (_, true) => "is in trouble, so nothing was sent",
+            _ => "is in trouble",
+        };
+        format!("the tool's backend `{backend}` {what}; try again later")
+    }
+}
+
+/// How a backend is doing, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendHealth {
+    /// How the last request to it went: `untried`, `answers` or `unavailable`.
+    pub last: &'static str,
+    /// Whether it is left alone because it keeps failing.
+    pub breaker: BreakerState,
+    /// In how many seconds a request may be sent again, rounded up, if none may now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_seconds: Option<u64>,
 }
 
 impl Outbound {
@@ -114,11 +157,16 @@ impl Outbound {
         Ok(Self { backends, origins })
     }
 
-    /// How the last request to each backend and each origin went: `untried`, `answers` or `unavailable`.
-    pub fn health(&self) -> BTreeMap<String, &'static str> {
-        let backends = self.backends.iter().map(|(name, backend)| (name.clone(), backend));
-        let origins = self.origins.iter().map(|(origin, backend)| (origin.to_string(), backend));
-        backends.chain(origins).map(|(name, backend)| (name, backend.health.as_str())).collect()
+    /// How each backend and each origin is doing.
+    pub fn health(&self) -> BTreeMap<String, BackendHealth> {
+        let health = |backend: &Backend| BackendHealth {
+            last: backend.health.as_str(),
+            breaker: backend.breaker.state(),
+            waits_seconds: backend.wait().map(|wait| wait.as_millis().div_ceil(1000) as u64),
+        };
+        let backends = self.backends.iter().map(|(name, backend)| (name.clone(), health(backend)));
+        let origins = self.origins.iter().map(|(origin, backend)| (origin.to_string(), health(backend)));
+        backends.chain(origins).collect()
     }
 
     /// For how long all of these backends honour an `Idempotency-Key`, and a digest of where they are: elsewhere nobody knows the
@@ -140,13 +188,12 @@ impl Outbound {
 
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
     pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
-        let CallScope { allowed, trace, key, gated, commit } = scope;
         // By the manifest's spelling: of what the operator allows, a plugin reaches what its manifest names.
-        let known = allowed.into_iter().filter_map(|name| {
-            let backend = self.backends.get(&name).or_else(|| self.origin(&name))?;
-            Some((name, Arc::clone(backend)))
+        let known = scope.allowed.iter().filter_map(|name| {
+            let backend = self.backends.get(name).or_else(|| self.origin(name))?;
+            Some((name.clone(), Arc::clone(backend)))
         });
-        OutboundCall::new(known.collect(), trace, key, gated, commit)
+        OutboundCall::new(known.collect(), scope)
     }
 
     fn origin(&self, name: &str) -> Option<&Arc<Backend>> {

@@ -2,45 +2,38 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
-use super::call::{OutboundCall, Ticket};
+use super::attempt::Attempt;
 
 /// A body that ends with an error when it grows too large or takes too long.
 pub(super) struct Received {
     inner: Incoming,
     left: u64,
     deadline: Pin<Box<Sleep>>,
-    call: Arc<OutboundCall>,
-    ticket: Ticket,
-    ended: bool,
+    /// Until the body has ended.
+    attempt: Option<Attempt>,
     /// The backend is busy with this request until its response has been read or dropped.
     _turns: [OwnedSemaphorePermit; 2],
 }
 
 impl Received {
-    /// The body of the response to the request of `ticket`; at most `limit` bytes of it are passed on.
-    pub(super) fn new(
-        inner: Incoming,
-        limit: u64,
-        deadline: Pin<Box<Sleep>>,
-        call: Arc<OutboundCall>,
-        ticket: Ticket,
-        turns: [OwnedSemaphorePermit; 2],
-    ) -> Self {
-        Self { inner, left: limit, deadline, call, ticket, ended: false, _turns: turns }
+    /// The body of the response to `attempt`; at most `limit` bytes of it are passed on.
+    pub(super) fn new(inner: Incoming, limit: u64, attempt: Attempt, turns: [OwnedSemaphorePermit; 2]) -> Self {
+        let deadline = Box::pin(sleep_until(attempt.until));
+        Self { inner, left: limit, deadline, attempt: Some(attempt), _turns: turns }
     }
 
     fn fail(&mut self, kind: io::ErrorKind) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.ended = true;
-        self.call.broke(&self.ticket, kind);
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.breaks(kind, false);
+        }
         Poll::Ready(Some(Err(kind.into())))
     }
 }
@@ -50,7 +43,7 @@ impl Body for Received {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.ended {
+        if self.attempt.is_none() {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.inner).poll_frame(cx) {
@@ -60,13 +53,15 @@ impl Body for Received {
                     return self.fail(io::ErrorKind::FileTooLarge);
                 };
                 self.left = left;
-                self.call.received(&self.ticket, length);
+                if let Some(attempt) = &self.attempt {
+                    attempt.received(length);
+                }
                 // Trailers could carry what headers may not; guests do without.
                 if frame.is_data() { Poll::Ready(Some(Ok(frame))) } else { self.poll_frame(cx) }
             }
             Poll::Ready(Some(Err(_))) => self.fail(io::ErrorKind::ConnectionReset),
             Poll::Ready(None) => {
-                self.ended = true;
+                self.attempt = None;
                 Poll::Ready(None)
             }
             Poll::Pending => match self.deadline.as_mut().poll(cx) {
@@ -77,7 +72,7 @@ impl Body for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
+        self.attempt.is_none() || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,5 +1,7 @@
 //! The outbound side against real servers on real sockets.
 
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -13,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::model::{Bytes as Size, Sent, Span};
+use crate::model::{Bytes as Size, SentError, Span};
 
 /// What a backend saw of one request.
 type Seen = (Method, String, HeaderMap, Bytes);
@@ -49,7 +51,20 @@ fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
 
 fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{backend}.{method}.{}.{n}", path.replace('/', "_")));
-    outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace, key: Some(key), gated: false, commit: None })
+    outbound.begin(CallScope { trace, key: Some(key), ..scope() })
+}
+
+/// A call without a key that may ask billing for anything.
+fn scope() -> CallScope {
+    CallScope {
+        allowed: vec!["billing".to_owned()],
+        trace: TraceContext::random(),
+        key: None,
+        keyed: false,
+        deadline: Duration::from_secs(60),
+        gated: false,
+        commit: None,
+    }
 }
 
 fn request(method: Method, uri: &str, body: &'static str) -> Request<Body> {
@@ -62,7 +77,7 @@ async fn read(response: Response<Body>) -> io::Result<Bytes> {
 }
 
 fn may_have_changed(call: &OutboundCall) -> bool {
-    call.sent().iter().any(Sent::is_unsafe)
+    call.sent().iter().any(|sent| sent.left && sent.is_unsafe())
 }
 
 fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
@@ -126,14 +141,7 @@ async fn nothing_unsafe_leaves_before_the_call_has_committed_and_nothing_safe_wa
         let gate = Arc::clone(&gate);
         Box::pin(async move { gate.notified().await })
     });
-    let scope = CallScope {
-        allowed: vec!["billing".to_owned()],
-        trace: TraceContext::random(),
-        key: None,
-        gated: false,
-        commit: Some(commit),
-    };
-    let call = outbound.begin(scope);
+    let call = outbound.begin(CallScope { commit: Some(commit), ..scope() });
     call.send(request(Method::GET, "http://billing/a", "")).await.expect("the backend lives");
     let mut post = tokio::spawn(call.send(request(Method::POST, "http://billing/a", "")));
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut post).await.is_err(), "it waits");
@@ -233,7 +241,9 @@ async fn a_dead_backend_is_unavailable_and_certainly_changed_nothing() {
         (failure.backend.as_str(), failure.code, failure.retry_after),
         ("billing", ErrorCode::BackendUnavailable, Duration::from_secs(30))
     );
-    assert!(call.sent().is_empty() && !may_have_changed(&call));
+    let sent = call.sent();
+    assert_eq!((sent.len(), sent[0].left, sent[0].error), (1, false, Some(SentError::Unreachable)));
+    assert!(!may_have_changed(&call));
 }
 
 #[tokio::test]
@@ -299,7 +309,8 @@ async fn requests_to_a_busy_backend_wait_for_their_turn_but_not_for_ever() {
     let (first, second) = (begin(&outbound), begin(&outbound));
     let unread = first.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
     assert_eq!(kind(second.send(request(Method::GET, "http://billing/", "")).await), Some(io::ErrorKind::QuotaExceeded));
-    assert_eq!(second.failure().map(|failure| failure.code), Some(ErrorCode::BackendUnavailable));
+    let failure = second.failure().expect("it is remembered");
+    assert_eq!((failure.code, failure.retry_after), (ErrorCode::BackendUnavailable, Duration::from_millis(50)));
     drop(unread);
     second.send(request(Method::GET, "http://billing/", "")).await.expect("the turn was given back");
 }
@@ -327,13 +338,7 @@ async fn a_request_whose_body_never_ends_has_sent_nothing() {
 async fn a_gated_call_sends_nothing_unsafe_until_it_is_allowed() {
     let (address, seen) = backend(|_| StatusCode::OK.into_response()).await;
     let outbound = outbound(BackendConfig::at(format!("http://{address}")));
-    let call = outbound.begin(CallScope {
-        allowed: vec!["billing".to_owned()],
-        trace: TraceContext::random(),
-        key: None,
-        gated: true,
-        commit: None,
-    });
+    let call = outbound.begin(CallScope { gated: true, ..scope() });
     assert!(call.send(request(Method::GET, "http://billing/a", "")).await.is_ok());
     assert!(!call.met_gate());
     let refused = call.send(request(Method::POST, "http://billing/b", "")).await;

@@ -30,7 +30,7 @@ impl Pipeline {
         let asked_for = intent.asks_for();
         let disposition = match asked_for {
             Some(_) => finish::disposition_again(&outcome.ended, &outcome.sent),
-            None => finish::disposition(tool.manifest.effect, &outcome.ended, &outcome.sent),
+            None => finish::disposition(tool.manifest.effect, tool.manifest.backend_keyed, &outcome.ended, &outcome.sent),
         };
         // INVARIANT: what a key stands for is durable before it is given: whoever was answered is answered so again.
         let is_replayed = intent.is_keyed() && disposition == Disposition::Done;
@@ -41,16 +41,16 @@ impl Pipeline {
                 None => Envelope::outcome_unknown(call.id, call.trace.trace_id()),
             };
             match facts::reasking(tool, &self.parts.outbound) {
-                Some(_) => envelope.or_ask_again(),
+                Some(_) => envelope.or_ask_again(outcome.blame.as_ref().and_then(|failure| failure.retry_after)),
                 None => envelope,
             }
         };
-        let may_have_changed = finish::may_have_changed(tool.manifest.effect, &outcome.sent);
+        let (ended, effect) = (finish::told(outcome), finish::effect_state(tool.manifest.effect, &outcome.ended, &outcome.sent));
         let envelope = match disposition {
             Disposition::Unknown => Some(unknown()),
-            _ => Envelope::of_ended(&outcome.ended, may_have_changed, call.id, call.trace.trace_id()),
+            _ => Envelope::of_ended(&ended, effect, call.id, call.trace.trace_id()),
         };
-        let whole = match (envelope, &outcome.ended) {
+        let whole = match (envelope, &*ended) {
             (Some(envelope), _) if is_replayed => Answer::Error { envelope: envelope.for_good(), structured },
             (Some(envelope), _) => Answer::Error { envelope, structured },
             (None, Ended::Completed(output)) => Answer::Output(output.clone()),
@@ -71,6 +71,7 @@ impl Pipeline {
             delivered: &delivered,
             handle_given,
             cancelled: false,
+            despite_backend_error: finish::is_despite_backend_error(outcome),
         };
         match self.parts.ledger.record_outcome(intent, &facts).await {
             Ok(()) => answer,

@@ -1,46 +1,85 @@
 //! From what the sandbox saw to the call's one outcome: is the output what was promised, may anything have changed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::effects::{Word, changes, has_failed_backend};
 use crate::ledger::Disposition;
-use crate::model::{Effect, Ended, ErrorCode, Failure, Output, Sent};
+use crate::model::envelope::EffectState;
+use crate::model::{Effect, Ended, ErrorCode, Failure, Outcome, Output, Sent, Trap};
 use crate::outbound::{BackendFailure, OutboundCall};
 use crate::registry::Tool;
 
-/// How long to wait before trying a backend again when it did not say.
+/// How long to wait before trying a backend again when nobody knows which it is.
 const BACKEND_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The most rows of one answer: each is decided by policy.
 const MAX_ROWS: usize = 10_000;
 
-/// Holds the guest's last word to what its tool promised, and says when a failed backend may be back.
+/// Holds the guest's last word to what its tool promised, and to what the host knows of its backends.
 ///
-/// A tool that was kept from changing anything did not do what it may claim to have done.
+/// A tool that was kept from changing anything, by a policy or by a backend that failed, did not do what it may claim to have done.
 pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall) -> Ended {
+    let failed = outbound.failure();
     match ended {
         Ended::Completed(_) | Ended::Failed(_) if outbound.met_gate() => Ended::Failed(Failure {
             code: ErrorCode::PermissionDenied,
             message: "no policy permitted the row that the call would have changed, so nothing was changed".into(),
             retry_after: None,
         }),
-        Ended::Completed(output) => match check(tool, &output) {
-            Ok(()) => Ended::Completed(output),
-            Err(problem) => Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: problem, retry_after: None }),
+        Ended::Completed(output) => match (check(tool, &output), failed) {
+            (Err(problem), _) => Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: problem, retry_after: None }),
+            (Ok(()), Some(failed)) if tool.manifest.effect == Effect::Write && did_nothing(&outbound.sent()) => {
+                Ended::Failed(in_hosts_words(failed))
+            }
+            (Ok(()), _) => Ended::Completed(output),
         },
-        Ended::Failed(failure) => {
-            let retry_after = failure.retry_after.or_else(|| backend_retry(failure.code, outbound.failure()));
-            Ended::Failed(Failure { retry_after, ..failure })
-        }
+        Ended::Failed(failure) => Ended::Failed(blamed(failure, failed)),
         Ended::Trapped(_) | Ended::Cancelled => ended,
     }
 }
 
-/// A guest rarely knows when its backend will be back; the host does.
-fn backend_retry(code: ErrorCode, backend: Option<BackendFailure>) -> Option<Duration> {
-    let is_backend = matches!(code, ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout);
-    is_backend.then(|| backend.map_or(BACKEND_RETRY_AFTER, |failure| failure.retry_after))
+/// The backend that failed the call, for those who cannot speak for themselves.
+pub fn blame(outbound: &OutboundCall) -> Option<Failure> {
+    outbound.failure().map(in_hosts_words)
+}
+
+/// How the call ended for its caller: a guest that crashed or ran out of time over a failed backend is not what has to be looked at.
+pub fn told(outcome: &Outcome) -> Cow<'_, Ended> {
+    match (&outcome.ended, &outcome.blame) {
+        (Ended::Trapped(Trap::Guest(_) | Trap::DeadlineExceeded), Some(failure)) => Cow::Owned(Ended::Failed(failure.clone())),
+        (ended, _) => Cow::Borrowed(ended),
+    }
+}
+
+/// A guest rarely knows why its backend failed and when it will be back; the host does.
+fn blamed(failure: Failure, failed: Option<BackendFailure>) -> Failure {
+    let is_vague = matches!(failure.code, ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout | ErrorCode::Failed);
+    match failed {
+        Some(failed) if is_vague || failure.code == failed.code => {
+            let retry_after = if failed.is_known { None } else { failure.retry_after };
+            let retry_after = retry_after.unwrap_or(failed.retry_after);
+            let in_its_own_words = !failed.unsent && (failure.code == failed.code || failure.code == ErrorCode::Failed);
+            let message = if in_its_own_words { failure.message } else { failed.in_words() };
+            Failure { code: failed.code, message, retry_after: Some(retry_after) }
+        }
+        _ if matches!(failure.code, ErrorCode::BackendUnavailable | ErrorCode::BackendTimeout) => {
+            Failure { retry_after: failure.retry_after.or(Some(BACKEND_RETRY_AFTER)), ..failure }
+        }
+        _ => failure,
+    }
+}
+
+fn in_hosts_words(failed: BackendFailure) -> Failure {
+    Failure { code: failed.code, message: failed.in_words(), retry_after: Some(failed.retry_after) }
+}
+
+/// Whether a call asked for changes, and certainly none was made.
+fn did_nothing(sent: &[Sent]) -> bool {
+    let changes = changes(sent, false);
+    !changes.is_empty() && changes.iter().all(|change| change.word == Word::Nothing)
 }
 
 fn check(tool: &Tool, output: &Output) -> Result<(), String> {
@@ -95,20 +134,19 @@ fn is_content_block(block: &Value) -> bool {
     }
 }
 
-/// What becomes of a call that ended so, having sent these requests, and of its idempotency key.
+/// What becomes of a call that ended so, having made these attempts, and of its idempotency key. `keyed`: its backends honour it.
 ///
-/// INVARIANT: the key of a write is released only if no unsafe request reached a backend. A read changes nothing, whatever it
-/// sends: nobody has to find out what became of it.
-pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition {
-    let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
-    let nothing_left = unsafe_requests.peek().is_none();
-    let unanswered = unsafe_requests.any(|request| request.status.is_none());
-    match ended {
-        Ended::Completed(_) => Disposition::Done,
-        _ if nothing_left => Disposition::Released,
-        Ended::Failed(_) if !unanswered => Disposition::Done,
-        Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled if effect == Effect::Read => Disposition::Released,
-        Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled => Disposition::Unknown,
+/// INVARIANT: the key of a write is released only if no request for a change was taken by a backend, and a write is no success if
+/// a backend left such a request unanswered. A read changes nothing, whatever it sends: nobody has to find out what became of it.
+pub fn disposition(effect: Effect, keyed: bool, ended: &Ended, sent: &[Sent]) -> Disposition {
+    let least_known = changes(sent, keyed).iter().map(|change| change.word).max().unwrap_or(Word::Nothing);
+    match (ended, effect) {
+        (Ended::Completed(_), Effect::Write) if least_known == Word::Unknown => Disposition::Unknown,
+        (Ended::Completed(_), _) => Disposition::Done,
+        _ if least_known == Word::Nothing => Disposition::Released,
+        (Ended::Failed(_), _) if least_known < Word::CutOff => Disposition::Done,
+        (Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled, Effect::Read) => Disposition::Released,
+        (Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled, Effect::Write) => Disposition::Unknown,
     }
 }
 
@@ -117,28 +155,39 @@ pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition 
 /// INVARIANT: only the backend's own good word about every change settles it. A failure may be about this try alone (the first
 /// one still under way, credentials that are no longer valid), and a run that asked for no change has asked nothing.
 pub fn disposition_again(ended: &Ended, sent: &[Sent]) -> Disposition {
-    let mut unsafe_requests = sent.iter().filter(|request| request.is_unsafe()).peekable();
-    let has_asked = unsafe_requests.peek().is_some();
-    let is_done = unsafe_requests.all(|request| request.status.is_some_and(|status| (200..300).contains(&status)));
     match ended {
-        Ended::Completed(_) if has_asked && is_done => Disposition::Done,
+        Ended::Completed(_) if is_confirmed(sent) => Disposition::Done,
         _ => Disposition::Unknown,
     }
 }
 
-/// Whether the call may have changed something at a backend.
-pub fn may_have_changed(effect: Effect, sent: &[Sent]) -> bool {
-    effect == Effect::Write && sent.iter().any(Sent::is_unsafe)
+/// Whether a call that did not complete, or is not known to have, may have changed something.
+pub fn effect_state(effect: Effect, ended: &Ended, sent: &[Sent]) -> EffectState {
+    let is_over = matches!(ended, Ended::Failed(Failure { code: ErrorCode::OutputInvalid, .. }));
+    match effect {
+        Effect::Read => EffectState::None,
+        Effect::Write if changes(sent, false).iter().all(|change| change.word == Word::Nothing) => EffectState::None,
+        // It ran to its end, and every backend said yes: only what it answered could not be passed on.
+        Effect::Write if is_over && is_confirmed(sent) => EffectState::Committed,
+        Effect::Write => EffectState::Possible,
+    }
+}
+
+/// Whether the guest reported success although the last attempt at one of its backends failed: it may have made up what it says.
+pub fn is_despite_backend_error(outcome: &Outcome) -> bool {
+    matches!(outcome.ended, Ended::Completed(_)) && has_failed_backend(&outcome.sent)
+}
+
+/// Whether changes were asked for, and each of them is confirmed.
+fn is_confirmed(sent: &[Sent]) -> bool {
+    let changes = changes(sent, true);
+    !changes.is_empty() && changes.iter().all(|change| matches!(change.word, Word::Confirmed | Word::CutOff))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::effects::tests::{sent, unsent};
     use super::*;
-    use crate::model::Trap;
-
-    fn sent(method: &str, status: Option<u16>) -> Sent {
-        Sent { backend: "billing".into(), method: method.into(), path: "/".into(), status, bytes_out: 0, bytes_in: 0 }
-    }
 
     fn failed() -> Ended {
         Ended::Failed(Failure { code: ErrorCode::Failed, message: String::new(), retry_after: None })
@@ -146,12 +195,12 @@ mod tests {
 
     /// What becomes of a write.
     fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
-        super::disposition(Effect::Write, ended, sent)
+        super::disposition(Effect::Write, true, ended, sent)
     }
 
     #[test]
     fn a_read_whose_outcome_is_lost_is_released_and_one_that_ended_is_kept() {
-        let read = |ended: &Ended, sent: &[Sent]| super::disposition(Effect::Read, ended, sent);
+        let read = |ended: &Ended, sent: &[Sent]| super::disposition(Effect::Read, true, ended, sent);
         assert_eq!(read(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Released);
         assert_eq!(read(&Ended::Trapped(Trap::OutOfFuel), &[sent("GET", Some(200))]), Disposition::Released);
         assert_eq!(read(&failed(), &[sent("POST", Some(400))]), Disposition::Done);
@@ -162,6 +211,7 @@ mod tests {
     fn a_key_is_free_again_only_if_nothing_unsafe_left_the_host() {
         assert_eq!(disposition(&failed(), &[]), Disposition::Released);
         assert_eq!(disposition(&failed(), &[sent("GET", Some(200))]), Disposition::Released);
+        assert_eq!(disposition(&failed(), &[unsent("POST"), sent("POST", Some(429))]), Disposition::Released);
         assert_eq!(disposition(&Ended::Trapped(Trap::DeadlineExceeded), &[sent("GET", None)]), Disposition::Released);
         assert_eq!(disposition(&Ended::Trapped(Trap::OutOfFuel), &[sent("POST", Some(200))]), Disposition::Unknown);
         assert_eq!(disposition(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Unknown);
@@ -171,6 +221,33 @@ mod tests {
     fn an_answered_failure_is_kept_and_an_unanswered_one_is_unknown() {
         assert_eq!(disposition(&failed(), &[sent("POST", Some(409))]), Disposition::Done);
         assert_eq!(disposition(&failed(), &[sent("POST", None)]), Disposition::Unknown);
+        assert_eq!(disposition(&failed(), &[sent("POST", Some(502))]), Disposition::Unknown);
+        assert_eq!(disposition(&failed(), &[sent("POST", Some(503))]), Disposition::Unknown);
+        let unkeyed = super::disposition(Effect::Write, false, &failed(), &[sent("POST", Some(503))]);
+        assert_eq!(unkeyed, Disposition::Done, "nobody could be asked again");
+    }
+
+    #[test]
+    fn a_write_is_no_success_if_a_backend_left_a_change_unanswered() {
+        let completed = || Ended::Completed(Output::default());
+        assert_eq!(disposition(&completed(), &[sent("POST", None)]), Disposition::Unknown);
+        assert_eq!(disposition(&completed(), &[sent("POST", None), sent("POST", Some(200))]), Disposition::Done);
+        assert_eq!(disposition(&completed(), &[sent("GET", None)]), Disposition::Done);
+        let read = super::disposition(Effect::Read, true, &completed(), &[sent("POST", None)]);
+        assert_eq!(read, Disposition::Done);
+    }
+
+    #[test]
+    fn whether_something_changed_is_told_as_exactly_as_it_is_known() {
+        let state = |ended: &Ended, sent: &[Sent]| effect_state(Effect::Write, ended, sent);
+        let invalid = Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: String::new(), retry_after: None });
+        assert_eq!(state(&failed(), &[]), EffectState::None);
+        assert_eq!(state(&failed(), &[sent("GET", None), unsent("POST")]), EffectState::None);
+        assert_eq!(state(&failed(), &[sent("POST", Some(200))]), EffectState::Possible);
+        assert_eq!(state(&failed(), &[sent("POST", None)]), EffectState::Possible);
+        assert_eq!(state(&invalid, &[sent("POST", Some(200))]), EffectState::Committed);
+        assert_eq!(state(&invalid, &[sent("POST", Some(409))]), EffectState::Possible);
+        assert_eq!(effect_state(Effect::Read, &failed(), &[sent("POST", None)]), EffectState::None);
     }
 
     #[test]
@@ -181,7 +258,8 @@ mod tests {
             (completed(), vec![]),
             (completed(), vec![sent("GET", Some(200))]),
             (completed(), vec![sent("POST", Some(409))]),
-            (completed(), vec![sent("POST", Some(200)), sent("POST", None)]),
+            (completed(), vec![sent("POST", Some(200)), Sent { request: 2, ..sent("POST", None) }]),
+            (completed(), vec![sent("POST", Some(200)), Sent { request: 2, ..unsent("POST") }]),
             (failed(), vec![sent("POST", Some(200))]),
             (failed(), vec![sent("POST", Some(422))]),
             (failed(), vec![]),

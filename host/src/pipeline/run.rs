@@ -140,6 +140,7 @@ impl Pipeline {
             memory_peak: execution.memory_peak,
             latency: started.elapsed(),
             sent: outbound.sent(),
+            blame: finish::blame(&outbound),
             log: execution.log,
         };
         let answer = self.conclude(&call, &tool, &arguments, &rows, intent, &outcome, &live).await;

@@ -5,9 +5,6 @@ use serde::de::DeserializeOwned;
 use tidegate_plugin_sdk::http::{Backend, Builder};
 use tidegate_plugin_sdk::{Context, Failure, code};
 
-/// After how many seconds to try again when billing is down and does not say.
-const RETRY_AFTER_SECONDS: u32 = 30;
-
 /// An error, as billing tells it.
 #[derive(Deserialize)]
 struct Problem {
@@ -21,13 +18,14 @@ pub(crate) fn billing(context: &Context) -> Backend<'_> {
 
 /// Sends a request and reads its answer, or tells the agent in billing's words why there is none.
 ///
-/// What billing says of its own troubles (5xx) stays unsaid: it is no use to an agent, and may tell too much.
+/// What billing says of its own troubles (5xx) stays unsaid: it is no use to an agent, and may tell too much. When to try again is
+/// the host's to say where billing does not: it knows how billing fares with everybody.
 pub(crate) fn ask<T: DeserializeOwned>(request: Builder<'_>) -> Result<T, Failure> {
-    let response = request.send().map_err(|error| patient(error.into()))?;
+    let response = request.send()?;
     if response.status() >= 500 {
         let message = format!("billing is in trouble: it answered {}", response.status());
-        let told = response.success().err().and_then(|failure| failure.retry_after_seconds);
-        return Err(Failure::new(code::BACKEND_UNAVAILABLE, message).retry_after(told.unwrap_or(RETRY_AFTER_SECONDS)));
+        let retry_after_seconds = response.success().err().and_then(|failure| failure.retry_after_seconds);
+        return Err(Failure { retry_after_seconds, ..Failure::new(code::BACKEND_UNAVAILABLE, message) });
     }
     let problem = response.json::<Problem>().map(|problem| problem.message);
     let response = response.success().map_err(|failure| match problem {
@@ -43,12 +41,5 @@ pub(crate) fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure>
         Ok(found) => Ok(Some(found)),
         Err(failure) if failure.code == code::NOT_FOUND => Ok(None),
         Err(failure) => Err(failure),
-    }
-}
-
-fn patient(failure: Failure) -> Failure {
-    match failure.code.as_str() {
-        code::BACKEND_UNAVAILABLE | code::BACKEND_TIMEOUT => failure.retry_after(RETRY_AFTER_SECONDS),
-        _ => failure,
     }
 }

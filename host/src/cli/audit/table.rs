@@ -117,6 +117,9 @@ fn why(body: &Value) -> String {
     if let (Some(allowed), Some(denied)) = (body["rows"]["allowed"].as_u64(), body["rows"]["denied"].as_u64()) {
         parts.push(format!("{allowed} of {} rows", allowed + denied));
     }
+    if body["succeeded_despite_backend_error"] == json!(true) {
+        parts.push("despite a failed backend".to_owned());
+    }
     parts.join(" ")
 }
 

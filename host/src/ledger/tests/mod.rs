@@ -10,6 +10,7 @@ mod going;
 mod keeping;
 mod machine;
 mod merkle;
+mod outbound;
 mod prefix;
 mod queued;
 mod records;
@@ -351,6 +352,7 @@ fn ended<'a>(outcome: &'a Outcome, answer: &'a StoredResponse) -> OutcomeFacts<'
         delivered: &NONE,
         handle_given: false,
         cancelled: false,
+        despite_backend_error: false,
     }
 }
 
@@ -364,10 +366,16 @@ fn outcome() -> Outcome {
             backend: "billing".to_owned(),
             method: "POST".to_owned(),
             path: "/invoices/inv-1/pay".to_owned(),
+            request: 2,
+            attempt: 1,
+            left: true,
             status: Some(201),
+            error: None,
+            latency: Duration::from_micros(650),
             bytes_out: 40,
             bytes_in: 60,
         }],
+        blame: None,
         log: GuestLog { lines: vec!["paying".to_owned()], dropped_bytes: 0 },
     }
 }

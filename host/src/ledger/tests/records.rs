@@ -50,8 +50,8 @@ async fn intent_and_outcome_say_everything_about_a_call() {
             "memory_peak": 1 << 20,
             "risk": "high",
             "sent": [{
-                "backend": "billing", "bytes_in": 60, "bytes_out": 40, "method": "POST",
-                "path": "/invoices/inv-1/pay", "status": 201
+                "backend": "billing", "bytes_in": 60, "bytes_out": 40, "latency_us": 650, "method": "POST",
+                "path": "/invoices/inv-1/pay", "request": 2, "status": 201
             }],
             "sent_count": 1,
             "tool": "pay_invoice",

@@ -9,14 +9,15 @@
 //! | `GET /effects` | every payment performed, so that anybody can count |
 //! | `GET /counts` | how many invoices and payments there are |
 //! | `GET /healthz` | 200 |
+//! | `PUT /fault` | sets the [`Fault`] that the body names; an empty one for none |
 //!
 //! An error is `{"error", "message"}` with a fitting status. [`Faults`] makes the invoice routes slow or broken on
-//! purpose; `/effects`, `/counts` and `/healthz` always tell the truth.
+//! purpose; the others always tell the truth.
 
 mod book;
 mod faults;
 mod routes;
 
 pub use book::{Book, BookError, Counts, Effect, Invoice, LIST_LIMIT, NewInvoice, Status};
-pub use faults::Faults;
+pub use faults::{Fault, FaultKind, Faults};
 pub use routes::{logged, router};

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use billing::{Book, Faults, logged, router};
+use billing::{Book, Fault, Faults, logged, router};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +33,10 @@ struct Arguments {
     /// Never answers this many requests that change something, though it does what they ask for.
     #[arg(long, default_value_t = 0)]
     lose_answers: u64,
+    /// Fails in this way until `PUT /fault` says otherwise: `hang`, `busy`, `unavailable`, `gateway`, `garbage`, `truncated` or
+    /// `headers`; with ` changes` behind it only where something is to be changed.
+    #[arg(long)]
+    fault: Option<Fault>,
     /// Exits when standard input closes, that is, when the process that started it ends.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -58,6 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let faults = Faults::new(arguments.latency, arguments.failure_rate)
         .ignoring_filters(arguments.ignore_filters)
         .losing_answers(arguments.lose_answers);
+    faults.set(arguments.fault);
     axum::serve(listener, logged(router(book, faults)))
         .with_graceful_shutdown(async move {
             tokio::select! {

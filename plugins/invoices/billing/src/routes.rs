@@ -4,25 +4,30 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::{Book, BookError, Counts, Effect, Faults, Invoice, NewInvoice, Status};
+use crate::{Book, BookError, Counts, Effect, Fault, FaultKind, Faults, Invoice, NewInvoice, Status};
 
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The most requests to invoices at a time; more are refused with 503.
 const MAX_IN_FLIGHT: usize = 1024;
+
+/// So many headers are more than any client takes.
+const MANY_HEADERS: usize = 20_000;
 
 /// The API of this book, on the routes the crate documents.
 pub fn router(book: Book, faults: Faults) -> Router {
@@ -31,10 +36,11 @@ pub fn router(book: Book, faults: Faults) -> Router {
         .route("/invoices", get(list).post(create))
         .route("/invoices/{id}", get(read))
         .route("/invoices/{id}/pay", post(pay))
-        .route_layer(from_fn_with_state(troubles, trouble))
+        .route_layer(from_fn_with_state(troubles.clone(), trouble))
         .route("/effects", get(effects))
         .route("/counts", get(counts))
         .route("/healthz", get(async || "ok"))
+        .route("/fault", put(async move |fault: String| set_fault(&troubles.faults, &fault)))
         .fallback(async || Refusal::NoRoute)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(book)
@@ -105,6 +111,15 @@ async fn counts(State(book): State<Book>) -> Result<Json<Counts>, Refusal> {
     Ok(Json(run(move || book.counts()).await?))
 }
 
+fn set_fault(faults: &Faults, fault: &str) -> Result<&'static str, Refusal> {
+    let fault = match fault.trim() {
+        "" => None,
+        fault => Some(fault.parse::<Fault>().map_err(|problem| Refusal::Malformed(StatusCode::BAD_REQUEST, problem))?),
+    };
+    faults.set(fault);
+    Ok("set")
+}
+
 /// SQLite waits for the disk; the runtime must not.
 async fn run<T: Send + 'static>(work: impl FnOnce() -> Result<T, BookError> + Send + 'static) -> Result<T, Refusal> {
     match spawn_blocking(work).await {
@@ -126,10 +141,46 @@ async fn trouble(State(troubles): State<Arc<Troubles>>, mut request: Request, ne
         *request.uri_mut() = Uri::from_static("/invoices");
     }
     let changes = request.method() != Method::GET;
-    let response = next.run(request).await;
+    let fault = troubles.faults.meets(changes);
+    match fault {
+        Some(FaultKind::Hang) => std::future::pending().await,
+        Some(FaultKind::Busy) => return Refusal::Busy.into_response(),
+        Some(FaultKind::Unavailable) => return Refusal::Unavailable.into_response(),
+        _ => {}
+    }
+    let response = match (next.run(request).await, fault) {
+        (_, Some(FaultKind::Gateway)) => Refusal::Gateway.into_response(),
+        (response, Some(FaultKind::Garbage)) => (response.status(), "<html>it works!</html>").into_response(),
+        (response, Some(FaultKind::Truncated)) => truncated(response.status()),
+        (response, Some(FaultKind::Headers)) => with_headers_without_end(response),
+        (response, _) => response,
+    };
     if changes && troubles.faults.loses_answer() {
         // Whoever asked waits until they give up: this future ends with their connection.
         std::future::pending::<()>().await;
+    }
+    response
+}
+
+/// The beginning of an answer that promises more.
+fn truncated(status: StatusCode) -> Response {
+    let begins = stream::iter([Ok(Bytes::from_static(b"{\"id\":\"inv_0"))]);
+    let breaks = stream::once(async {
+        // The beginning is on its way before the end is known.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("truncated on purpose"))
+    });
+    let mut response = (status, Body::from_stream(begins.chain(breaks))).into_response();
+    response.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("500"));
+    response
+}
+
+/// Two megabytes of headers.
+fn with_headers_without_end(mut response: Response) -> Response {
+    for _ in 0..MANY_HEADERS {
+        response
+            .headers_mut()
+            .append("x-more", header::HeaderValue::from_static("and another one, as long as you like to read on"));
     }
     response
 }
@@ -162,6 +213,9 @@ enum Refusal {
     NoRoute,
     Overloaded,
     Struck,
+    Busy,
+    Unavailable,
+    Gateway,
     Broken,
 }
 
@@ -184,10 +238,14 @@ impl IntoResponse for Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded", format!("more than {MAX_IN_FLIGHT} requests at a time"))
             }
             Refusal::Struck => (StatusCode::SERVICE_UNAVAILABLE, "struck", "failing on purpose".to_owned()),
+            Refusal::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy", "asked too often, on purpose".to_owned()),
+            Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "out of order on purpose".to_owned()),
+            Refusal::Gateway => (StatusCode::BAD_GATEWAY, "gateway", "the answer was lost on purpose".to_owned()),
             Refusal::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request broke off".to_owned()),
         };
         let mut response = (status, Json(json!({ "error": error, "message": message }))).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        let says_when = matches!(error, "overloaded" | "struck" | "busy");
+        if says_when {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
         response

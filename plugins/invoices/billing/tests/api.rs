@@ -232,3 +232,32 @@ fn a_file_that_is_no_book_is_refused() {
     assert!(Book::open(&file).is_err());
     assert!(Book::open(Path::new("/nowhere/billing.db")).is_err());
 }
+
+#[tokio::test]
+async fn a_fault_is_set_from_outside_and_lasts_until_it_is_taken_back() {
+    let billing = Billing::start(Faults::default()).await;
+    let set = async |fault: &str| {
+        let request = Request::put(format!("http://{}/fault", billing.address)).body(Full::new(Bytes::from(fault.to_owned())));
+        billing.client.request(request.expect("a request")).await.expect("an answer").status()
+    };
+    assert_eq!(set("bored").await, StatusCode::BAD_REQUEST);
+    assert_eq!(set("busy changes").await, StatusCode::OK);
+    let busy = billing.pay("inv_0001", Some("k1")).await;
+    assert_eq!((busy.status, busy.retry_after.as_deref()), (StatusCode::TOO_MANY_REQUESTS, Some("1")));
+    assert_eq!(billing.get("/invoices/inv_0001").await.status, StatusCode::OK);
+    assert_eq!(set("gateway").await, StatusCode::OK);
+    assert_eq!(billing.pay("inv_0001", Some("k2")).await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(billing.effects().await.len(), 1, "what a gateway loses was done");
+    for fault in ["truncated", "headers"] {
+        assert_eq!(set(fault).await, StatusCode::OK);
+        let request = Request::get(format!("http://{}/invoices/inv_0001", billing.address)).body(Full::default());
+        let answer = billing.client.request(request.expect("a request")).await;
+        let is_whole = match answer {
+            Ok(response) => response.into_body().collect().await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!is_whole, "{fault}");
+    }
+    assert_eq!(set("").await, StatusCode::OK);
+    assert_eq!(billing.get("/invoices/inv_0001").await.json::<Invoice>().status, Status::Paid);
+}

@@ -4,6 +4,7 @@
 
 mod ambient;
 mod answers;
+mod careless;
 mod compute;
 mod flood;
 mod memory;
@@ -15,6 +16,7 @@ mod waiting;
 
 use ambient::{DumpEnvironment, Fetch};
 use answers::{BadStructured, DeepOutput, GarbageOutput, Honest, HugeOutput, StrangeFailure};
+use careless::{CarelessRead, CarelessWrite};
 use compute::{Recurse, Spin, Trap};
 use flood::{FloodHostCalls, FloodLog, FloodProgress, FloodStdout, RandomFlood};
 use memory::{Allocate, FindSecret, LeaveSecret};
@@ -46,6 +48,8 @@ tidegate_plugin_sdk::export!(
     Fetch,
     SendUnasked,
     AnswerRows,
+    CarelessRead,
+    CarelessWrite,
 );
 
 #[cfg(test)]
