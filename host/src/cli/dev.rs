@@ -40,8 +40,9 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
 
     let is_conformance = args.profile == DevProfile::Conformance;
     config.server.empty_catalogues = is_conformance;
-    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, reload_on_hangup: false };
     let telemetry = Telemetry::install(&config.telemetry)?;
+    let watcher = telemetry.watcher();
+    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, watcher, reload_on_hangup: false };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;

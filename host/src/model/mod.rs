@@ -11,6 +11,7 @@ pub mod policy_set;
 pub mod principal;
 pub mod rejection;
 pub mod scope;
+pub mod spans;
 pub mod tally;
 pub mod tool;
 pub mod trace;
@@ -28,6 +29,7 @@ pub use policy_set::{ChangeSource, PolicyChange, PolicyFileDigest, PolicyProblem
 pub use principal::Principal;
 pub use rejection::Rejection;
 pub use scope::Scope;
+pub use spans::{OpenSpan, SpanKind, Spans, Watcher};
 pub use tally::RowTally;
 pub use tool::{Effect, POLL_TOOL, Risk, ToolName};
 pub use trace::TraceContext;

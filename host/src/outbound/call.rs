@@ -18,8 +18,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::backend::{Backend, Health};
 use super::connect::{self, Client};
 use super::response::Received;
+use super::span::Attempt;
 use super::{BackendFailure, Body, Commit, DeriveKey, headers, route};
-use crate::model::{ErrorCode, Sent, TraceContext};
+use crate::model::{ErrorCode, Sent, Spans};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
 const MAX_OPEN: usize = 8;
@@ -32,7 +33,7 @@ const MAX_TARGET: usize = 128;
 pub struct OutboundCall {
     backends: BTreeMap<String, Arc<Backend>>,
     client: Client,
-    trace: TraceContext,
+    trace: Spans,
     key: Option<DeriveKey>,
     commit: Option<Commit>,
     open: Arc<Semaphore>,
@@ -72,7 +73,7 @@ impl OutboundCall {
     pub(super) fn new(
         backends: BTreeMap<String, Arc<Backend>>,
         client: Client,
-        trace: TraceContext,
+        trace: Spans,
         key: Option<DeriveKey>,
         gated: bool,
         commit: Option<Commit>,
@@ -158,7 +159,6 @@ impl OutboundCall {
         let path = head.uri.path().to_owned();
         head.uri = uri;
         head.headers = headers::outgoing(&head.headers, &backend);
-        self.add_trace(&mut head.headers);
         // The client writes host, length and connection itself.
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
@@ -166,18 +166,8 @@ impl OutboundCall {
         Ok(Accepted { name, backend, head, path, is_unsafe })
     }
 
-    fn add_trace(&self, headers: &mut http::HeaderMap) {
-        let child = self.trace.child();
-        if let Ok(value) = HeaderValue::from_str(&child.to_string()) {
-            headers.insert("traceparent", value);
-        }
-        if let Some(state) = child.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok()) {
-            headers.insert("tracestate", state);
-        }
-    }
-
     async fn dispatch(self: Arc<Self>, accepted: Accepted, body: Body) -> io::Result<Response<Body>> {
-        let Accepted { name, backend, head, path, is_unsafe } = accepted;
+        let Accepted { name, backend, mut head, path, is_unsafe } = accepted;
         // The whole body first: a guest that dies in the middle of it has sent nothing, and that is known for certain.
         let body = collect(body, &backend).await?;
         // INVARIANT: what may change something leaves only once the call is sure to be able to end. Before taking a turn, because
@@ -189,12 +179,14 @@ impl OutboundCall {
         let deadline =
             Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let ticket = self.leaves(&name, &backend, &head, path, body.len());
+        let mut attempt = Attempt::begin(&self.trace, &name, &backend, &mut head, 0);
         let request = Request::from_parts(head, Full::new(body));
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
         let response = match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let kind = connect::kind(&error);
+                attempt.failed(kind);
                 tracing::warn!(backend = name, error = &error as &dyn std::error::Error, "a backend failed");
                 if connect::never_left(&error) {
                     self.record().sent[ticket.index] = None;
@@ -203,12 +195,14 @@ impl OutboundCall {
                 return Err(kind.into());
             }
             Err(_) => {
+                attempt.failed(io::ErrorKind::TimedOut);
                 tracing::warn!(backend = name, timeout = ?backend.timeout, "a backend did not answer in time");
                 self.broke(&ticket, io::ErrorKind::TimedOut);
                 return Err(io::ErrorKind::TimedOut.into());
             }
         };
         fail::fail_point!("outbound::answered", |_| std::process::abort());
+        attempt.answered(response.status());
         self.answered(&ticket, response.status().as_u16());
         Ok(self.passed_on(response, &backend, deadline, ticket, turns))
     }

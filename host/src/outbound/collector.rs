@@ -81,7 +81,7 @@ impl Collector {
 }
 
 /// The error and what caused it: the first level of a client's error says next to nothing.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

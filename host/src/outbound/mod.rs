@@ -8,8 +8,10 @@ mod collector;
 mod connect;
 mod error;
 mod headers;
+mod post;
 mod response;
 mod route;
+mod span;
 #[cfg(test)]
 mod tests;
 
@@ -25,13 +27,14 @@ use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
 use self::connect::Client;
-use crate::model::{Digest, ErrorCode, TraceContext};
+use crate::model::{Digest, ErrorCode, Spans};
 
 pub use self::backend::{BackendConfig, Credential};
 pub use self::call::OutboundCall;
 pub use self::collector::Collector;
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
+pub use self::post::Poster;
 
 /// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -55,7 +58,7 @@ pub struct CallScope {
     /// not define.
     pub allowed: Vec<String>,
     /// The call's position in its trace; every request gets a child of it.
-    pub trace: TraceContext,
+    pub trace: Spans,
     /// How keys of unsafe requests are derived; none for calls without an idempotency key.
     pub key: Option<DeriveKey>,
     /// Whether nothing unsafe may be sent before [`OutboundCall::allow_unsafe`]: the call changes rows, and none is permitted yet.

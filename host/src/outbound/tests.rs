@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::backend::Credential;
 use super::*;
-use crate::model::{Bytes as Size, Sent, Span};
+use crate::model::{Bytes as Size, Sent, Span, TraceContext};
 
 /// What a backend saw of one request.
 type Seen = (Method, String, HeaderMap, Bytes);
@@ -49,6 +49,7 @@ fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
 
 fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{backend}.{method}.{}.{n}", path.replace('/', "_")));
+    let trace = Spans::unwatched(trace);
     outbound.begin(CallScope { allowed: vec!["billing".to_owned()], trace, key: Some(key), gated: false, commit: None })
 }
 
@@ -128,7 +129,7 @@ async fn nothing_unsafe_leaves_before_the_call_has_committed_and_nothing_safe_wa
     });
     let scope = CallScope {
         allowed: vec!["billing".to_owned()],
-        trace: TraceContext::random(),
+        trace: Spans::unwatched(TraceContext::random()),
         key: None,
         gated: false,
         commit: Some(commit),
@@ -288,7 +289,7 @@ async fn a_gated_call_sends_nothing_unsafe_until_it_is_allowed() {
     let outbound = outbound(BackendConfig::at(format!("http://{address}")));
     let call = outbound.begin(CallScope {
         allowed: vec!["billing".to_owned()],
-        trace: TraceContext::random(),
+        trace: Spans::unwatched(TraceContext::random()),
         key: None,
         gated: true,
         commit: None,

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::checks::Authorized;
+use super::guest::Guest;
 use super::rows::Rows;
 use super::{Call, Progress};
 use crate::admission::{Drawn, Permit, Refused};
@@ -144,7 +145,7 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
     });
     CallScope {
         allowed: tool.plugin.manifest.sandbox.backends.clone(),
-        trace: call.trace.clone(),
+        trace: call.spans.clone(),
         key: derive,
         gated: is_gated(tool),
         commit,
@@ -181,11 +182,12 @@ pub fn invocation(
     outbound: &Arc<OutboundCall>,
     rows: &Rows,
     stop: CancellationToken,
+    guest: &Guest,
 ) -> Invocation {
     let (outbound, gate) = (outbound.clone(), outbound.clone());
     let (permits, hint) = (rows.clone(), rows.clone());
     let (progress, is_silent) = (call.progress.clone(), rows.are_delivered());
-    let (id, trace_id) = (call.id, call.trace.trace_id());
+    let (id, trace_id, heard) = (call.id, call.trace.trace_id(), guest.clone());
     Invocation {
         tool: tool.manifest.name.to_string(),
         arguments: serde_json::to_string(arguments).expect("arguments were JSON when they came"),
@@ -197,7 +199,7 @@ pub fn invocation(
         supply: supply(permit),
         context: GuestContext {
             subject: call.principal.subject.clone(),
-            trace_id: trace_id.clone(),
+            trace_id,
             attempt,
             idempotency_key: key.map(|key| key.as_str().to_owned()),
         },
@@ -219,7 +221,10 @@ pub fn invocation(
                     let _ = progress.try_send(Progress { done, total, message });
                 }
             }),
-            log: Box::new(move |level, line| tracing::debug!(call = %id, trace = trace_id, level, line, "guest")),
+            log: Box::new(move |level, line| {
+                tracing::debug!(call = %id, level, line, "guest");
+                heard.say(level, line);
+            }),
             cancelled: call.cancelled.clone(),
         },
         stop,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::Instrument as _;
+use opentelemetry::context::FutureExt as _;
 
 use super::attachment::Attachment;
 use super::checks::{self, Authorized};
@@ -68,11 +68,14 @@ impl Pipeline {
     fn take_up(self: &Arc<Self>, requeued: Requeued) {
         let Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until } = requeued;
         let id = queued.call();
-        let (span, trace) = span::open(&trace, id, tool.as_str());
+        let span = self.go_on(&trace, id, tool.as_str());
+        let spans = span.spans();
+        let _logged = span::log_context(&spans).attach();
         let call = Call {
             id,
             principal: Arc::new(principal),
-            trace,
+            trace: spans.position().clone(),
+            spans,
             generation: self.parts.registry.current(),
             cancelled: Default::default(),
             progress: None,
@@ -93,22 +96,23 @@ impl Pipeline {
         let meant = Meant { plugin, component, effect };
         let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
         let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room };
-        span.in_scope(|| match ticket {
+        match ticket {
             Ok(ticket) => self.carry(waiting, ticket),
             Err(rejection) => {
                 let (pipeline, refusal) = (self.clone(), Refusal::of(rejection, current));
-                self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, refusal).await }.in_current_span());
+                self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, refusal).await }.with_current_context());
             }
-        });
+        }
     }
 
     /// Has the call run when its turn comes, whoever asks for it.
     pub(super) fn carry(self: &Arc<Self>, waiting: Waiting, ticket: Ticket) {
         let pipeline = self.clone();
-        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket).await }.in_current_span());
+        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket).await }.with_current_context());
     }
 
     async fn carried(self: &Arc<Self>, mut waiting: Waiting, ticket: Ticket) {
+        let turn = waiting.call.spans.stage("queue");
         let permit = tokio::select! {
             biased;
             () = waiting.call.cancelled.cancelled() => Err(Rejection::Cancelled),
@@ -116,6 +120,7 @@ impl Pipeline {
             () = self.parts.shutdown.cancelled() => return,
             permit = ticket => permit.map_err(|expired| Rejection::Overloaded { retry_after: expired.retry_after }),
         };
+        drop(turn);
         if permit.is_ok() && !self.takes_intents() {
             // INVARIANT: the row stays, and is taken up again as soon as the ledger takes intents.
             return self.let_go(&waiting.call);

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use metrics::{Counter, Histogram};
 
+use crate::model::{OpenSpan, Spans};
+
 /// The stages that are measured, in call order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -48,12 +50,6 @@ pub struct Stages {
 impl Stages {
     /// The instruments of one pipeline. Telemetry must have been installed before.
     pub fn new() -> Self {
-        metrics::describe_histogram!(
-            "tidegate_stage_seconds",
-            metrics::Unit::Seconds,
-            "wall-clock time of one stage of one call"
-        );
-        metrics::describe_counter!("tidegate_fuel_total", "wasmtime fuel burned by guests");
         Self {
             seconds: Stage::ALL.map(|(_, name)| metrics::histogram!("tidegate_stage_seconds", "stage" => name)),
             fuel: metrics::counter!("tidegate_fuel_total"),
@@ -61,8 +57,9 @@ impl Stages {
     }
 
     /// Starts measuring `stage`; dropping the timer ends it, also when the stage is abandoned.
-    pub fn start(&self, stage: Stage) -> Timer<'_> {
-        Timer { started: Instant::now(), seconds: &self.seconds[stage as usize] }
+    pub fn start(&self, stage: Stage, spans: &Spans) -> Timer<'_> {
+        let span = spans.stage(Stage::ALL[stage as usize].1);
+        Timer { started: Instant::now(), seconds: &self.seconds[stage as usize], span }
     }
 
     /// Counts the fuel a guest burned.
@@ -75,6 +72,8 @@ impl Stages {
 pub struct Timer<'a> {
     started: Instant,
     seconds: &'a Histogram,
+    /// What traces tell of it.
+    pub span: OpenSpan,
 }
 
 impl Drop for Timer<'_> {

@@ -48,7 +48,7 @@ impl Pipeline {
     /// Runs the call when its turn comes, and answers with how it ended; or with *pending*, when its caller has waited enough.
     pub(super) async fn take_turn(self: &Arc<Self>, ready: Ready, caller: &Attached) -> Answer {
         let again = ready.key.as_ref().is_some_and(|key| key.lease.again().is_some());
-        let timer = self.stages.start(Stage::Admit);
+        let timer = self.stages.start(Stage::Admit, &ready.call.spans);
         let turn = self.wait(&ready, caller).await;
         drop(timer);
         let Ready { mut call, tool, arguments, authorized, key } = ready;
