@@ -34,7 +34,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::model::Watcher;
 use collector::Collector;
-pub use config::TelemetryConfig;
+pub use config::{Protocol, TelemetryConfig};
 
 /// How often the samples of histograms are folded into their buckets.
 const UPKEEP: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::model::{Effect, Manifest};
 use crate::pipeline::Pipeline;
 use crate::registry::{load, manifest};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Protocol, Telemetry, TelemetryConfig};
 
 /// The protocol version the printed `curl` line speaks.
 const PROTOCOL: &str = "2026-07-28";
@@ -138,7 +138,7 @@ fn start_backends(plugins: &[(PathBuf, Manifest)], config: &mut Config, data: &P
             }
             eprintln!("building backend `{name}`");
             let executable = build::build_executable(&crate_manifest)?;
-            let (backend, url) = start_backend(&executable, &data.join(format!("{name}.db")))?;
+            let (backend, url) = start_backend(&executable, &data.join(format!("{name}.db")), &config.telemetry)?;
             eprintln!("backend `{name}` listens on {url}");
             config.set_backend(name, &url);
             started.push(backend);
@@ -147,8 +147,13 @@ fn start_backends(plugins: &[(PathBuf, Manifest)], config: &mut Config, data: &P
     Ok(started)
 }
 
-fn start_backend(executable: &Path, database: &Path) -> Result<(DemoBackend, String)> {
-    let child = Command::new(executable)
+fn start_backend(executable: &Path, database: &Path, telemetry: &TelemetryConfig) -> Result<(DemoBackend, String)> {
+    let mut command = Command::new(executable);
+    if let (Some(collector), Protocol::Http) = (&telemetry.otlp, telemetry.protocol) {
+        // Its part of a trace belongs where ours goes.
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+    }
+    let child = command
         .args(["--port", "0", "--exit-with-stdin", "--db"])
         .arg(database)
         .stdin(Stdio::piped())

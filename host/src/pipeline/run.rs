@@ -101,6 +101,7 @@ impl Pipeline {
     pub(super) async fn run(&self, job: Job) -> Option<Answer> {
         let Job { call, tool, arguments, authorized, right, permit, live } = job;
         fail::fail_point!("call::claimed", |_| std::process::abort());
+        self.stages.waited(permit.queued());
         let timer = self.stages.start(Stage::Intent, &call.spans);
         let claim = right.lease().map(Lease::claim);
         let attempt = right.lease().and_then(Lease::again).map_or(1, |again| again.attempt);

@@ -1,6 +1,6 @@
 //! What each stage of the call path costs, for `/metrics` and the benchmark.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram};
 
@@ -45,6 +45,7 @@ impl Stage {
 pub struct Stages {
     seconds: [Histogram; Stage::ALL.len()],
     fuel: Counter,
+    queue_wait: Histogram,
 }
 
 impl Stages {
@@ -53,6 +54,7 @@ impl Stages {
         Self {
             seconds: Stage::ALL.map(|(_, name)| metrics::histogram!("tidegate_stage_seconds", "stage" => name)),
             fuel: metrics::counter!("tidegate_fuel_total"),
+            queue_wait: metrics::histogram!("tidegate_queue_wait_seconds"),
         }
     }
 
@@ -60,6 +62,11 @@ impl Stages {
     pub fn start(&self, stage: Stage, spans: &Spans) -> Timer<'_> {
         let span = spans.stage(Stage::ALL[stage as usize].1);
         Timer { started: Instant::now(), seconds: &self.seconds[stage as usize], span }
+    }
+
+    /// Notes how long a call waited for its turn.
+    pub fn waited(&self, wait: Duration) {
+        self.queue_wait.record(wait);
     }
 
     /// Counts the fuel a guest burned.

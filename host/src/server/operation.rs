@@ -111,6 +111,14 @@ impl Operation {
         Self { method, tool: None, version, carrier, started: Instant::now(), span: Some(span), spans }
     }
 
+    /// An operation that nobody watches.
+    #[cfg(test)]
+    pub fn unwatched(method: &'static str) -> Self {
+        let span = OpenSpan::unwatched(None);
+        let (carrier, spans) = (Carrier::Pipe, span.spans());
+        Self { method, tool: None, version: None, carrier, started: Instant::now(), span: Some(span), spans }
+    }
+
     /// It is a call of this tool.
     pub fn calls(&mut self, pipeline: &Pipeline, tool: &str) {
         let known = (tool == POLL_TOOL || pipeline.tool(tool).is_some()).then(|| tool.to_owned());

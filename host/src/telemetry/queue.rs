@@ -193,15 +193,14 @@ mod tests {
         queue.offer(7, 1, 1);
         let (told, mut heard) = mpsc::unbounded_channel();
         let tries = AtomicUsize::new(0);
-        let running = tokio::spawn(async move {
-            let fail_first = async |batch: Vec<u32>| {
-                told.send(batch).map_err(|_| "nobody listens".to_owned())?;
-                if tries.fetch_add(1, Ordering::Relaxed) == 0 { Err("not now".to_owned()) } else { Ok(()) }
-            };
-            exit.run(|batch| batch.len() as u64, fail_first).await;
-        });
-        assert_eq!((heard.recv().await, heard.recv().await), (Some(vec![7]), Some(vec![7])));
-        closing.cancel();
-        running.await.expect("no panic");
+        let fail_first = async |batch: Vec<u32>| {
+            told.send(batch).map_err(|_| "nobody listens".to_owned())?;
+            if tries.fetch_add(1, Ordering::Relaxed) == 0 { Err("not now".to_owned()) } else { Ok(()) }
+        };
+        let end = async {
+            assert_eq!((heard.recv().await, heard.recv().await), (Some(vec![7]), Some(vec![7])));
+            closing.cancel();
+        };
+        tokio::join!(exit.run(|batch| batch.len() as u64, fail_first), end);
     }
 }

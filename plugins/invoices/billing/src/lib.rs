@@ -16,7 +16,9 @@
 mod book;
 mod faults;
 mod routes;
+mod spans;
 
 pub use book::{Book, BookError, Counts, Effect, Invoice, LIST_LIMIT, NewInvoice, Status};
 pub use faults::Faults;
 pub use routes::{logged, router};
+pub use spans::traced;

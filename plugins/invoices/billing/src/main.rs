@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use billing::{Book, Faults, logged, router};
+use billing::{Book, Faults, logged, router, traced};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +33,10 @@ struct Arguments {
     /// Never answers this many requests that change something, though it does what they ask for.
     #[arg(long, default_value_t = 0)]
     lose_answers: u64,
+    /// Sends a span for each request of a trace to the collector here, such as `http://127.0.0.1:4318`;
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` says the same.
+    #[arg(long)]
+    otlp: Option<String>,
     /// Exits when standard input closes, that is, when the process that started it ends.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -58,7 +62,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let faults = Faults::new(arguments.latency, arguments.failure_rate)
         .ignoring_filters(arguments.ignore_filters)
         .losing_answers(arguments.lose_answers);
-    axum::serve(listener, logged(router(book, faults)))
+    // What the environment says is for whoever can use it.
+    let told = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|url| url.starts_with("http://"));
+    let routes = logged(router(book, faults));
+    let routes = match arguments.otlp.or(told) {
+        Some(url) => traced(routes, &url)?,
+        None => routes,
+    };
+    axum::serve(listener, routes)
         .with_graceful_shutdown(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
