@@ -22,6 +22,7 @@
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
 //! | `sinks` | further places that all records go to: files, collectors, and what they miss |
+//! | `signals` | traces, metrics and logs: what a collector gets, and what happens if there is none |
 //! | `load` | the load generator: what it measures, and what does not escape it |
 //! | `layering` | who may use whom in the source |
 //! | `top` | who runs, who waits and who burns, as the operator sees it |
@@ -52,6 +53,7 @@ mod power;
 mod protocol;
 mod readme;
 mod rows;
+mod signals;
 mod sinks;
 mod stdio;
 mod top;

@@ -24,18 +24,18 @@ mod turn;
 
 use std::sync::Arc;
 
+use opentelemetry::context::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use opentelemetry::context::FutureExt as _;
 
 use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Lease, Ledger, Replay};
 use crate::model::{
-    Arguments, CallId, CallRequest, Credentials, IdempotencyKey, OfferedKey, Principal, Rejection, Spans, Timestamp, TraceContext,
-    Watcher,
+    Arguments, CallId, CallRequest, Credentials, IdempotencyKey, OfferedKey, Principal, Rejection, Spans, Timestamp,
+    TraceContext, Watcher,
 };
 use crate::outbound::Outbound;
 use crate::registry::{Generation, Registry, Tool};
@@ -207,7 +207,11 @@ impl Pipeline {
         let key = keys::resolve(&tool.manifest, &arguments, offered).map_err(refuse)?;
         let key = match key {
             None => None,
-            Some(key) => match self.claim_key(call, &tool, &key, &arguments).inspect(|claim| timer.span.set("tidegate.claim", span::claim(claim))).map_err(refuse)? {
+            Some(key) => match self
+                .claim_key(call, &tool, &key, &arguments)
+                .inspect(|claim| timer.span.set("tidegate.claim", span::claim(claim)))
+                .map_err(refuse)?
+            {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
                 Claim::InFlight { first, since, handle } => return Ok(Claimed::InFlight { tool, first, since, handle }),

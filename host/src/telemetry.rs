@@ -81,9 +81,11 @@ impl Telemetry {
         let runtime = runtime.context("can't start the thread that sends telemetry")?;
         let _on_it = runtime.enter();
         let resource = resource();
-        let reader = PeriodicReader::builder(collector.metrics(runtime.handle())?).with_interval(config.interval.duration()).build();
+        let reader =
+            PeriodicReader::builder(collector.metrics(runtime.handle())?).with_interval(config.interval.duration()).build();
         let meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(reader).build();
-        let both = FanoutBuilder::default().add_recorder(prometheus).add_recorder(metrics::opentelemetry(meters.meter("tidegate")));
+        let both =
+            FanoutBuilder::default().add_recorder(prometheus).add_recorder(metrics::opentelemetry(meters.meter("tidegate")));
         record(both.build(), &handle)?;
 
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -108,7 +110,9 @@ impl Telemetry {
         }));
         tasks.close();
         // What is said about sending is not sent: it would never end.
-        let sent = Targets::new().with_target("tidegate", Level::INFO).with_target("tidegate::telemetry", tracing::metadata::LevelFilter::OFF);
+        let sent = Targets::new()
+            .with_target("tidegate", Level::INFO)
+            .with_target("tidegate::telemetry", tracing::metadata::LevelFilter::OFF);
         tracing_subscriber::registry()
             .with(lines.with_filter(filter))
             .with(OpenTelemetryTracingBridge::new(&records).with_filter(sent))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use opentelemetry::context::FutureExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::attachment::Attachment;
 use super::checks::{self, Authorized};

@@ -131,7 +131,8 @@ impl Pipeline {
         let outbound = self.parts.outbound.begin(CallScope { trace: guest.spans().clone(), ..scope });
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
-        let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop, &guest);
+        let invocation =
+            facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop, &guest);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         guest.end(&execution);
         drop(timer);

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn the_trace_of_the_headers_is_linked_beside_that_of_meta() {
-        let headers: HeaderMap = [(http::HeaderName::from_static("traceparent"), OTHER.parse().expect("a value"))].into_iter().collect();
+        let headers: HeaderMap =
+            [(http::HeaderName::from_static("traceparent"), OTHER.parse().expect("a value"))].into_iter().collect();
         for (meta, expected) in [(json!({ "traceparent": PARENT }), (PARENT, Some(OTHER))), (json!({}), (OTHER, None))] {
             let params = json!({ "_meta": meta });
             let origin = Meta::of(params.as_object().expect("an object")).expect("an object").origin(Some(&headers));

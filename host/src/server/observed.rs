@@ -12,7 +12,11 @@ use super::operation::Operation;
 pub struct Observed(pub Mcp);
 
 impl Service<RoleServer> for Observed {
-    async fn handle_request(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
+    async fn handle_request(
+        &self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
         // Lasts for as long as its client likes; how long says nothing.
         if matches!(request, ClientRequest::SubscriptionsListenRequest(_)) {
             return self.0.handle_request(request, context).await;

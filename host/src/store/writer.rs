@@ -39,8 +39,10 @@ struct Instruments {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, db: sled::Db, live: u64, folder: File, lock: File) -> Self {
-        let instruments =
-            Instruments { seconds: metrics::histogram!("tidegate_commit_seconds"), jobs: metrics::histogram!("tidegate_commit_jobs") };
+        let instruments = Instruments {
+            seconds: metrics::histogram!("tidegate_commit_seconds"),
+            jobs: metrics::histogram!("tidegate_commit_jobs"),
+        };
         Self { shared, engine: Some(db), farewell: None, landmark: None, live, folder, lock, instruments }
     }
 

@@ -83,7 +83,8 @@ impl Collector {
     fn over_http<B: WithExportConfig + WithHttpConfig>(&self, builder: B, path: &str) -> B {
         let url = self.url.to_string();
         let base = url.trim_end_matches('/');
-        let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        let text =
+            |(name, value): (&http::HeaderName, &http::HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
         let headers: HashMap<String, String> = self.headers.iter().filter_map(text).collect();
         builder
             .with_http_client(Client(Poster::new()))

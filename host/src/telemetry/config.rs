@@ -91,7 +91,10 @@ impl TelemetryConfig {
     /// It is no URL, or the share of traces is none.
     pub fn collector(&self) -> Result<Option<Uri>> {
         if !(0.0..=1.0).contains(&self.sample) {
-            bail!("`telemetry.sample = {}` is not a share of all traces; it goes from 0 (none but failed ones) to 1 (all)", self.sample);
+            bail!(
+                "`telemetry.sample = {}` is not a share of all traces; it goes from 0 (none but failed ones) to 1 (all)",
+                self.sample
+            );
         }
         let Some(url) = &self.otlp else { return Ok(None) };
         let uri: Option<Uri> = url.trim_end_matches('/').parse().ok();
@@ -100,7 +103,9 @@ impl TelemetryConfig {
         let shown = url.rsplit('@').next().unwrap_or_default();
         match uri.filter(|uri| is_http(uri) && uri.host().is_some_and(|host| !host.is_empty())) {
             Some(uri) if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
-                bail!("`telemetry.otlp` holds credentials (`…@{shown}`); put them into `[telemetry.headers.authorization]` as `env` or `file`")
+                bail!(
+                    "`telemetry.otlp` holds credentials (`…@{shown}`); put them into `[telemetry.headers.authorization]` as `env` or `file`"
+                )
             }
             Some(uri) => Ok(Some(uri)),
             None => bail!("`telemetry.otlp = \"{shown}\"` is not the URL of a collector, such as `http://127.0.0.1:4318`"),

@@ -101,7 +101,9 @@ pub fn prometheus() -> Result<PrometheusRecorder, BuildError> {
     METRICS
         .iter()
         .try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
-            Kind::Histogram(_, bounds) => builder.set_buckets_for_metric(Matcher::Full(prometheus_name(metric.name).into()), bounds),
+            Kind::Histogram(_, bounds) => {
+                builder.set_buckets_for_metric(Matcher::Full(prometheus_name(metric.name).into()), bounds)
+            }
             Kind::Counter | Kind::Gauge(_) => Ok(builder),
         })
         .map(PrometheusBuilder::build_recorder)
