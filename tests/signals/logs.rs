@@ -21,7 +21,8 @@ fn lines_are_json_where_there_is_no_terminal_and_tell_the_trace() {
     drop(host);
 
     let (host, _plugins) = super::host(&collector, nobody, "");
-    host.start().client().request("tools/call", params);
+    let host = host.start();
+    host.client().request("tools/call", params);
     collector.wait("log of the call", |received| {
         received.logs.iter().find(|(of, _, attributes)| of == trace(PARENT) && attributes.contains_key("backend")).map(|_| ())
     });

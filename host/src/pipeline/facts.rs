@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use opentelemetry::context::FutureExt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::checks::Authorized;
 use super::guest::Guest;
 use super::rows::Rows;
+use super::span::log_context;
 use super::{Call, Progress};
 use crate::admission::{Drawn, Permit, Refused};
 use crate::ledger::{self, IntentFacts, Ledger, LedgerError, QueuedFacts, Reasking, RejectionFacts, ToolFacts, WhyNot};
@@ -187,6 +190,7 @@ pub fn invocation(
     let (outbound, gate) = (outbound.clone(), outbound.clone());
     let (permits, hint) = (rows.clone(), rows.clone());
     let (progress, is_silent) = (call.progress.clone(), rows.are_delivered());
+    let logged = log_context(guest.spans());
     let (id, trace_id, heard) = (call.id, call.trace.trace_id(), guest.clone());
     Invocation {
         tool: tool.manifest.name.to_string(),
@@ -212,7 +216,8 @@ pub fn invocation(
                 allowed
             }),
             row_filter: Box::new(move || hint.hint()),
-            send: Arc::new(move |request| outbound.send(request)),
+            // On a task of the sandbox's own, whose log lines belong to the call all the same.
+            send: Arc::new(move |request| outbound.send(request).with_context(logged.clone()).boxed()),
             progress: Box::new(move |done, total, message| {
                 if let Some(progress) = &progress {
                     // What a tool says of rows beside them could tell of rows that are not the caller's.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
-use metrics::Counter;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
@@ -77,7 +76,7 @@ impl Collector {
             Protocol::Grpc => self.over_grpc(MetricExporter::builder().with_tonic()).build(),
         };
         let exporter = built.with_context(|| self.unsuited())?;
-        Ok(OnRuntime { exporter, runtime: runtime.clone(), timeout: self.timeout, dropped: dropped("metrics") })
+        Ok(OnRuntime { exporter, runtime: runtime.clone(), timeout: self.timeout })
     }
 
     fn over_http<B: WithExportConfig + WithHttpConfig>(&self, builder: B, path: &str) -> B {
@@ -134,7 +133,6 @@ pub struct OnRuntime {
     exporter: MetricExporter,
     runtime: Handle,
     timeout: Duration,
-    dropped: Counter,
 }
 
 impl PushMetricExporter for OnRuntime {
@@ -145,7 +143,7 @@ impl PushMetricExporter for OnRuntime {
         };
         let exported = Entered { runtime: &self.runtime, inner: Box::pin(exported) }.await;
         if exported.is_err() {
-            self.dropped.increment(1);
+            dropped("metrics").increment(1);
         }
         exported
     }

@@ -81,10 +81,17 @@ const METRICS: &[Metric] = &[
     counter("tidegate_backend_requests_total", "requests to backends, by backend and outcome"),
     seconds("tidegate_backend_request_seconds", REQUESTS, "time until a backend answered or failed, by backend"),
     counter("tidegate_backend_retries_total", "requests that were sent again, by backend"),
-    gauge("tidegate_breaker_state", Unit::Count, "0: requests go through, 1: some are tried, 2: none are sent, by backend"),
+    gauge("tidegate_breaker_state", Unit::Count, "0: closed, 1: half-open, 2: open, nothing is sent, by backend"),
     // Telemetry itself.
     counter("tidegate_telemetry_dropped_total", "spans, log records and batches of metrics the collector never got, by signal"),
     gauge("tidegate_build_info", Unit::Count, "always 1; the labels tell the version"),
+];
+
+/// Counters that are there from the start, with each value of their one label.
+const FROM_ZERO: &[(&str, &str, &[&str])] = &[
+    ("tidegate_policy_reloads_total", "result", &["loaded", "refused"]),
+    ("tidegate_telemetry_dropped_total", "signal", &["logs", "metrics", "traces"]),
+    ("tidegate_unauthenticated_total", "reason", &["missing"]),
 ];
 
 /// The duration of operations, whose name is the conventions'.
@@ -128,6 +135,15 @@ pub fn describe() {
             Kind::Gauge(unit) => metrics::describe_gauge!(*name, *unit, *meaning),
             Kind::Histogram(unit, _) => metrics::describe_histogram!(*name, *unit, *meaning),
         }
+    }
+    // A counter that is not there before it counts looks as if nothing had ever happened, also to alerts.
+    for (name, label, values) in FROM_ZERO {
+        for value in *values {
+            metrics::counter!(*name, *label => *value).increment(0);
+        }
+    }
+    for name in ["tidegate_store_failures_total", "tidegate_store_reopenings_total"] {
+        metrics::counter!(name).increment(0);
     }
     metrics::gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
