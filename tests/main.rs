@@ -6,6 +6,7 @@
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
+//! | `doctor` | what is broken is named, with what to do about it |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
@@ -39,6 +40,7 @@ mod bad_input;
 mod call_path;
 mod clients;
 mod connections;
+mod doctor;
 mod durability;
 mod faults;
 mod hostile;
