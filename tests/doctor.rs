@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Billing, Host, Receiver, command, plugins};
+use crate::harness::{Billing, Host, Receiver, command, plugins, workspace};
 
 /// What doctor finds with this config: whether all is well, and its findings.
 fn doctor(config: &str, plugins: &Path, data: &Path) -> (bool, Vec<Value>) {
@@ -86,11 +86,24 @@ fn what_is_broken_is_named_with_what_to_do_about_it() {
 #[test]
 fn a_config_that_makes_no_sense_is_told_of_and_nothing_else_is_looked_at() {
     let plugins = plugins(&["echo"]);
-    for (config, words) in [("[telemetrie]\n", "telemetrie"), ("[admission]\nslots = \"many\"\n", "slots")] {
+    for (config, words) in [("[telemetrie]\n", "telemetrie"), ("[admission]\nslots = \"many\"\n", ":2:9")] {
         let (well, findings) = doctor(config, plugins.path(), plugins.path());
         let (state, said) = of(&findings, "config");
         assert!(!well && state == "broken" && said.contains(words) && findings.len() == 1, "{findings:#?}");
     }
+}
+
+#[test]
+fn the_config_that_is_shown_to_operators_makes_sense() {
+    let text = std::fs::read_to_string(workspace().join("docs/observability.md")).expect("the document");
+    let config = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a config");
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), "key").expect("written");
+    let config = config.replace("env = \"COLLECTOR_KEY\"", &format!("file = \"{}\"", secret.path().display()));
+    let plugins = plugins(&["echo"]);
+    let (_, findings) = doctor(&format!("{PORTS}{config}"), plugins.path(), &plugins.path().join("data"));
+    assert_eq!(of(&findings, "config").0, "ok");
+    assert_ne!(of(&findings, "collector").0, "broken", "{findings:#?}");
 }
 
 #[test]

@@ -146,6 +146,13 @@ impl Spans {
         &self.position
     }
 
+    /// What stands here failed, and so the whole trace is kept, also if whoever asked has long been answered.
+    pub fn fail(&self) {
+        if let Some(operation) = &self.operation {
+            operation.failed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// A span of the host's own work.
     pub fn stage(&self, name: &'static str) -> OpenSpan {
         self.child(SpanKind::Internal, name)

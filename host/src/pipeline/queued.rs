@@ -14,7 +14,7 @@ use super::turn::{ask, room_of};
 use super::{Answer, Call, Job, Pipeline, Right, facts, span};
 use crate::admission::Ticket;
 use crate::ledger::{Lease, LedgerError, QueuedCall, Requeued};
-use crate::model::{Arguments, Digest, Effect, Envelope, IdempotencyKey, Rejection, Timestamp, ToolName};
+use crate::model::{Arguments, Digest, Effect, Envelope, IdempotencyKey, OpenSpan, Rejection, Timestamp, ToolName};
 use crate::registry::Tool;
 
 /// How often it is looked for queued calls that nobody holds.
@@ -33,6 +33,8 @@ pub(super) struct Waiting {
     pub live: Live,
     /// The room it takes up; none if it was accepted by an earlier host that had more.
     pub _room: Option<OwnedSemaphorePermit>,
+    /// The span of its resumption, if it is resumed: it lasts as long as the call does.
+    pub _span: Option<OpenSpan>,
 }
 
 /// What has to be the same of a tool when a call of it starts as when it was queued.
@@ -95,7 +97,7 @@ impl Pipeline {
         };
         let meant = Meant { plugin, component, effect };
         let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
-        let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room };
+        let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room, _span: Some(span) };
         match ticket {
             Ok(ticket) => self.carry(waiting, ticket),
             Err(rejection) => {
@@ -175,6 +177,7 @@ impl Pipeline {
     /// Ends a call that waited and will not run; whoever asks is told why.
     async fn end_unstarted(&self, waiting: Waiting, refusal: Refusal) {
         let Waiting { call, queued, live, .. } = waiting;
+        call.spans.fail();
         let was_cancelled = refusal.rejection == Rejection::Cancelled;
         let asks_again = queued.lease().and_then(Lease::again).is_some();
         let refusal = if asks_again { refusal.after_another() } else { refusal };

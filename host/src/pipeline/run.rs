@@ -151,6 +151,9 @@ impl Pipeline {
         };
         let answer = self.conclude(&call, &tool, &arguments, &rows, intent, &outcome, &live).await;
         drop(timer);
+        if answer.error().is_some() {
+            call.spans.fail();
+        }
         fail::fail_point!("call::concluded", |_| std::process::abort());
         if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
             self.parts.registry.announce_change();

@@ -125,7 +125,7 @@ impl Pipeline {
         let pending = self.pending(call.id, PendingState::Queued, Timestamp::now(), ticket.estimated_wait());
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
         let (noted, name, meant) = (call.clone(), tool.manifest.name.clone(), Meant::of(tool));
-        self.carry(Waiting { call, tool: name, meant, arguments, key, queued, live, _room: Some(room) }, ticket);
+        self.carry(Waiting { call, tool: name, meant, arguments, key, queued, live, _room: Some(room), _span: None }, ticket);
         self.note_pending(&noted, tool).await;
         if caller.gone.is_cancelled() {
             // Nobody was told of the handle, so nobody would ever ask.
