@@ -69,18 +69,6 @@ pub enum Trap {
     Guest(String),
 }
 
-impl Trap {
-    /// The trap in a word.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::OutOfFuel => "out_of_fuel",
-            Self::OutOfMemory => "out_of_memory",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::Guest(_) => "crashed",
-        }
-    }
-}
-
 /// One request that reached a backend's connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::backend::{Backend, Health};
 use super::connect::{self, Client};
 use super::response::Received;
-use super::span::Attempt;
+use super::span::RequestSpan;
 use super::{BackendFailure, Body, Commit, DeriveKey, headers, route};
 use crate::model::{ErrorCode, Sent, Spans};
 
@@ -179,14 +179,14 @@ impl OutboundCall {
         let deadline =
             Instant::now().checked_add(backend.timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         let ticket = self.leaves(&name, &backend, &head, path, body.len());
-        let mut attempt = Attempt::begin(&self.trace, &name, &backend, &mut head, 0);
+        let mut span = RequestSpan::begin(&self.trace, &name, &backend, &mut head, 0);
         let request = Request::from_parts(head, Full::new(body));
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
         let response = match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let kind = connect::kind(&error);
-                attempt.failed(kind);
+                span.failed(kind);
                 tracing::warn!(backend = name, error = &error as &dyn std::error::Error, "a backend failed");
                 if connect::never_left(&error) {
                     self.record().sent[ticket.index] = None;
@@ -195,14 +195,14 @@ impl OutboundCall {
                 return Err(kind.into());
             }
             Err(_) => {
-                attempt.failed(io::ErrorKind::TimedOut);
+                span.failed(io::ErrorKind::TimedOut);
                 tracing::warn!(backend = name, timeout = ?backend.timeout, "a backend did not answer in time");
                 self.broke(&ticket, io::ErrorKind::TimedOut);
                 return Err(io::ErrorKind::TimedOut.into());
             }
         };
         fail::fail_point!("outbound::answered", |_| std::process::abort());
-        attempt.answered(response.status());
+        span.answered(response.status());
         self.answered(&ticket, response.status().as_u16());
         Ok(self.passed_on(response, &backend, deadline, ticket, turns))
     }

@@ -8,9 +8,9 @@ use super::backend::Backend;
 use crate::model::{OpenSpan, SpanKind, Spans};
 
 /// A try under way, named by OpenTelemetry's conventions for HTTP clients.
-pub(super) struct Attempt(OpenSpan);
+pub(super) struct RequestSpan(OpenSpan);
 
-impl Attempt {
+impl RequestSpan {
     /// Tells the backend `name` its place in the trace. `resent` is how often the request was sent before.
     pub(super) fn begin(above: &Spans, name: &str, backend: &Backend, head: &mut request::Parts, resent: u32) -> Self {
         let mut span = above.child(SpanKind::Client, "");

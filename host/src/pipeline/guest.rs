@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::{Ended, OpenSpan, SpanKind, Spans};
+use crate::model::{Ended, OpenSpan, SpanKind, Spans, Trap};
 use crate::registry::Tool;
 use crate::sandbox::Execution;
 
@@ -57,7 +57,7 @@ impl Guest {
             let (ended, error) = match &execution.ended {
                 Ended::Completed(_) => ("completed", None),
                 Ended::Failed(failure) => ("failed", Some(failure.code.as_str())),
-                Ended::Trapped(trap) => ("trapped", Some(trap.as_str())),
+                Ended::Trapped(trap) => ("trapped", Some(trapped(trap))),
                 Ended::Cancelled => ("cancelled", Some("cancelled")),
             };
             span.set("tidegate.guest.ended", ended);
@@ -76,5 +76,15 @@ impl Guest {
         if let Some(span) = &mut *span.lock().unwrap_or_else(PoisonError::into_inner) {
             note(span);
         }
+    }
+}
+
+/// A trap in a word.
+fn trapped(trap: &Trap) -> &'static str {
+    match trap {
+        Trap::OutOfFuel => "out_of_fuel",
+        Trap::OutOfMemory => "out_of_memory",
+        Trap::DeadlineExceeded => "deadline_exceeded",
+        Trap::Guest(_) => "crashed",
     }
 }
