@@ -7,6 +7,7 @@
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `degradation` | backends that die, hang and stumble: the envelope, the breaker, retries, and one effect per key |
+//! | `doctor` | what is broken is named, with what to do about it |
 //! | `durability` | `kill -9` at awkward moments; what recovery makes of it |
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
@@ -24,6 +25,7 @@
 //! | `readme` | every command in the README |
 //! | `rows` | who sees and changes which rows |
 //! | `sinks` | further places that all records go to: files, collectors, and what they miss |
+//! | `signals` | traces, metrics and logs: what a collector gets, and what happens if there is none |
 //! | `load` | the load generator: what it measures, and what does not escape it |
 //! | `layering` | who may use whom in the source |
 //! | `top` | who runs, who waits and who burns, as the operator sees it |
@@ -41,6 +43,7 @@ mod call_path;
 mod clients;
 mod connections;
 mod degradation;
+mod doctor;
 mod durability;
 mod faults;
 mod hostile;
@@ -56,6 +59,7 @@ mod power;
 mod protocol;
 mod readme;
 mod rows;
+mod signals;
 mod sinks;
 mod stdio;
 mod top;

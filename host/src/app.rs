@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Authenticator, DEV_ISSUER, Minter};
 use crate::config::{Config, PrincipalConfig};
 use crate::ledger::Ledger;
-use crate::model::{Credentials, Digest, Principal, Scope};
+use crate::model::{Credentials, Digest, Principal, Scope, Watcher};
 use crate::outbound::{self, Outbound};
 use crate::pipeline::Pipeline;
 use crate::policy::GeneratedPermits;
@@ -74,7 +74,7 @@ pub enum Trust {
 }
 
 /// What a verb decides about the host it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The data folder.
     pub data: PathBuf,
@@ -82,6 +82,8 @@ pub struct Options {
     pub trust: Trust,
     /// Whether manifests may name test hooks.
     pub test_hooks: bool,
+    /// Who is told of spans.
+    pub watcher: Option<Arc<Watcher>>,
     /// Whether SIGHUP means to look at the policies again, as it does to a daemon, rather than the end.
     pub reload_on_hangup: bool,
 }
@@ -179,6 +181,7 @@ impl Host {
             admission,
             sandbox,
             outbound: Outbound::new(&config.backends, &config.origins)?,
+            watcher: options.watcher.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             stop: stop.clone(),

@@ -13,6 +13,7 @@ use crate::outbound::{BackendConfig, OriginsConfig};
 use crate::sandbox::SandboxConfig;
 use crate::server::{HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
+use crate::telemetry::TelemetryConfig;
 
 /// The whole configuration. Unknown keys are errors.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -148,34 +149,6 @@ impl Default for PrincipalConfig {
     fn default() -> Self {
         Self { subject: "local".into(), scopes: None, tenant: None, client: None, groups: Vec::new(), claims: BTreeMap::new() }
     }
-}
-
-/// `[telemetry]`: logs and traces.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetryConfig {
-    /// What is logged to stderr, as a `tracing` filter: `info`, `tidegate=debug`.
-    pub log: String,
-    /// `text` or `json`.
-    pub format: LogFormat,
-    /// OTLP/HTTP endpoint for traces, such as `http://127.0.0.1:4318`; none by default.
-    pub otlp: Option<String>,
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self { log: "info".into(), format: LogFormat::Text, otlp: None }
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Why there is no configuration.

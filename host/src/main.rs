@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Audit(verb) => cli::audit::run(&verb),
         Verb::Top(args) => cli::top::run(&args),
         Verb::Bench(args) => cli::bench::run(&args),
+        Verb::Doctor(args) => cli::doctor::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {}", sentence(&error));

@@ -10,6 +10,7 @@ mod effects;
 mod ending;
 mod facts;
 mod finish;
+mod guest;
 mod handles;
 pub mod keys;
 mod poll;
@@ -24,17 +25,18 @@ mod turn;
 
 use std::sync::Arc;
 
+use opentelemetry::context::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Lease, Ledger, Replay};
 use crate::model::{
-    Arguments, CallId, CallRequest, Credentials, IdempotencyKey, OfferedKey, Principal, Rejection, Timestamp, TraceContext,
+    Arguments, CallId, CallRequest, Credentials, IdempotencyKey, OfferedKey, Principal, Rejection, Spans, Timestamp,
+    TraceContext, Watcher,
 };
 use crate::outbound::Outbound;
 use crate::registry::{Generation, Registry, Tool};
@@ -63,6 +65,8 @@ pub struct Parts {
     pub sandbox: Arc<Sandbox>,
     /// Reaches backends.
     pub outbound: Outbound,
+    /// Who is told of spans.
+    pub watcher: Option<Arc<Watcher>>,
     /// Where running calls live, so that shutdown can wait for them.
     pub tasks: TaskTracker,
     /// No call starts once cancelled.
@@ -94,6 +98,8 @@ struct Call {
     id: CallId,
     principal: Arc<Principal>,
     trace: TraceContext,
+    /// Where its parts are noted.
+    spans: Spans,
     /// The generation it started on, and finishes on.
     generation: Arc<Generation>,
     cancelled: CancellationToken,
@@ -136,7 +142,8 @@ impl Pipeline {
     /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.
     pub async fn call(self: &Arc<Self>, principal: Arc<Principal>, request: CallRequest, caller: Caller) -> Reply {
         let id = CallId::random();
-        let (span, trace) = span::open(&request.trace, id, &request.tool);
+        let (spans, trace) = (request.spans.clone(), request.spans.position().clone());
+        let context = span::log_context(&spans);
         let until = Instant::now() + self.parts.admission.sync_budget();
         let Caller { cancelled: gone, progress } = caller;
         let takes_tasks = request.takes_tasks();
@@ -145,6 +152,7 @@ impl Pipeline {
             id,
             principal,
             trace: trace.clone(),
+            spans,
             generation: self.parts.registry.current(),
             // Not the connection's: a call that goes on without its caller must not notice that the connection ended.
             cancelled: CancellationToken::new(),
@@ -167,8 +175,7 @@ impl Pipeline {
                 Err(refusal) => (None, self.reject(&call, *refusal).await),
             }
         };
-        let (replayed, answer) = answered.instrument(span.clone()).await;
-        span::close(&span, &answer);
+        let (replayed, answer) = answered.with_context(context).await;
         Reply { call_id: id, trace, replayed, answer }
     }
 
@@ -178,7 +185,7 @@ impl Pipeline {
             return Err(Refusal::of(Rejection::ShuttingDown, None).into());
         }
         let CallRequest { tool: name, mut arguments, offered_keys, client_capabilities, .. } = request;
-        let timer = self.stages.start(Stage::LookUp);
+        let timer = self.stages.start(Stage::LookUp, &call.spans);
         let tool = call.generation.tools.get(name.as_str()).cloned();
         // Before anything is said of the tool, so that whoever tries names is slowed down as well.
         if let Err(retry_after) = self.parts.admission.throttle(&call.principal) {
@@ -188,22 +195,28 @@ impl Pipeline {
         drop(timer);
         let refuse = |rejection| checks::concealed(call, &tool, rejection);
 
-        let timer = self.stages.start(Stage::Validate);
+        let timer = self.stages.start(Stage::Validate, &call.spans);
         let key_argument = keys::take_key_argument(&tool.manifest, &mut arguments).map_err(refuse)?;
         let arguments = checks::validate(&tool, arguments, &client_capabilities).map_err(refuse)?;
         drop(timer);
 
-        let timer = self.stages.start(Stage::Authorize);
-        let authorized = checks::authorize(call, &tool, &arguments)?;
+        let mut timer = self.stages.start(Stage::Authorize, &call.spans);
+        let authorized = checks::authorize(call, &tool, &arguments);
+        timer.span.set("tidegate.policy.decision", if authorized.is_ok() { "allow" } else { "deny" });
+        let authorized = authorized?;
         drop(timer);
 
-        let _timer = self.stages.start(Stage::Claim);
+        let mut timer = self.stages.start(Stage::Claim, &call.spans);
         fail::fail_point!("call::claim", |_| std::process::abort());
         let offered: Vec<OfferedKey> = key_argument.into_iter().chain(offered_keys).collect();
         let key = keys::resolve(&tool.manifest, &arguments, offered).map_err(refuse)?;
         let key = match key {
             None => None,
-            Some(key) => match self.claim_key(call, &tool, &key, &arguments).map_err(refuse)? {
+            Some(key) => match self
+                .claim_key(call, &tool, &key, &arguments)
+                .inspect(|claim| timer.span.set("tidegate.claim", span::claim(claim)))
+                .map_err(refuse)?
+            {
                 Claim::Fresh(lease) => Some(Keyed { key, lease }),
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
                 Claim::InFlight { first, since, handle } => return Ok(Claimed::InFlight { tool, first, since, handle }),

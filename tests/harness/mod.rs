@@ -9,6 +9,7 @@ mod load;
 mod log;
 mod plugins;
 mod provider;
+mod receiver;
 mod rpc;
 mod scene;
 
@@ -21,5 +22,6 @@ pub use load::Habits;
 pub use log::Log;
 pub use plugins::{guest, plugins, workspace};
 pub use provider::Provider;
+pub use receiver::Receiver;
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};

@@ -98,7 +98,6 @@ impl Admission {
 
     fn with_clock(config: AdmissionConfig, capacity: u64, clock: Clock) -> Result<Self, AdmissionConfigError> {
         config.check()?;
-        tools::describe_instruments();
         let (max_wait, sync_budget) = (config.max_wait.duration(), config.sync_budget.duration());
         let queue_bytes = config.queue_bytes;
         let throttle = Arc::new(Throttle::new(&config));

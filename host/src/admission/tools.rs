@@ -1,8 +1,9 @@
 //! What the gate knows of each tool: what its calls take, how many there are, and its account if it has one.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use metrics::{Counter, Gauge};
+use metrics::{Counter, Gauge, Histogram};
 
 use super::config::ToolBudget;
 use super::drain::Rate;
@@ -44,7 +45,7 @@ struct Instruments {
     running: Gauge,
     queued: Gauge,
     fuel: Counter,
-    parked_ms: Counter,
+    parked: Histogram,
     rejects: Counter,
 }
 
@@ -104,7 +105,7 @@ impl ToolState {
     pub fn was_parked(&mut self, nanoseconds: u64) {
         self.parked -= 1;
         self.parked_ns += nanoseconds;
-        self.instruments.parked_ms.increment(nanoseconds / 1_000_000);
+        self.instruments.parked.record(Duration::from_nanos(nanoseconds));
     }
 
     /// A call was refused.
@@ -121,22 +122,8 @@ impl Instruments {
             running: metrics::gauge!("tidegate_running_calls", "tool" => tool()),
             queued: metrics::gauge!("tidegate_queued_calls", "tool" => tool()),
             fuel: metrics::counter!("tidegate_charged_fuel_total", "tool" => tool()),
-            parked_ms: metrics::counter!("tidegate_parked_milliseconds_total", "tool" => tool()),
+            parked: metrics::histogram!("tidegate_parked_seconds", "tool" => tool()),
             rejects: metrics::counter!("tidegate_overloaded_total", "tool" => tool()),
         }
     }
-}
-
-/// Says in `/metrics` what the numbers mean.
-pub(super) fn describe_instruments() {
-    metrics::describe_gauge!("tidegate_running_calls", "calls that hold a slot");
-    metrics::describe_gauge!("tidegate_queued_calls", "calls that wait for a slot");
-    metrics::describe_counter!("tidegate_charged_fuel_total", "wasmtime fuel charged to the accounts of callers");
-    metrics::describe_counter!(
-        "tidegate_parked_milliseconds_total",
-        metrics::Unit::Milliseconds,
-        "time that guests waited for fuel"
-    );
-    metrics::describe_counter!("tidegate_overloaded_total", "calls refused because they would have waited too long");
-    metrics::describe_gauge!("tidegate_estimated_wait_seconds", metrics::Unit::Seconds, "how long a new call would wait");
 }

@@ -95,7 +95,11 @@ impl Reload {
     /// Looks at the folder and does what follows from it. Answers when to look again, whatever happens until then.
     async fn look(&mut self, source: ChangeSource) -> Option<Instant> {
         let reloader = self.reloader.clone();
+        let begun = Instant::now();
         let look = tokio::task::spawn_blocking(move || reloader.look(source)).await;
+        if !matches!(look, Ok(Look::Unchanged)) {
+            metrics::histogram!("tidegate_policy_reload_seconds").record(begun.elapsed());
+        }
         let waiting = self.waiting.take();
         match look {
             Ok(Look::Unchanged) => {

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::model::{Effect, Manifest};
 use crate::pipeline::Pipeline;
 use crate::registry::{load, manifest};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Protocol, Telemetry, TelemetryConfig};
 
 /// The protocol version the printed `curl` line speaks.
 const PROTOCOL: &str = "2026-07-28";
@@ -40,8 +40,9 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
 
     let is_conformance = args.profile == DevProfile::Conformance;
     config.server.empty_catalogues = is_conformance;
-    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, reload_on_hangup: false };
     let telemetry = Telemetry::install(&config.telemetry)?;
+    let watcher = telemetry.watcher();
+    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, watcher, reload_on_hangup: false };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
@@ -137,7 +138,7 @@ fn start_backends(plugins: &[(PathBuf, Manifest)], config: &mut Config, data: &P
             }
             eprintln!("building backend `{name}`");
             let executable = build::build_executable(&crate_manifest)?;
-            let (backend, url) = start_backend(&executable, &data.join(format!("{name}.db")))?;
+            let (backend, url) = start_backend(&executable, &data.join(format!("{name}.db")), &config.telemetry)?;
             eprintln!("backend `{name}` listens on {url}");
             config.set_backend(name, &url);
             started.push(backend);
@@ -146,8 +147,13 @@ fn start_backends(plugins: &[(PathBuf, Manifest)], config: &mut Config, data: &P
     Ok(started)
 }
 
-fn start_backend(executable: &Path, database: &Path) -> Result<(DemoBackend, String)> {
-    let child = Command::new(executable)
+fn start_backend(executable: &Path, database: &Path, telemetry: &TelemetryConfig) -> Result<(DemoBackend, String)> {
+    let mut command = Command::new(executable);
+    if let (Some(collector), Protocol::Http) = (&telemetry.otlp, telemetry.protocol) {
+        // Its part of a trace belongs where ours goes.
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+    }
+    let child = command
         .args(["--port", "0", "--exit-with-stdin", "--db"])
         .arg(database)
         .stdin(Stdio::piped())

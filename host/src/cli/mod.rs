@@ -6,6 +6,7 @@ pub mod build;
 pub mod call;
 pub mod calls;
 pub mod dev;
+pub mod doctor;
 pub mod live;
 pub mod plugin;
 pub mod policy;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use audit::AuditVerb;
 pub use bench::BenchArgs;
 pub use calls::CallsVerb;
+pub use doctor::DoctorArgs;
 pub use policy::PolicyVerb;
 pub use top::TopArgs;
 
@@ -60,6 +62,8 @@ pub enum Verb {
     Top(TopArgs),
     /// Load an MCP server with calls, and see how it answers, what it loses and what it does twice.
     Bench(Box<BenchArgs>),
+    /// Look at everything a host needs, change nothing, and say what to fix; exits with 1 if something is broken.
+    Doctor(DoctorArgs),
 }
 
 /// What every verb that runs a host takes.

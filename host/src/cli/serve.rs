@@ -25,8 +25,9 @@ const DEFAULT_DATA: &str = ".tidegate";
 pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let config = configure(&args.host, Some(&args.ports))?;
     let trust = trust(&config, args.insecure_no_auth)?;
-    let options = Options { data: data_dir(&config), trust, test_hooks: false, reload_on_hangup: true };
     let telemetry = Telemetry::install(&config.telemetry)?;
+    let watcher = telemetry.watcher();
+    let options = Options { data: data_dir(&config), trust, test_hooks: false, watcher, reload_on_hangup: true };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
@@ -108,8 +109,9 @@ pub fn refuse_to_be_reached(config: &Config, what: &str) -> Result<()> {
 /// `tidegate run`: speaks for a live host on the same data if there is one, else is the host itself.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
-    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false, reload_on_hangup: false };
-    let _telemetry = Telemetry::install(&config.telemetry)?;
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let watcher = telemetry.watcher();
+    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false, watcher, reload_on_hangup: false };
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = StopSignals::listen()?;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::TraceContext;
+use super::Spans;
 
 /// A tool's arguments: always a JSON object.
 pub type Arguments = Map<String, Value>;
@@ -26,8 +26,8 @@ pub struct CallRequest {
     pub arguments: Arguments,
     /// Idempotency keys offered outside the arguments.
     pub offered_keys: Vec<OfferedKey>,
-    /// The trace the call belongs to.
-    pub trace: TraceContext,
+    /// Where the call stands in its trace, and where its parts are noted.
+    pub spans: Spans,
     /// The MCP capabilities the client declared, such as `sampling`, and the extensions it knows, such as [`TASKS_EXTENSION`].
     pub client_capabilities: Vec<String>,
 }

@@ -16,6 +16,9 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// The longest `traceparent` that is looked at, in bytes: later versions may append something.
+    pub const MAX_LENGTH: usize = 256;
+
     /// The longest `tracestate` carried on, in bytes; the specification asks for at least this much.
     pub const MAX_STATE_LENGTH: usize = 512;
 
@@ -84,6 +87,9 @@ impl FromStr for TraceContext {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > Self::MAX_LENGTH {
+            return Err(format!("a traceparent has at most {} characters", Self::MAX_LENGTH));
+        }
         let invalid = || format!("`{}` is not a traceparent", text.chars().take(64).collect::<String>());
         let mut fields = text.split('-');
         let mut field = || fields.next().ok_or_else(invalid);
@@ -120,6 +126,7 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
             "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
+            &("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-".to_owned() + &"x".repeat(TraceContext::MAX_LENGTH)),
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "",
         ] {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::backend::Health;
 use super::breaker::Pass;
 use super::call::{Accepted, OutboundCall};
+use super::span::RequestSpan;
 use crate::model::{ErrorCode, Sent, SentError};
 
 /// A request that the call's own end cut off counts against the backend only if it had this long, or its whole time.
@@ -70,13 +71,14 @@ impl OutboundCall {
         }
         let mut attempt = self.leaves(accepted, body.len(), n, pass);
         let (mut parts, backend) = (accepted.head.clone(), &accepted.backend);
-        self.add_trace(&mut parts.headers);
+        let mut span = RequestSpan::begin(&self.trace, &accepted.name, &mut parts, n - 1);
         let request = Request::from_parts(parts, Full::new(body.clone()));
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
         let response = match timeout_at(attempt.until, backend.exchange.send(request, backend.follows_below())).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let (kind, never_left) = (error.kind(), error.never_left());
+                span.failed(kind);
                 tracing::warn!(backend = accepted.name, %error, "a backend failed");
                 attempt.breaks(kind, never_left);
                 // What is no HTTP the first time is none the second time, and what is nowhere a guest may go stays there.
@@ -84,12 +86,14 @@ impl OutboundCall {
                 return Err(Failed { kind, again: !is_hopeless });
             }
             Err(_) => {
+                span.failed(io::ErrorKind::TimedOut);
                 tracing::warn!(backend = accepted.name, timeout = ?backend.timeout, "a backend did not answer in time");
                 attempt.breaks(io::ErrorKind::TimedOut, false);
                 return Err(Failed { kind: io::ErrorKind::TimedOut, again: true });
             }
         };
         fail::fail_point!("outbound::answered", |_| std::process::abort());
+        span.answered(response.status());
         let again = attempt.answered(response.status(), response.headers());
         Ok(Answered { response, attempt, turns, again })
     }

@@ -19,7 +19,7 @@ use super::record::Record;
 use super::response::Received;
 use super::route::Reachable;
 use super::{BackendFailure, Body, CallScope, Commit, DeriveKey, headers, route};
-use crate::model::{Sent, TraceContext};
+use crate::model::{Sent, Spans};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
 const MAX_OPEN: usize = 8;
@@ -35,7 +35,7 @@ const FOR_EVER: Duration = Duration::from_secs(86_400);
 /// The outbound side of one call.
 pub struct OutboundCall {
     backends: Reachable,
-    trace: TraceContext,
+    pub(super) trace: Spans,
     key: Option<DeriveKey>,
     /// Whether the backends honour the keys.
     keyed: bool,
@@ -177,17 +177,6 @@ impl OutboundCall {
         let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
         let is_repeatable = !is_unsafe || (self.keyed && !backend.keyed_for.is_zero());
         Ok(Accepted { name, backend, head, path, is_unsafe, is_repeatable, number: 0 })
-    }
-
-    /// Every attempt is a span of its own below the call's.
-    pub(super) fn add_trace(&self, headers: &mut http::HeaderMap) {
-        let child = self.trace.child();
-        if let Ok(value) = HeaderValue::from_str(&child.to_string()) {
-            headers.insert("traceparent", value);
-        }
-        if let Some(state) = child.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok()) {
-            headers.insert("tracestate", state);
-        }
     }
 
     async fn dispatch(self: Arc<Self>, accepted: Arc<Accepted>, body: Body) -> io::Result<Response<Body>> {

@@ -17,6 +17,7 @@ mod headers;
 mod oauth;
 mod origins;
 mod patience;
+mod post;
 mod record;
 mod redirect;
 mod resolve;
@@ -24,6 +25,7 @@ mod response;
 mod retry;
 mod route;
 mod secret;
+mod span;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -41,7 +43,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
 use self::resolve::Lookup;
-use crate::model::{Digest, ErrorCode, Origin, TraceContext};
+use crate::model::{Digest, ErrorCode, Origin, Spans};
 
 pub use self::backend::BackendConfig;
 pub use self::breaker::BreakerState;
@@ -51,6 +53,7 @@ pub use self::credential::Credential;
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
 pub use self::origins::OriginsConfig;
+pub use self::post::Poster;
 
 /// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -74,7 +77,7 @@ pub struct CallScope {
     /// operator did not define or allow.
     pub allowed: Vec<String>,
     /// The call's position in its trace; every request gets a child of it.
-    pub trace: TraceContext,
+    pub trace: Spans,
     /// How keys of unsafe requests are derived; none for calls without an idempotency key.
     pub key: Option<DeriveKey>,
     /// Whether the backends honour those keys, so that a request with one may reach them more than once.

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::model::{Bytes as Size, SentError, Span};
+use crate::model::{Bytes as Size, SentError, Span, TraceContext};
 
 /// What a backend saw of one request.
 type Seen = (Method, String, HeaderMap, Bytes);
@@ -51,14 +51,14 @@ fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
 
 fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{backend}.{method}.{}.{n}", path.replace('/', "_")));
-    outbound.begin(CallScope { trace, key: Some(key), ..scope() })
+    outbound.begin(CallScope { trace: Spans::unwatched(trace), key: Some(key), ..scope() })
 }
 
 /// A call without a key that may ask billing for anything.
 fn scope() -> CallScope {
     CallScope {
         allowed: vec!["billing".to_owned()],
-        trace: TraceContext::random(),
+        trace: Spans::unwatched(TraceContext::random()),
         key: None,
         keyed: false,
         deadline: Duration::from_secs(60),
@@ -202,13 +202,7 @@ async fn an_origin_is_looked_up_once_and_sent_to_by_name_with_a_key_and_without_
     let outbound = Outbound::resolving(&BTreeMap::new(), &origins, &lookup).expect("no files are needed");
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{method}.{n}.{}.{}", backend.len(), path.len()));
     let named = [format!("http://api.example.com:{port}"), format!("http://example.net:{port}")];
-    let call = outbound.begin(CallScope {
-        allowed: named.to_vec(),
-        trace: TraceContext::random(),
-        key: Some(key),
-        gated: false,
-        commit: None,
-    });
+    let call = outbound.begin(CallScope { allowed: named.to_vec(), key: Some(key), ..scope() });
     for _ in 0..2 {
         let post = call.send(request(Method::POST, &format!("http://API.example.com:{port}/v1?q=1"), "{}")).await;
         read(post.expect("it lives")).await.expect("the body is whole");

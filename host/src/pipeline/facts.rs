@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use opentelemetry::context::FutureExt as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::checks::Authorized;
+use super::guest::Guest;
 use super::rows::Rows;
+use super::span::log_context;
 use super::{Call, Progress};
 use crate::admission::{Drawn, Permit, Refused};
 use crate::ledger::{self, IntentFacts, Ledger, LedgerError, QueuedFacts, Reasking, RejectionFacts, ToolFacts, WhyNot};
@@ -145,7 +149,7 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
     let sandbox = &tool.plugin.manifest.sandbox;
     CallScope {
         allowed: sandbox.backends.iter().cloned().chain(sandbox.origins.iter().map(Origin::to_string)).collect(),
-        trace: call.trace.clone(),
+        trace: call.spans.clone(),
         key: derive,
         // Nobody says of an origin that it honours keys.
         keyed: tool.manifest.backend_keyed && tool.plugin.manifest.sandbox.origins.is_empty(),
@@ -185,11 +189,13 @@ pub fn invocation(
     outbound: &Arc<OutboundCall>,
     rows: &Rows,
     stop: CancellationToken,
+    guest: &Guest,
 ) -> Invocation {
     let (outbound, gate) = (outbound.clone(), outbound.clone());
     let (permits, hint) = (rows.clone(), rows.clone());
     let (progress, is_silent) = (call.progress.clone(), rows.are_delivered());
-    let (id, trace_id) = (call.id, call.trace.trace_id());
+    let logged = log_context(guest.spans());
+    let (id, trace_id, heard) = (call.id, call.trace.trace_id(), guest.clone());
     Invocation {
         tool: tool.manifest.name.to_string(),
         arguments: serde_json::to_string(arguments).expect("arguments were JSON when they came"),
@@ -201,7 +207,7 @@ pub fn invocation(
         supply: supply(permit),
         context: GuestContext {
             subject: call.principal.subject.clone(),
-            trace_id: trace_id.clone(),
+            trace_id,
             attempt,
             idempotency_key: key.map(|key| key.as_str().to_owned()),
         },
@@ -214,7 +220,8 @@ pub fn invocation(
                 allowed
             }),
             row_filter: Box::new(move || hint.hint()),
-            send: Arc::new(move |request| outbound.send(request)),
+            // On a task of the sandbox's own, whose log lines belong to the call all the same.
+            send: Arc::new(move |request| outbound.send(request).with_context(logged.clone()).boxed()),
             https: tool.plugin.manifest.sandbox.origins.iter().any(Origin::is_https),
             progress: Box::new(move |done, total, message| {
                 if let Some(progress) = &progress {
@@ -224,7 +231,10 @@ pub fn invocation(
                     let _ = progress.try_send(Progress { done, total, message });
                 }
             }),
-            log: Box::new(move |level, line| tracing::debug!(call = %id, trace = trace_id, level, line, "guest")),
+            log: Box::new(move |level, line| {
+                tracing::debug!(call = %id, level, line, "guest");
+                heard.say(level, line);
+            }),
             cancelled: call.cancelled.clone(),
         },
         stop,

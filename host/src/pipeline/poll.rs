@@ -11,7 +11,7 @@ use super::rows::Rows;
 use super::turn::Attached;
 use super::{Answer, Call, Pipeline, Reply, checks, facts};
 use crate::ledger::{CallStatus, LedgerError, StoredResponse, WhyNot};
-use crate::model::{Arguments, CallId, Effect, Envelope, Principal, Rejection, TestHook, Timestamp, TraceContext};
+use crate::model::{Arguments, CallId, Effect, Envelope, Principal, Rejection, Spans, TestHook, Timestamp, TraceContext};
 
 /// A call that goes on without its caller. Its id is the handle: durable before it is given out, and no use to anybody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +206,7 @@ impl Pipeline {
             id,
             principal: principal.clone(),
             trace: trace.clone(),
+            spans: Spans::unwatched(trace.clone()),
             generation,
             cancelled: Default::default(),
             progress: None,

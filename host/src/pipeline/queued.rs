@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::context::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::Instrument as _;
 
 use super::attachment::Attachment;
 use super::checks::{self, Authorized};
@@ -14,7 +14,7 @@ use super::turn::{ask, room_of};
 use super::{Answer, Call, Job, Pipeline, Right, facts, span};
 use crate::admission::Ticket;
 use crate::ledger::{Lease, LedgerError, QueuedCall, Requeued};
-use crate::model::{Arguments, Digest, Effect, Envelope, IdempotencyKey, Rejection, Timestamp, ToolName};
+use crate::model::{Arguments, Digest, Effect, Envelope, IdempotencyKey, OpenSpan, Rejection, Timestamp, ToolName};
 use crate::registry::Tool;
 
 /// How often it is looked for queued calls that nobody holds.
@@ -33,6 +33,8 @@ pub(super) struct Waiting {
     pub live: Live,
     /// The room it takes up; none if it was accepted by an earlier host that had more.
     pub _room: Option<OwnedSemaphorePermit>,
+    /// The span of its resumption, if it is resumed: it lasts as long as the call does.
+    pub _span: Option<OpenSpan>,
 }
 
 /// What has to be the same of a tool when a call of it starts as when it was queued.
@@ -68,11 +70,14 @@ impl Pipeline {
     fn take_up(self: &Arc<Self>, requeued: Requeued) {
         let Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until } = requeued;
         let id = queued.call();
-        let (span, trace) = span::open(&trace, id, tool.as_str());
+        let span = self.go_on(&trace, id, tool.as_str());
+        let spans = span.spans();
+        let _logged = span::log_context(&spans).attach();
         let call = Call {
             id,
             principal: Arc::new(principal),
-            trace,
+            trace: spans.position().clone(),
+            spans,
             generation: self.parts.registry.current(),
             cancelled: Default::default(),
             progress: None,
@@ -92,23 +97,24 @@ impl Pipeline {
         };
         let meant = Meant { plugin, component, effect };
         let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
-        let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room };
-        span.in_scope(|| match ticket {
+        let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room, _span: Some(span) };
+        match ticket {
             Ok(ticket) => self.carry(waiting, ticket),
             Err(rejection) => {
                 let (pipeline, refusal) = (self.clone(), Refusal::of(rejection, current));
-                self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, refusal).await }.in_current_span());
+                self.parts.tasks.spawn(async move { pipeline.end_unstarted(waiting, refusal).await }.with_current_context());
             }
-        });
+        }
     }
 
     /// Has the call run when its turn comes, whoever asks for it.
     pub(super) fn carry(self: &Arc<Self>, waiting: Waiting, ticket: Ticket) {
         let pipeline = self.clone();
-        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket).await }.in_current_span());
+        self.parts.tasks.spawn(async move { pipeline.carried(waiting, ticket).await }.with_current_context());
     }
 
     async fn carried(self: &Arc<Self>, mut waiting: Waiting, ticket: Ticket) {
+        let turn = waiting.call.spans.stage("queue");
         let permit = tokio::select! {
             biased;
             () = waiting.call.cancelled.cancelled() => Err(Rejection::Cancelled),
@@ -116,6 +122,7 @@ impl Pipeline {
             () = self.parts.shutdown.cancelled() => return,
             permit = ticket => permit.map_err(|expired| Rejection::Overloaded { retry_after: expired.retry_after }),
         };
+        drop(turn);
         if permit.is_ok() && !self.takes_intents() {
             // INVARIANT: the row stays, and is taken up again as soon as the ledger takes intents.
             return self.let_go(&waiting.call);
@@ -170,6 +177,7 @@ impl Pipeline {
     /// Ends a call that waited and will not run; whoever asks is told why.
     async fn end_unstarted(&self, waiting: Waiting, refusal: Refusal) {
         let Waiting { call, queued, live, .. } = waiting;
+        call.spans.fail();
         let was_cancelled = refusal.rejection == Rejection::Cancelled;
         let asks_again = queued.lease().and_then(Lease::again).is_some();
         let refusal = if asks_again { refusal.after_another() } else { refusal };

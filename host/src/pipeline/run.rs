@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::Instrument as _;
+use opentelemetry::context::FutureExt as _;
 
 use super::checks::Authorized;
+use super::guest::Guest;
 use super::handles::Live;
 use super::refusal::Refusal;
 use super::rows::Rows;
@@ -15,6 +16,7 @@ use super::{Answer, Call, Keyed, Pipeline, facts, finish};
 use crate::admission::Permit;
 use crate::ledger::{Lease, Origin, QueuedCall};
 use crate::model::{Arguments, Effect, Envelope, IdempotencyKey, Outcome, TestHook, Timestamp};
+use crate::outbound::CallScope;
 use crate::registry::Tool;
 
 /// Everything that has said yes, handed to the task that owns the call from here on.
@@ -63,7 +65,7 @@ impl Pipeline {
         let (structured, effect) = (job.tool.output.is_none(), job.tool.manifest.effect);
         let (attachment, started) = (job.live.attachment.clone(), Timestamp::now());
         let pipeline = self.clone();
-        let mut run = self.parts.tasks.spawn(async move { pipeline.run(job).await }.in_current_span());
+        let mut run = self.parts.tasks.spawn(async move { pipeline.run(job).await }.with_current_context());
         let parted = async {
             tokio::select! {
                 () = caller.gone.cancelled() => {
@@ -99,7 +101,8 @@ impl Pipeline {
     pub(super) async fn run(&self, job: Job) -> Option<Answer> {
         let Job { call, tool, arguments, authorized, right, permit, live } = job;
         fail::fail_point!("call::claimed", |_| std::process::abort());
-        let timer = self.stages.start(Stage::Intent);
+        self.stages.waited(permit.queued());
+        let timer = self.stages.start(Stage::Intent, &call.spans);
         let claim = right.lease().map(Lease::claim);
         let attempt = right.lease().and_then(Lease::again).map_or(1, |again| again.attempt);
         let was_queued = matches!(right, Right::Queued { .. });
@@ -122,16 +125,20 @@ impl Pipeline {
         live.attachment.begun();
 
         fail::fail_point!("call::intended", |_| std::process::abort());
-        let timer = self.stages.start(Stage::Execute);
-        let outbound = self.parts.outbound.begin(facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit));
+        let timer = self.stages.start(Stage::Execute, &call.spans);
+        let guest = Guest::begin(&timer.span.below(&call.spans), &tool);
+        let scope = facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit);
+        let outbound = self.parts.outbound.begin(CallScope { trace: guest.spans().clone(), ..scope });
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
         let rows = Rows::of(&call, &tool, &arguments);
-        let invocation = facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop);
+        let invocation =
+            facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop, &guest);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
+        guest.end(&execution);
         drop(timer);
 
         fail::fail_point!("call::executed", |_| std::process::abort());
-        let timer = self.stages.start(Stage::Outcome);
+        let timer = self.stages.start(Stage::Outcome, &call.spans);
         let charged = permit.settle(execution.fuel, execution.memory_peak);
         self.stages.burned(charged);
         let outcome = Outcome {
@@ -145,6 +152,9 @@ impl Pipeline {
         };
         let answer = self.conclude(&call, &tool, &arguments, &rows, intent, &outcome, &live).await;
         drop(timer);
+        if answer.error().is_some() {
+            call.spans.fail();
+        }
         fail::fail_point!("call::concluded", |_| std::process::abort());
         if tool.manifest.test_hook == Some(TestHook::ToolsChanged) {
             self.parts.registry.announce_change();

@@ -1,8 +1,10 @@
 //! What each stage of the call path costs, for `/metrics` and the benchmark.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram};
+
+use crate::model::{OpenSpan, Spans};
 
 /// The stages that are measured, in call order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,26 +45,28 @@ impl Stage {
 pub struct Stages {
     seconds: [Histogram; Stage::ALL.len()],
     fuel: Counter,
+    queue_wait: Histogram,
 }
 
 impl Stages {
     /// The instruments of one pipeline. Telemetry must have been installed before.
     pub fn new() -> Self {
-        metrics::describe_histogram!(
-            "tidegate_stage_seconds",
-            metrics::Unit::Seconds,
-            "wall-clock time of one stage of one call"
-        );
-        metrics::describe_counter!("tidegate_fuel_total", "wasmtime fuel burned by guests");
         Self {
             seconds: Stage::ALL.map(|(_, name)| metrics::histogram!("tidegate_stage_seconds", "stage" => name)),
             fuel: metrics::counter!("tidegate_fuel_total"),
+            queue_wait: metrics::histogram!("tidegate_queue_wait_seconds"),
         }
     }
 
     /// Starts measuring `stage`; dropping the timer ends it, also when the stage is abandoned.
-    pub fn start(&self, stage: Stage) -> Timer<'_> {
-        Timer { started: Instant::now(), seconds: &self.seconds[stage as usize] }
+    pub fn start(&self, stage: Stage, spans: &Spans) -> Timer<'_> {
+        let span = spans.stage(Stage::ALL[stage as usize].1);
+        Timer { started: Instant::now(), seconds: &self.seconds[stage as usize], span }
+    }
+
+    /// Notes how long a call waited for its turn.
+    pub fn waited(&self, wait: Duration) {
+        self.queue_wait.record(wait);
     }
 
     /// Counts the fuel a guest burned.
@@ -75,6 +79,8 @@ impl Stages {
 pub struct Timer<'a> {
     started: Instant,
     seconds: &'a Histogram,
+    /// What traces tell of it.
+    pub span: OpenSpan,
 }
 
 impl Drop for Timer<'_> {

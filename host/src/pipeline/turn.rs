@@ -48,7 +48,7 @@ impl Pipeline {
     /// Runs the call when its turn comes, and answers with how it ended; or with *pending*, when its caller has waited enough.
     pub(super) async fn take_turn(self: &Arc<Self>, ready: Ready, caller: &Attached) -> Answer {
         let again = ready.key.as_ref().is_some_and(|key| key.lease.again().is_some());
-        let timer = self.stages.start(Stage::Admit);
+        let timer = self.stages.start(Stage::Admit, &ready.call.spans);
         let turn = self.wait(&ready, caller).await;
         drop(timer);
         let Ready { mut call, tool, arguments, authorized, key } = ready;
@@ -125,7 +125,7 @@ impl Pipeline {
         let pending = self.pending(call.id, PendingState::Queued, Timestamp::now(), ticket.estimated_wait());
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
         let (noted, name, meant) = (call.clone(), tool.manifest.name.clone(), Meant::of(tool));
-        self.carry(Waiting { call, tool: name, meant, arguments, key, queued, live, _room: Some(room) }, ticket);
+        self.carry(Waiting { call, tool: name, meant, arguments, key, queued, live, _room: Some(room), _span: None }, ticket);
         self.note_pending(&noted, tool).await;
         if caller.gone.is_cancelled() {
             // Nobody was told of the handle, so nobody would ever ask.

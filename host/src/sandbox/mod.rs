@@ -79,6 +79,8 @@ pub struct Sandbox {
     /// Places for instances; as many as the pool has.
     instances: Semaphore,
     turnstile: Arc<Turnstile>,
+    /// How long it takes to make an instance, for `/metrics`.
+    instantiation: metrics::Histogram,
 }
 
 /// A compiled plugin, ready to be instantiated. Cheap to clone.
@@ -186,6 +188,7 @@ impl Sandbox {
             instances: Semaphore::new(config.max_instances as usize),
             turnstile: Turnstile::new(config.running()),
             config: config.clone(),
+            instantiation: metrics::histogram!("tidegate_instantiation_seconds"),
             engine,
             reserved,
         })

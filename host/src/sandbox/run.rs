@@ -83,7 +83,9 @@ impl Sandbox {
         let mut store = self.store(limits, supply, call);
         let meter = Arc::clone(&store.data().meter);
         let guest = async {
+            let begun = Instant::now();
             let plugin = program.pre.instantiate_async(&mut store).await?;
+            self.instantiation.record(begun.elapsed());
             enter(&plugin, &mut store).await
         };
         // A panic in a host function must not take the process with it, least of all the ledger in it.

@@ -16,8 +16,9 @@ use super::convert::Recipient;
 use super::era::Era;
 use super::headers;
 use super::meta::Meta;
+use super::operation::Operation;
 use super::rpc::RpcError;
-use crate::model::{CallRequest, Principal};
+use crate::model::{CallRequest, Principal, Spans};
 use crate::pipeline::{Caller, Pipeline, Progress, Reply};
 
 /// Progress steps that may wait for the client to read them; the pipeline drops what does not fit.
@@ -37,9 +38,9 @@ impl Call {
     ///
     /// # Errors
     /// The parameters are malformed (-32602).
-    pub fn read(mut params: Map<String, Value>, headers: &HeaderMap, era: Era) -> Result<Self, RpcError> {
+    pub fn read(mut params: Map<String, Value>, headers: &HeaderMap, era: Era, spans: &Spans) -> Result<Self, RpcError> {
         let (tool, arguments) = tool_and_arguments(&mut params)?;
-        Self::new(tool, arguments, Meta::of(&params)?, era, Some(headers))
+        Self::new(tool, arguments, Meta::of(&params)?, era, Some(headers), spans)
     }
 
     /// A call whose parameters are already taken apart. `headers` are those of the HTTP request, if there was one.
@@ -52,13 +53,14 @@ impl Call {
         meta: Meta<'_>,
         era: Era,
         headers: Option<&HeaderMap>,
+        spans: &Spans,
     ) -> Result<Self, RpcError> {
         let in_header = headers.map(headers::offered_key).transpose()?.flatten();
         let request = CallRequest {
             tool,
             arguments,
             offered_keys: meta.offered_key()?.into_iter().chain(in_header).collect(),
-            trace: meta.trace(headers),
+            spans: spans.clone(),
             client_capabilities: meta.declared(era),
         };
         Ok(Self { request, progress: meta.progress_token()? })
@@ -71,6 +73,7 @@ impl Call {
         principal: Arc<Principal>,
         recipient: Recipient,
         cancelled: CancellationToken,
+        operation: Operation,
     ) -> Running {
         let (progress, steps) = match self.progress {
             None => (None, None),
@@ -82,7 +85,7 @@ impl Call {
         let caller = Caller { cancelled: cancelled.clone(), progress };
         let (pipeline, request) = (pipeline.clone(), self.request);
         let call = Box::pin(async move { pipeline.call(principal, request, caller).await });
-        Running { call: Some(call), cancelled, steps, recipient }
+        Running { call: Some(call), cancelled, steps, recipient, operation }
     }
 }
 
@@ -105,6 +108,7 @@ pub fn tool_and_arguments(params: &mut Map<String, Value>) -> Result<(String, Ma
 pub struct Running {
     call: Option<BoxFuture<'static, Reply>>,
     cancelled: CancellationToken,
+    operation: Operation,
     steps: Option<Steps>,
     /// Whom to answer.
     pub recipient: Recipient,
@@ -133,6 +137,7 @@ impl Running {
         let call = self.call.as_mut().expect("a call that has ended is not polled again");
         let Poll::Ready(reply) = call.as_mut().poll(context) else { return Poll::Pending };
         self.call = None;
+        self.operation.replied(&reply);
         Poll::Ready(Event::Ended(Box::new(reply)))
     }
 

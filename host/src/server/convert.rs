@@ -66,6 +66,13 @@ pub enum CallResult {
     Task(Box<TaskResult>),
 }
 
+impl CallResult {
+    /// Whether it tells of an error.
+    pub fn is_error(&self) -> bool {
+        matches!(self, Self::Tool(result) if result.is_error)
+    }
+}
+
 /// The result of a `tools/call` (MCP 2026-07-28, CallToolResult).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

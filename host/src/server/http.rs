@@ -1,5 +1,6 @@
 //! MCP over Streamable HTTP: from one HTTP request to one HTTP response.
 
+mod forward;
 mod media;
 mod polls;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION,
-    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE,
+    HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::forward::LISTEN;
 use super::bearer;
 use super::body::{Bodies, RequestBody};
 use super::calls::{Call, Event};
@@ -40,6 +42,7 @@ use super::message::{self, MAX_SMALL_MESSAGE, Message};
 use super::meta::Meta;
 use super::metadata::ResourceMetadata;
 use super::offer::Offer;
+use super::operation::Operation;
 use super::pending::{CALLS_PATH, whole_seconds};
 use super::rpc::{Id, ResultResponse, RpcError};
 use super::stream::CallStream;
@@ -238,22 +241,22 @@ impl Front {
                     Some(method) if era == Era::Modern => return self.task(method, asked).await,
                     _ => {}
                 }
-                let Asked { id, principal, .. } = asked;
+                let Asked { id, params, headers, principal, .. } = asked;
                 if body.len() > MAX_SMALL_MESSAGE {
                     let problem = format!("only `tools/call` takes more than {MAX_SMALL_MESSAGE} bytes");
                     return Err(RpcError::http(StatusCode::PAYLOAD_TOO_LARGE, problem).answering(id).into());
                 }
-                let stream = match method.as_str() {
-                    "subscriptions/listen" => Some(self.streams.clone().try_acquire_owned().map_err(|_| {
+                if method == LISTEN {
+                    let place = self.streams.clone().try_acquire_owned().map_err(|_| {
                         let problem = "too many subscriptions are open; close one or try again later";
                         RpcError::http(StatusCode::SERVICE_UNAVAILABLE, problem).answering(id)
-                    })?),
-                    _ => None,
-                };
+                    })?;
+                    parts.extensions.insert(principal);
+                    return Ok(self.listen(parts, body, place).await);
+                }
+                let operation = self.begin(&method, &id, &params, headers);
                 parts.extensions.insert(principal);
-                let response = Box::pin(self.forward(parts, body)).await;
-                // A stream holds its place for as long as it lasts.
-                Ok(response.map(|body| Either::Right(body.map_frame(move |frame| keep(&stream, frame)).boxed_unsync())))
+                Ok(self.ask(parts, body, operation).await)
             }
             Message::Notification { .. } => {
                 Era::check_header(&parts.headers)?;
@@ -262,7 +265,7 @@ impl Front {
                     return Err(RpcError::http(StatusCode::PAYLOAD_TOO_LARGE, problem).into());
                 }
                 parts.extensions.insert(principal);
-                Ok(Box::pin(self.forward(parts, body)).await.map(|body| Either::Right(body.boxed_unsync())))
+                Ok(self.notify(parts, body).await)
             }
             Message::Response => Err(RpcError::invalid_request("this server sends no requests, so it takes no responses").into()),
         }
@@ -294,36 +297,24 @@ impl Front {
         Refusal { error, challenge: Some(header), retry_after: None }
     }
 
-    /// Everything but tool calls is rmcp's to answer.
-    async fn forward(
-        &self,
-        mut parts: http::request::Parts,
-        body: Bytes,
-    ) -> Response<impl http_body::Body<Data = Bytes, Error = Infallible> + Send + use<>> {
-        // Media types were checked, more leniently than rmcp does.
-        parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // The token has done its work and goes no further.
-        parts.headers.remove(AUTHORIZATION);
-        self.mcp.handle(Request::from_parts(parts, Full::new(body))).await
-    }
-
     async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, Refusal> {
         let Asked { id, params, headers, principal, had_token, era } = asked;
-        let call = Call::read(params, headers, era).and_then(|call| {
+        let mut operation = self.begin("tools/call", &id, &params, headers);
+        let call = Call::read(params, headers, era, operation.spans()).and_then(|call| {
+            operation.calls(&self.pipeline, &call.request.tool);
             if era == Era::Modern {
                 headers::check(headers, "tools/call", "params.name", &call.request.tool)?;
                 self.check_params(headers, &call, &principal)?;
             }
             Ok(call)
         });
-        let call = call.map_err(|error| error.answering(id.clone()))?;
+        let call = call.inspect_err(|error| operation.answered(Some(error.code))).map_err(|error| error.answering(id.clone()))?;
         let (takes_tasks, calls_at) = (call.request.takes_tasks(), self.calls_at.clone());
         let recipient = Recipient { era, had_token, takes_tasks, calls_at };
         if call.request.tool == POLL_TOOL {
-            return self.poll(id, &call.request, &principal, &recipient).await;
+            return self.poll(id, &call.request, &principal, &recipient, operation).await;
         }
-        let mut running = call.start(&self.pipeline, principal, recipient, CancellationToken::new());
+        let mut running = call.start(&self.pipeline, principal, recipient, CancellationToken::new(), operation);
         let reply = match running.next().await {
             Event::Ended(reply) => reply,
             Event::Step(step) => {
@@ -339,6 +330,11 @@ impl Front {
                 Err(Refusal { error: refusal.error.answering(id), ..refusal })
             }
         }
+    }
+
+    /// The operation that a request asks for.
+    fn begin(&self, method: &str, id: &Id, params: &Map<String, Value>, headers: &HeaderMap) -> Operation {
+        Operation::begin(&self.pipeline, method, id, Meta::of(params).unwrap_or_default(), Some(headers), None)
     }
 
     /// Holds the mirrored arguments to their headers, for tools that the caller may know of.
@@ -365,9 +361,4 @@ fn event_stream(body: UnsyncBoxBody<Bytes, Infallible>) -> Response<Body> {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
-}
-
-/// `frame`, and as long as frames come, what is held.
-fn keep<H>(_held: &H, frame: http_body::Frame<Bytes>) -> http_body::Frame<Bytes> {
-    frame
 }

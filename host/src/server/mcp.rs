@@ -57,6 +57,11 @@ impl Mcp {
         Self { empty_catalogues, ..self }
     }
 
+    /// The call path.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
     fn principal(&self, context: &RequestContext<RoleServer>) -> Result<Arc<Principal>, ErrorData> {
         let in_request = || context.extensions.get::<Parts>()?.extensions.get::<Arc<Principal>>().cloned();
         self.peer.clone().or_else(in_request).ok_or_else(|| ErrorData::internal_error("the request lost its principal", None))

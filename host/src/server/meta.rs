@@ -86,18 +86,38 @@ impl<'a> Meta<'a> {
         }
     }
 
-    /// The trace the request belongs to: that of `_meta` (MCP SEP-414), else that of the HTTP headers (W3C Trace Context),
-    /// else a new one. An invalid `traceparent` counts as none (W3C Trace Context §3.2.2), and takes its `tracestate` along.
+    /// The traces the request comes from: that of `_meta` is above it (MCP SEP-414), and that of the HTTP headers (W3C Trace
+    /// Context) beside it, or above it if there is no other. An invalid `traceparent` counts as none (W3C Trace Context §3.2.2),
+    /// and takes its `tracestate` along. `baggage` is for nobody behind this host, and is not even read.
+    pub fn origin(self, headers: Option<&HeaderMap>) -> Origin {
+        let header = |name| {
+            let mut values = headers?.get_all(name).iter();
+            // Of two, neither can be the one.
+            values.next().filter(|_| values.next().is_none())?.to_str().ok()
+        };
+        let around = traced(header("traceparent"), header("tracestate"));
+        match traced(self.text("traceparent"), self.text("tracestate")) {
+            Some(parent) => Origin { parent: Some(parent), link: around },
+            None => Origin { parent: around, link: None },
+        }
+    }
+
+    /// The trace the request belongs to, or a new one.
     pub fn trace(self, headers: Option<&HeaderMap>) -> TraceContext {
-        let header = |name| headers.and_then(|headers| headers.get(name)).and_then(|value| value.to_str().ok());
-        traced(self.text("traceparent"), self.text("tracestate"))
-            .or_else(|| traced(header("traceparent"), header("tracestate")))
-            .unwrap_or_else(TraceContext::random)
+        self.origin(headers).parent.unwrap_or_else(TraceContext::random)
     }
 
     fn text(self, name: &str) -> Option<&'a str> {
         self.0?.get(name)?.as_str()
     }
+}
+
+/// The traces that a request comes from.
+pub struct Origin {
+    /// What is above it.
+    pub parent: Option<TraceContext>,
+    /// What led here beside that.
+    pub link: Option<TraceContext>,
 }
 
 fn traced(parent: Option<&str>, state: Option<&str>) -> Option<TraceContext> {
@@ -134,6 +154,18 @@ mod tests {
         let trace =
             trace_of(json!({ "traceparent": PARENT, "tracestate": "a=1" }), &[("traceparent", OTHER), ("tracestate", "b=2")]);
         assert_eq!((trace.to_string().as_str(), trace.state.as_deref()), (PARENT, Some("a=1")));
+    }
+
+    #[test]
+    fn the_trace_of_the_headers_is_linked_beside_that_of_meta() {
+        let headers: HeaderMap =
+            [(http::HeaderName::from_static("traceparent"), OTHER.parse().expect("a value"))].into_iter().collect();
+        for (meta, expected) in [(json!({ "traceparent": PARENT }), (PARENT, Some(OTHER))), (json!({}), (OTHER, None))] {
+            let params = json!({ "_meta": meta });
+            let origin = Meta::of(params.as_object().expect("an object")).expect("an object").origin(Some(&headers));
+            let (parent, link) = (origin.parent.expect("there is one").to_string(), origin.link.map(|link| link.to_string()));
+            assert_eq!((parent.as_str(), link.as_deref()), expected);
+        }
     }
 
     #[test]

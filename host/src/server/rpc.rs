@@ -1,5 +1,7 @@
 //! JSON-RPC errors and the HTTP status each travels with (MCP 2026-07-28, transports, "Errors").
 
+use std::fmt;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +14,16 @@ pub enum Id {
     Number(i64),
     /// A string.
     Text(String),
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            // A name that a client chose freely; nobody needs more of it.
+            Self::Text(text) => f.write_str(&text[..text.floor_char_boundary(64)]),
+        }
+    }
 }
 
 impl Id {

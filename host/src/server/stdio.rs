@@ -21,6 +21,8 @@ use super::json::JsonLimits;
 use super::lines::Lines;
 use super::mcp::Mcp;
 use super::meta::Meta;
+use super::observed::Observed;
+use super::operation::Operation;
 use super::operator;
 use super::pending::CALLS_PATH;
 use super::poll_tool;
@@ -85,7 +87,7 @@ pub async fn serve<R, W>(
 {
     let closing = shutdown.child_token();
     let mcp = Mcp::on_connection(pipeline.clone(), config.list_ttl.duration(), closing.clone(), principal.clone());
-    let connection = Connection { pipeline, principal, reach, mcp };
+    let connection = Connection { pipeline, principal, reach, mcp: Observed(mcp) };
     let lines = Lines::new(reader, writer, &config, closing);
     let drain = config.drain.duration();
     // The reader notices the shutdown and drains; rmcp's own token is for what is left after that.
@@ -109,7 +111,7 @@ struct Connection {
     pipeline: Arc<Pipeline>,
     principal: Arc<Principal>,
     reach: Reach,
-    mcp: Mcp,
+    mcp: Observed,
 }
 
 impl Service<RoleServer> for Connection {
@@ -129,8 +131,12 @@ impl Service<RoleServer> for Connection {
             return Ok(ServerResult::CustomResult(CustomResult::new(answered?)));
         }
         let handshake = context.peer.peer_info().map(|info| info.protocol_version.clone());
-        let era = Era::of_connection(handshake.as_ref().map(|version| version.as_str()), Meta::new(&context.meta))
-            .map_err(error_data)?;
+        let handshake = handshake.as_ref().map(|version| version.as_str());
+        let era = Era::of_connection(handshake, Meta::new(&context.meta)).map_err(error_data)?;
+        let begin = || {
+            let meta = Meta::new(&context.meta);
+            Operation::begin(&self.pipeline, request.method(), &context.id, meta, None, handshake)
+        };
         let about_a_task = match &request {
             ClientRequest::GetTaskRequest(get) => Some((TaskMethod::Get, Ok(get.params.task_id.clone()))),
             ClientRequest::UpdateTaskRequest(update) => Some((TaskMethod::Update, Ok(update.params.task_id.clone()))),
@@ -142,16 +148,26 @@ impl Service<RoleServer> for Connection {
             }),
             _ => None,
         };
-        match (request, about_a_task) {
-            (ClientRequest::CallToolRequest(call), _) => self.call(call, context, era).await,
+        match (&request, about_a_task) {
+            (ClientRequest::CallToolRequest(_), _) => {
+                let operation = begin();
+                let ClientRequest::CallToolRequest(call) = request else { unreachable!("matched one line above") };
+                self.call(call, context, era, operation).await
+            }
             (_, Some((method, task_id))) if era == Era::Modern => {
-                let request = TaskRequest { method, task_id: task_id.map_err(error_data)? };
-                let meta = Meta::new(&context.meta);
-                let recipient = recipient(era, meta.takes_tasks(era));
-                let told = request.answer(&self.pipeline, &self.principal, &meta.trace(None), &recipient).await;
+                let mut operation = begin();
+                let recipient = recipient(era, Meta::new(&context.meta).takes_tasks(era));
+                let told = match task_id.map(|task_id| TaskRequest { method, task_id }) {
+                    Ok(request) => {
+                        let trace = operation.spans().position();
+                        request.answer(&self.pipeline, &self.principal, trace, &recipient).await
+                    }
+                    Err(error) => Err(error),
+                };
+                operation.answered(told.as_ref().err().map(|error| error.code));
                 answered(&told.map_err(error_data)?)
             }
-            (other, _) => self.mcp.handle_request(other, context).await,
+            _ => self.mcp.handle_request(request, context).await,
         }
     }
 
@@ -164,7 +180,7 @@ impl Service<RoleServer> for Connection {
     }
 
     fn get_info(&self) -> ServerConfig {
-        rmcp::handler::server::ServerHandler::get_info(&self.mcp)
+        Service::get_info(&self.mcp)
     }
 }
 
@@ -174,9 +190,12 @@ impl Connection {
         CallToolRequest { params, .. }: CallToolRequest,
         context: RequestContext<RoleServer>,
         era: Era,
+        mut operation: Operation,
     ) -> Result<ServerResult, ErrorData> {
         let (tool, arguments) = (params.name.into_owned(), params.arguments.unwrap_or_default());
-        let mut call = Call::new(tool, arguments, Meta::new(&context.meta), era, None).map_err(error_data)?;
+        operation.calls(&self.pipeline, &tool);
+        let call = Call::new(tool, arguments, Meta::new(&context.meta), era, None, operation.spans());
+        let mut call = call.inspect_err(|error| operation.answered(Some(error.code))).map_err(error_data)?;
         if let (Era::Legacy, Some(client)) = (era, context.peer.peer_info()) {
             // A handshake client declared its capabilities once, then.
             let declared = serde_json::to_value(&client.capabilities).unwrap_or_default();
@@ -184,11 +203,12 @@ impl Connection {
         }
         let recipient = recipient(era, call.request.takes_tasks());
         if call.request.tool == POLL_TOOL {
-            let CallRequest { arguments, trace, .. } = &call.request;
-            let told = poll_tool::answer(&self.pipeline, &self.principal, arguments, trace, &recipient).await;
+            let CallRequest { arguments, spans, .. } = &call.request;
+            let told = poll_tool::answer(&self.pipeline, &self.principal, arguments, spans.position(), &recipient).await;
+            operation.told(&told);
             return answered(&told.map_err(error_data)?);
         }
-        let mut running = call.start(&self.pipeline, self.principal.clone(), recipient, context.ct.clone());
+        let mut running = call.start(&self.pipeline, self.principal.clone(), recipient, context.ct.clone(), operation);
         let reply = loop {
             match running.next().await {
                 Event::Step(step) => report(&context, running.progress_token(), step).await,

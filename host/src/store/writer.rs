@@ -5,6 +5,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
+
+use metrics::Histogram;
 
 use super::queue::{Completion, Queued, Turn};
 use super::space::Space;
@@ -25,11 +28,22 @@ pub(super) struct Writer {
     pub folder: File,
     /// The lock on the data folder, given up last.
     pub lock: File,
+    instruments: Instruments,
+}
+
+/// What `/metrics` tells of commits.
+struct Instruments {
+    seconds: Histogram,
+    jobs: Histogram,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, db: sled::Db, live: u64, folder: File, lock: File) -> Self {
-        Self { shared, engine: Some(db), farewell: None, landmark: None, live, folder, lock }
+        let instruments = Instruments {
+            seconds: metrics::histogram!("tidegate_commit_seconds"),
+            jobs: metrics::histogram!("tidegate_commit_jobs"),
+        };
+        Self { shared, engine: Some(db), farewell: None, landmark: None, live, folder, lock, instruments }
     }
 
     /// Writes groups until the store is closed, then closes the engine and gives up the folder.
@@ -86,12 +100,15 @@ impl Writer {
         }
         let moved = landmark.and_then(|key| tx.wrapped(key));
         self.shared.copying.note(&tx);
+        let started = Instant::now();
         let written = match tx.is_poisoned() {
             true => Err("a commit panicked, which is a bug in tidegate".to_owned()),
             false => make_durable(&db, tx, self.live, &self.folder),
         };
         match &written {
             Ok(live) => {
+                self.instruments.seconds.record(started.elapsed());
+                self.instruments.jobs.record(completions.len() as f64);
                 self.live = *live;
                 self.landmark = moved.or(self.landmark.take());
                 self.engine = Some(db);

@@ -358,7 +358,11 @@ async fn a_waiting_call_without_a_row_does_not_keep_the_others_waiting() {
         drop(world.wait(call).await);
     }
     let row = keys::queued(&gone.id);
-    world.ledger.store().commit(move |tx| Ok::<_, LedgerError>(tx.delete(row))).await.expect("writable");
+    let remove = move |tx: &mut Tx<'_>| {
+        tx.delete(row);
+        Ok::<_, LedgerError>(())
+    };
+    world.ledger.store().commit(remove).await.expect("writable");
     let taken = world.ledger.queued_calls().expect("readable");
     assert_eq!(taken.iter().map(|taken| taken.queued.call()).collect::<Vec<_>>(), [whole.id]);
     assert!(!world.ledger.has_unheld_calls());

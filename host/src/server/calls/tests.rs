@@ -20,7 +20,10 @@ fn running(call: BoxFuture<'static, Reply>, cancelled: CancellationToken) -> (Ru
     let (sender, steps) = mpsc::channel(PROGRESS_BACKLOG);
     let steps = Steps { token: ProgressToken(NumberOrString::Number(1)), steps, last: None };
     let recipient = Recipient { era: Era::Modern, had_token: false, takes_tasks: false, calls_at: "".into() };
-    (Running { call: Some(call), cancelled, steps: Some(steps), recipient }, sender)
+    (
+        Running { call: Some(call), cancelled, steps: Some(steps), recipient, operation: Operation::unwatched("tools/call") },
+        sender,
+    )
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::server::convert::{Recipient, Wire};
 use crate::server::era::Era;
 use crate::server::headers;
 use crate::server::meta::Meta;
+use crate::server::operation::Operation;
 use crate::server::pending::{CALLS_PATH, whole_seconds};
 use crate::server::poll_tool;
 use crate::server::rpc::{Id, ResultResponse};
@@ -33,9 +34,13 @@ impl Front {
             headers::check(headers, method.as_str(), "params.taskId", &request.task_id)?;
             Ok((request, Meta::of(&params)?))
         });
-        let (request, meta) = request.map_err(|error| error.answering(id.clone()))?;
+        let mut operation = self.begin(method.as_str(), &id, &params, headers);
+        let (request, meta) =
+            request.inspect_err(|error| operation.answered(Some(error.code))).map_err(|error| error.answering(id.clone()))?;
         let recipient = Recipient { era, had_token, takes_tasks: meta.takes_tasks(era), calls_at: self.calls_at.clone() };
-        match request.answer(&self.pipeline, &principal, &meta.trace(Some(headers)), &recipient).await {
+        let answer = request.answer(&self.pipeline, &principal, operation.spans().position(), &recipient).await;
+        operation.answered(answer.as_ref().err().map(|error| error.code));
+        match answer {
             Ok(told) => Ok(json_response(StatusCode::OK, ResultResponse::new(&id, told).to_bytes())),
             Err(error) => Err(error.answering(id).into()),
         }
@@ -48,8 +53,12 @@ impl Front {
         request: &CallRequest,
         principal: &Arc<Principal>,
         recipient: &Recipient,
+        mut operation: Operation,
     ) -> Result<Response<Body>, Refusal> {
-        match poll_tool::answer(&self.pipeline, principal, &request.arguments, &request.trace, recipient).await {
+        let trace = request.spans.position();
+        let answer = poll_tool::answer(&self.pipeline, principal, &request.arguments, trace, recipient).await;
+        operation.told(&answer);
+        match answer {
             Ok(result) => Ok(json_response(StatusCode::OK, ResultResponse::new(&id, result).to_bytes())),
             Err(error) => Err(error.answering(id).into()),
         }

@@ -17,7 +17,9 @@
 mod book;
 mod faults;
 mod routes;
+mod spans;
 
 pub use book::{Book, BookError, Counts, Effect, Invoice, LIST_LIMIT, NewInvoice, Status};
 pub use faults::{Fault, FaultKind, Faults};
 pub use routes::{logged, router};
+pub use spans::traced;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use billing::{Book, Fault, Faults, logged, router};
+use billing::{Book, Fault, Faults, logged, router, traced};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +37,10 @@ struct Arguments {
     /// `headers`; with ` changes` behind it only where something is to be changed.
     #[arg(long)]
     fault: Option<Fault>,
+    /// Sends a span for each request of a trace to the collector here, such as `http://127.0.0.1:4318`;
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` says the same.
+    #[arg(long)]
+    otlp: Option<String>,
     /// Exits when standard input closes, that is, when the process that started it ends.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -63,7 +67,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .ignoring_filters(arguments.ignore_filters)
         .losing_answers(arguments.lose_answers);
     faults.set(arguments.fault);
-    axum::serve(listener, logged(router(book, faults)))
+    // What the environment says is for whoever can use it.
+    let told = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|url| url.starts_with("http://"));
+    let routes = logged(router(book, faults));
+    let routes = match arguments.otlp.or(told) {
+        Some(url) => traced(routes, &url)?,
+        None => routes,
+    };
+    axum::serve(listener, routes)
         .with_graceful_shutdown(async move {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -1,0 +1,177 @@
+//! The collector: exporters of all three signals, over HTTP or gRPC, on a runtime of their own.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use tokio::runtime::Handle;
+
+use super::config::{Protocol, TelemetryConfig};
+use super::queue::dropped;
+use crate::outbound::Poster;
+
+/// How to reach the collector.
+pub struct Collector {
+    url: Uri,
+    protocol: Protocol,
+    headers: HeaderMap,
+    timeout: Duration,
+}
+
+impl Collector {
+    /// The collector that `config` names, if it names one. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// What the config says of it makes no sense, or a secret is not where it should be.
+    pub fn of(config: &TelemetryConfig) -> Result<Option<Self>> {
+        let headers = config.read_headers()?.into_iter().collect();
+        let (protocol, timeout) = (config.protocol, config.timeout.duration());
+        Ok(config.collector()?.map(|url| Self { url, protocol, headers, timeout }))
+    }
+
+    /// An exporter of spans. Must be made and used on the runtime that does its work, as the others.
+    ///
+    /// # Errors
+    /// The address does not suit.
+    pub fn spans(&self) -> Result<SpanExporter> {
+        let built = match self.protocol {
+            Protocol::Http => self.over_http(SpanExporter::builder().with_http(), "/v1/traces").build(),
+            Protocol::Grpc => self.over_grpc(SpanExporter::builder().with_tonic()).build(),
+        };
+        built.with_context(|| self.unsuited())
+    }
+
+    /// An exporter of logs.
+    ///
+    /// # Errors
+    /// As for spans.
+    pub fn logs(&self) -> Result<LogExporter> {
+        let built = match self.protocol {
+            Protocol::Http => self.over_http(LogExporter::builder().with_http(), "/v1/logs").build(),
+            Protocol::Grpc => self.over_grpc(LogExporter::builder().with_tonic()).build(),
+        };
+        built.with_context(|| self.unsuited())
+    }
+
+    /// An exporter of metrics, to be used from anywhere; the work is done on `runtime`.
+    ///
+    /// # Errors
+    /// As for spans.
+    pub fn metrics(&self, runtime: &Handle) -> Result<OnRuntime> {
+        let built = match self.protocol {
+            Protocol::Http => self.over_http(MetricExporter::builder().with_http(), "/v1/metrics").build(),
+            Protocol::Grpc => self.over_grpc(MetricExporter::builder().with_tonic()).build(),
+        };
+        let exporter = built.with_context(|| self.unsuited())?;
+        Ok(OnRuntime { exporter, runtime: runtime.clone(), timeout: self.timeout })
+    }
+
+    fn over_http<B: WithExportConfig + WithHttpConfig>(&self, builder: B, path: &str) -> B {
+        let url = self.url.to_string();
+        let base = url.trim_end_matches('/');
+        let text =
+            |(name, value): (&http::HeaderName, &http::HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        let headers: HashMap<String, String> = self.headers.iter().filter_map(text).collect();
+        builder
+            .with_http_client(Client(Poster::new()))
+            .with_endpoint(format!("{}{path}", base.strip_suffix(path).unwrap_or(base)))
+            .with_headers(headers)
+            .with_timeout(self.timeout)
+    }
+
+    fn over_grpc<B: WithExportConfig + WithTonicConfig>(&self, builder: B) -> B {
+        let builder = builder
+            .with_endpoint(self.url.to_string())
+            .with_metadata(MetadataMap::from_headers(self.headers.clone()))
+            .with_timeout(self.timeout);
+        let is_tls = self.url.scheme_str() == Some("https");
+        if is_tls { builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()) } else { builder }
+    }
+
+    fn unsuited(&self) -> String {
+        format!("`telemetry.otlp`: can't send telemetry to `{}`", self.url)
+    }
+}
+
+/// The host's own HTTP client, as the exporters want it.
+struct Client(Poster);
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl HttpClient for Client {
+    fn send_bytes<'a, 'b>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move { self.0.send(request).await.map_err(HttpError::from) })
+    }
+}
+
+/// An exporter of metrics that works on a runtime, whatever thread waits for it, and counts what it could not deliver.
+pub struct OnRuntime {
+    exporter: MetricExporter,
+    runtime: Handle,
+    timeout: Duration,
+}
+
+impl PushMetricExporter for OnRuntime {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let exported = async {
+            let export = tokio::time::timeout(self.timeout, self.exporter.export(metrics));
+            export.await.unwrap_or(Err(OTelSdkError::Timeout(self.timeout)))
+        };
+        let exported = Entered { runtime: &self.runtime, inner: Box::pin(exported) }.await;
+        if exported.is_err() {
+            dropped("metrics").increment(1);
+        }
+        exported
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.exporter.temporality()
+    }
+}
+
+/// A future that finds a runtime's timers and sockets while it is polled elsewhere.
+struct Entered<'a, F> {
+    runtime: &'a Handle,
+    inner: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Entered<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let _entered = self.runtime.enter();
+        self.inner.as_mut().poll(context)
+    }
+}

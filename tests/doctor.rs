@@ -1,0 +1,123 @@
+//! `tidegate doctor`: what is broken is named, with what to do about it, and nothing is changed by looking.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Billing, Host, Receiver, command, plugins, workspace};
+
+/// What doctor finds with this config: whether all is well, and its findings.
+fn doctor(config: &str, plugins: &Path, data: &Path) -> (bool, Vec<Value>) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), config).expect("written");
+    let told = command()
+        .args(["doctor", "--output", "json", "--config"])
+        .arg(file.path())
+        .arg("--plugins")
+        .arg(plugins)
+        .arg("--data")
+        .arg(data)
+        .output()
+        .expect("tidegate runs");
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{told:?}"));
+    assert_eq!(report["ok"], told.status.success(), "{report:#}");
+    (told.status.success(), report["checks"].as_array().expect("checks").clone())
+}
+
+/// One finding: its state, and all it says.
+fn of(findings: &[Value], check: &str) -> (String, String) {
+    let found =
+        findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("no `{check}`: {findings:#?}"));
+    let text = |member: &str| found[member].as_str().unwrap_or_default().to_owned();
+    (text("state"), format!("{} {}", text("found"), text("fix")))
+}
+
+/// Ports that nobody minds.
+const PORTS: &str = "[server]\nport = 0\n[admin]\nport = 0\n";
+
+#[test]
+fn all_is_well_where_everything_is_there_and_looking_changes_nothing() {
+    let (billing, collector, plugins) = (Billing::start(&[]), Receiver::start(), plugins(&["echo", "invoices"]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let config = format!(
+        "{PORTS}[backends.billing]\nurl = \"{}\"\n[telemetry]\notlp = \"{}\"\n[store]\nmin_free = \"1MiB\"\n",
+        billing.url, collector.url
+    );
+    let (well, findings) = doctor(&config, plugins.path(), &data);
+    assert!(well && findings.iter().all(|finding| finding["state"] != "broken"), "{findings:#?}");
+    for check in ["config", "store", "clock", "plugins", "policies", "backend billing", "collector", "limits"] {
+        assert_ne!(of(&findings, check).0, "broken", "{check}");
+    }
+    assert!(!data.exists(), "there is no store yet, and looking makes none");
+}
+
+#[test]
+fn what_is_broken_is_named_with_what_to_do_about_it() {
+    let plugins = plugins(&["invoices"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).expect("made");
+    std::fs::write(policies.join("walls.cedar"), "@id(\"wall\")\nforbid (principal, action, resource) when { nonsense };\n")
+        .expect("written");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let nobody = "http://127.0.0.1:1";
+    let config = format!(
+        "[server]\nport = {port}\n[admin]\nport = 0\n[policies]\npath = \"{}\"\n[backends.billing]\nurl = \"{nobody}\"\n\
+         [telemetry]\notlp = \"{nobody}\"\n[store]\nmin_free = \"1000000TiB\"\n",
+        policies.display()
+    );
+    let (well, findings) = doctor(&config, plugins.path(), &folder.path().join("data"));
+    assert!(!well);
+    for (check, state, words) in [
+        ("policies", "broken", "walls.cedar"),
+        ("policies", "broken", "tidegate policy check"),
+        ("backend billing", "broken", "[backends.billing] url"),
+        ("collector", "warning", "calls do not wait for it"),
+        ("store", "broken", "store.min_free"),
+        ("server.port", "broken", "stop whoever listens there"),
+    ] {
+        let (found, said) = of(&findings, check);
+        assert!(found == state && said.contains(words), "{check}: {found}: {said}");
+    }
+}
+
+#[test]
+fn a_config_that_makes_no_sense_is_told_of_and_nothing_else_is_looked_at() {
+    let plugins = plugins(&["echo"]);
+    for (config, words) in [("[telemetrie]\n", "telemetrie"), ("[admission]\nslots = \"many\"\n", ":2:9")] {
+        let (well, findings) = doctor(config, plugins.path(), plugins.path());
+        let (state, said) = of(&findings, "config");
+        assert!(!well && state == "broken" && said.contains(words) && findings.len() == 1, "{findings:#?}");
+    }
+}
+
+#[test]
+fn the_config_that_is_shown_to_operators_makes_sense() {
+    let text = std::fs::read_to_string(workspace().join("docs/observability.md")).expect("the document");
+    let config = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a config");
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), "key").expect("written");
+    let config = config.replace("env = \"COLLECTOR_KEY\"", &format!("file = \"{}\"", secret.path().display()));
+    let plugins = plugins(&["echo"]);
+    let (_, findings) = doctor(&format!("{PORTS}{config}"), plugins.path(), &plugins.path().join("data"));
+    assert_eq!(of(&findings, "config").0, "ok");
+    assert_ne!(of(&findings, "collector").0, "broken", "{findings:#?}");
+}
+
+#[test]
+fn a_live_host_a_stopped_one_and_a_stuck_one_are_told_apart() {
+    let plugins = plugins(&["echo"]);
+    let mut host = Host::dev(plugins.path()).start();
+    let store = |host: &crate::harness::Started| of(&doctor(PORTS, plugins.path(), &host.data).1, "store");
+    let (state, said) = store(&host);
+    assert!(state == "ok" && said.contains("live host"), "{said}");
+    assert!(host.stop("-TERM").success());
+    let (state, said) = store(&host);
+    assert!(state == "ok" && said.contains("no host has it open"), "{said}");
+    let lock = std::fs::File::options().write(true).open(host.data.join("lock")).expect("a lock");
+    lock.lock().expect("nobody has it");
+    let (state, said) = store(&host);
+    assert!(state == "broken" && said.contains("does not answer"), "{said}");
+}
