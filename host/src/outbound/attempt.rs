@@ -33,6 +33,8 @@ pub(super) struct Attempt {
     /// Why there is no whole response.
     error: Option<SentError>,
     pass: Option<Pass>,
+    /// What traces tell of it; none before it is about to leave.
+    span: Option<RequestSpan>,
 }
 
 /// A response whose head is there.
@@ -71,14 +73,13 @@ impl OutboundCall {
         }
         let mut attempt = self.leaves(accepted, body.len(), n, pass);
         let (mut parts, backend) = (accepted.head.clone(), &accepted.backend);
-        let mut span = RequestSpan::begin(&self.trace, &accepted.name, &mut parts, n - 1);
+        attempt.span = Some(RequestSpan::begin(&self.trace, &accepted.name, &mut parts, n - 1));
         let request = Request::from_parts(parts, Full::new(body.clone()));
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
         let response = match timeout_at(attempt.until, backend.exchange.send(request, backend.follows_below())).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let (kind, never_left) = (error.kind(), error.never_left());
-                span.failed(kind);
                 tracing::warn!(backend = accepted.name, %error, "a backend failed");
                 attempt.breaks(kind, never_left);
                 // What is no HTTP the first time is none the second time, and what is nowhere a guest may go stays there.
@@ -86,14 +87,12 @@ impl OutboundCall {
                 return Err(Failed { kind, again: !is_hopeless });
             }
             Err(_) => {
-                span.failed(io::ErrorKind::TimedOut);
                 tracing::warn!(backend = accepted.name, timeout = ?backend.timeout, "a backend did not answer in time");
                 attempt.breaks(io::ErrorKind::TimedOut, false);
                 return Err(Failed { kind: io::ErrorKind::TimedOut, again: true });
             }
         };
         fail::fail_point!("outbound::answered", |_| std::process::abort());
-        span.answered(response.status());
         let again = attempt.answered(response.status(), response.headers());
         Ok(Answered { response, attempt, turns, again })
     }
@@ -139,7 +138,7 @@ impl OutboundCall {
         let place = self.record().add(sent, Some(begun));
         let until = begun.checked_add(accepted.backend.timeout).map_or(self.until, |until| until.min(self.until));
         let (call, accepted) = (Arc::clone(self), Arc::clone(accepted));
-        Attempt { call, place, accepted, begun, until, status: None, error: None, pass: Some(pass) }
+        Attempt { call, place, accepted, begun, until, status: None, error: None, pass: Some(pass), span: None }
     }
 }
 
@@ -153,6 +152,9 @@ impl Attempt {
     fn answered(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
         let Accepted { name, backend, .. } = &*self.accepted;
         self.status = Some(status);
+        if let Some(span) = &mut self.span {
+            span.answered(status);
+        }
         backend.health.note(Health::ANSWERS);
         let is_gone = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
         if is_gone && let Some(pass) = self.pass.take() {
@@ -178,6 +180,9 @@ impl Attempt {
 
     /// It failed on the way, or its response did.
     pub fn breaks(&mut self, kind: io::ErrorKind, never_left: bool) {
+        if let Some(span) = &mut self.span {
+            span.failed(kind);
+        }
         let (error, code) = match kind {
             // It answered, only too much: that is not an outage.
             io::ErrorKind::FileTooLarge => {

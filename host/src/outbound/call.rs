@@ -175,7 +175,9 @@ impl OutboundCall {
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
         let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
-        let is_repeatable = !is_unsafe || (self.keyed && !backend.keyed_for.is_zero());
+        // Nobody says of an origin that it honours keys.
+        let honours_keys = self.keyed && !backend.is_origin && !backend.keyed_for.is_zero();
+        let is_repeatable = !is_unsafe || honours_keys;
         Ok(Accepted { name, backend, head, path, is_unsafe, is_repeatable, number: 0 })
     }
 

@@ -34,17 +34,6 @@ pub(super) struct Figures {
 impl Figures {
     /// Of the backend `name`.
     pub fn new(name: &str) -> Self {
-        metrics::describe_counter!(
-            "tidegate_backend_requests_total",
-            "attempts at requests to a backend, also those that were not sent"
-        );
-        metrics::describe_histogram!(
-            "tidegate_backend_request_seconds",
-            metrics::Unit::Seconds,
-            "from when a request left until its response was read, or given up"
-        );
-        metrics::describe_counter!("tidegate_backend_retries_total", "attempts after the first one at the same request");
-        metrics::describe_gauge!("tidegate_breaker_state", "0 closed, 1 half-open, 2 open: nothing is sent");
         let backend = || name.to_owned();
         Self {
             requests: OUTCOMES.map(

@@ -151,8 +151,7 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
         allowed: sandbox.backends.iter().cloned().chain(sandbox.origins.iter().map(Origin::to_string)).collect(),
         trace: call.spans.clone(),
         key: derive,
-        // Nobody says of an origin that it honours keys.
-        keyed: tool.manifest.backend_keyed && tool.plugin.manifest.sandbox.origins.is_empty(),
+        keyed: tool.manifest.backend_keyed,
         deadline: tool.manifest.deadline.duration(),
         gated: is_gated(tool),
         commit,
