@@ -1,9 +1,12 @@
 //! What becomes of the trace that a call comes with: above, below and beside it.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use super::{OTHER, PARENT, ear, header, host, span, trace};
-use crate::harness::{Answer, Billing, Client, Receiver, Started};
+use crate::harness::{Answer, Billing, Client, PROTOCOL, Receiver, Started, command, plugins};
 
 /// Lists invoices within these traces: that of `_meta`, and that of the HTTP headers.
 fn list(client: &Client, meta: &Value, headers: &[(&str, &str)]) -> Answer {
@@ -203,4 +206,39 @@ fn a_call_that_waits_through_a_restart_goes_on_in_its_trace() {
     let resumed = &spans["resume echo"];
     assert_eq!((&resumed.parent, &resumed.attributes["tidegate.call.id"]), (&server.id, &server.attributes["tidegate.call.id"]));
     assert_eq!((&spans["execute"].parent, &spans["queue"].parent), (&resumed.id, &resumed.id));
+}
+
+#[test]
+fn a_client_at_the_other_end_of_a_pipe_has_its_traces_too() {
+    let (collector, plugins, data) = (Receiver::start(), plugins(&["echo"]), tempfile::tempdir().expect("a folder"));
+    let parent = |n: u8| format!("00-{n:032x}-{n:016x}-01");
+    let request = |id: u8, method: &str, mut params: Value| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": PROTOCOL, "io.modelcontextprotocol/clientCapabilities": {}, "traceparent": parent(id),
+        });
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+    };
+    let mut host = command()
+        .args(["run", "--plugins"])
+        .arg(plugins.path())
+        .arg("--data")
+        .arg(data.path().join("data"))
+        .env("TIDEGATE_TELEMETRY__OTLP", &collector.url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("tidegate starts");
+    let mut stdin = host.stdin.take().expect("piped");
+    writeln!(stdin, "{}", request(1, "tools/list", json!({}))).expect("it reads");
+    writeln!(stdin, "{}", request(2, "tools/call", json!({"name": "echo", "arguments": {"text": "hi"}}))).expect("it reads");
+    drop(stdin);
+    // What is not sent yet is sent at the end.
+    let ended = host.wait_with_output().expect("it ends");
+    assert!(ended.status.success() && String::from_utf8_lossy(&ended.stdout).lines().count() == 2, "{ended:?}");
+    for (n, name, count) in [(1, "tools/list", 1), (2, "tools/call echo", 10)] {
+        let server = collector.trace(trace(&parent(n)), count)[name].clone();
+        assert_eq!((server.parent.as_str(), server.kind), (span(&parent(n)), 2), "{server:#?}");
+        assert_eq!(server.attributes["network.transport"], "pipe");
+    }
 }

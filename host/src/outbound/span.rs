@@ -2,6 +2,7 @@
 
 use std::io;
 
+use http::uri::Scheme;
 use http::{HeaderValue, StatusCode, request};
 
 use crate::model::{OpenSpan, SpanKind, Spans};
@@ -25,9 +26,8 @@ impl RequestSpan {
             span.rename(|| method.clone().into());
             span.set("http.request.method", method);
             span.set("server.address", head.uri.host().unwrap_or_default().to_owned());
-            if let Some(port) = head.uri.port_u16() {
-                span.set("server.port", u64::from(port));
-            }
+            let usual = if head.uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+            span.set("server.port", u64::from(head.uri.port_u16().unwrap_or(usual)));
             span.set("url.scheme", head.uri.scheme_str().unwrap_or_default().to_owned());
             // Neither path nor query: they may hold what must not be kept, and the audit log has the path.
             span.set("tidegate.backend.name", name.to_owned());

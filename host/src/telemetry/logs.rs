@@ -75,6 +75,11 @@ where
                     line.insert("span_id".into(), span.into());
                 }
                 event.record(&mut Fields(&mut line));
+                // What libraries log in the older way says in fields where it comes from.
+                if let Some(target) = line.remove("log.target") {
+                    line.insert("target".into(), target);
+                    line.retain(|name, _| !name.starts_with("log."));
+                }
                 // Libraries keep their circumstances in spans of their own.
                 for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
                     if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
