@@ -47,6 +47,25 @@ fn a_write_that_boasts_over_a_change_that_was_never_sent_is_a_failure() {
 }
 
 #[test]
+fn a_write_whose_change_was_turned_away_is_a_failure_whatever_it_looks_at_afterwards() {
+    let demo = Demo::new(&["--fault", "busy changes"], "retry = { attempts = 1 }\nbreaker = { max_retry_after = \"0s\" }\n");
+    let boasted = careless(&demo, "careless_write", "look_away", "boasts-0000000003");
+    assert_eq!((boasted.error().as_str(), &boasted.envelope()["effect"]), ("rate_limited", &json!("none")));
+    let outcome = demo.outcome_of(&boasted);
+    assert_eq!((&outcome["disposition"], &outcome["sent"][1]["status"]), (&json!("released"), &json!(200)), "{outcome}");
+}
+
+#[test]
+fn a_write_that_boasts_over_a_change_that_its_backend_refused_is_marked_in_the_log() {
+    let demo = Demo::new(&[], "");
+    let none = json!({ "invoice_id": "inv_9999", "then": "boast" });
+    let boasted = demo.client.call_keyed("careless_write", none, "boasts-0000000004");
+    assert_eq!(boasted.body["result"]["isError"], json!(false), "it may mean just that: {boasted:?}");
+    let outcome = demo.outcome_of(&boasted);
+    assert_eq!((&outcome["sent"][0]["status"], &outcome["succeeded_despite_backend_error"]), (&json!(404), &json!(true)));
+}
+
+#[test]
 fn a_guest_that_falls_over_a_dead_backend_is_not_to_blame() {
     let mut demo = Demo::new(&[], "");
     demo.billing.kill();

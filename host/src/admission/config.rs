@@ -132,8 +132,11 @@ impl AdmissionConfig {
             value.map_or(Ok(()), |value| fuel(key, value))?;
         }
         self.principal.check("principal")?;
+        self.principal.check_calls("principal", &self.principal)?;
         for (name, budget) in &self.principals {
-            budget.check(&format!("principals.{name:?}"))?;
+            let key = format!("principals.{name:?}");
+            budget.check(&key)?;
+            budget.check_calls(&key, &self.principal)?;
         }
         for (name, budget) in &self.tools {
             fuel(&format!("tools.{name}.rate"), budget.rate)?;
@@ -180,6 +183,21 @@ impl BudgetConfig {
         // No debt is a limit like any other: whoever may owe nothing has to save up first.
         at_most(&format!("{key}.debt"), self.debt.unwrap_or(0))?;
         nonzero(&format!("{key}.weight"), self.weight.unwrap_or(1).into(), "it would never get a turn")
+    }
+
+    /// The calls it may make in a second, and at once; what is not said here is as in `all`.
+    pub(super) fn calls(&self, all: &Self) -> Option<(NonZeroU32, NonZeroU32)> {
+        let calls = self.calls.or(all.calls)?;
+        Some((calls, self.calls_burst.or(all.calls_burst).unwrap_or(calls)))
+    }
+
+    fn check_calls(&self, key: &str, all: &Self) -> Result<(), AdmissionConfigError> {
+        match (self.calls_burst, self.calls(all)) {
+            (Some(_), None) => Err(AdmissionConfigError(format!(
+                "`admission.{key}.calls_burst` says nothing without `calls`: say how many calls may be made in a second"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -239,6 +257,8 @@ mod tests {
             ("principal.burst = 9223372036854775807", "admission.principal.burst"),
             ("principals.\"https://id.example.com|u1\".weight = 0", "admission.principals.\"https://id.example.com|u1\".weight"),
             ("tools.echo = { rate = 1, burst = 0 }", "admission.tools.echo.burst"),
+            ("principal.calls_burst = 5", "admission.principal.calls_burst"),
+            ("principals.u1.calls_burst = 5", "admission.principals.\"u1\".calls_burst"),
         ] {
             let problem = problem_of(text);
             assert!(problem.contains(&format!("`{key}`")), "{text}: {problem}");

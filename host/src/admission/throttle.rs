@@ -1,13 +1,12 @@
 //! How often each principal may call, whatever its calls cost: looked at first, before anything about a call is decided or stored.
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use super::config::AdmissionConfig;
+use super::config::{AdmissionConfig, BudgetConfig};
 use crate::model::Principal;
 
 /// After so many calls those principals are forgotten that have saved up all they may: they count as new.
@@ -29,22 +28,14 @@ type Limit = DefaultKeyedRateLimiter<(String, String)>;
 
 impl Throttle {
     pub fn new(config: &AdmissionConfig) -> Self {
-        let limit = |calls: Option<NonZeroU32>, burst: Option<NonZeroU32>| {
-            let calls = calls?;
-            Some(RateLimiter::keyed(Quota::per_second(calls).allow_burst(burst.unwrap_or(calls))))
+        let limit = |budget: &BudgetConfig| {
+            let (calls, burst) = budget.calls(&config.principal)?;
+            Some(RateLimiter::keyed(Quota::per_second(calls).allow_burst(burst)))
         };
-        let all = &config.principal;
         let special = config.principals.iter();
         let special = special.filter(|(_, budget)| budget.calls.is_some() || budget.calls_burst.is_some());
-        let some = special
-            .map(|(name, budget)| {
-                (
-                    name.clone(),
-                    limit(budget.calls.or(all.calls), budget.calls_burst.or(all.calls_burst.filter(|_| budget.calls.is_none()))),
-                )
-            })
-            .collect();
-        Self { all: limit(all.calls, all.calls_burst), some, clock: DefaultClock::default(), checks: AtomicU32::new(0) }
+        let some = special.map(|(name, budget)| (name.clone(), limit(budget))).collect();
+        Self { all: limit(&config.principal), some, clock: DefaultClock::default(), checks: AtomicU32::new(0) }
     }
 
     /// Counts one more call of `principal`.
@@ -121,7 +112,7 @@ mod tests {
             "principal = { calls = 1, calls_burst = 5 }\nprincipals.u1 = { calls = 2 }\nprincipals.\"corp|u2\" = { calls_burst = 9 }\nprincipals.u3 = { weight = 2 }\n",
         );
         let through = ["u1", "u2", "u3", "u4"].map(|subject| let_through(&throttle, subject));
-        assert_eq!(through, [2, 9, 5, 5]);
+        assert_eq!(through, [5, 9, 5, 5]);
     }
 
     #[test]

@@ -213,24 +213,33 @@ impl Inner {
         })
     }
 
-    /// Removes the body files that nothing names any more.
+    /// Removes the body files that nothing names any more, but for those of calls that are about to start: they may have to wait on.
     pub(super) fn remove_doomed_files(&self) -> Result<(), LedgerError> {
         loop {
             let rows = self.store.scan(&keys::doomed_file(&Digest([0; 32])), b"d0", STEP)?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            let mut gone = Vec::new();
+            let (mut gone, found) = (Vec::new(), rows.len());
             for entry in rows {
-                if let Some(name) = entry.key.get(2..).and_then(|name| name.try_into().ok()) {
-                    self.store.remove_body(&Digest(name))?;
+                if let Some(name) = entry.key.get(2..).and_then(|name| name.try_into().ok()).map(Digest) {
+                    // In this order: whoever gives a file up has started by then, or taken the row away that dooms it.
+                    if self.waiting.keeps_file(&name) || self.store.get(&entry.key)?.is_none() {
+                        continue;
+                    }
+                    self.store.remove_body(&name)?;
                 }
                 gone.push(entry.key);
+            }
+            let is_kept = gone.len() < found;
+            if gone.is_empty() {
+                return Ok(());
             }
             self.store.commit_blocking(Urgency::Soon, move |tx| {
                 gone.into_iter().for_each(|key| tx.delete(key));
                 Ok::<_, LedgerError>(())
             })?;
+            if is_kept {
+                // Looked at again next time.
+                return Ok(());
+            }
         }
     }
 }

@@ -222,6 +222,8 @@ impl QueuedCall {
     /// Takes the row away because the call starts. In the batch that writes its intent.
     pub(super) fn start(&mut self, tx: &mut Tx<'_>) -> Result<(), LedgerError> {
         let row = QueuedRow::get(tx, &self.call)?.ok_or(LedgerError::NotQueued { call: self.call })?;
+        // INVARIANT: before the row goes, so that what the call is asked to do is there as long as the call may have to wait on.
+        row.request.file().into_iter().for_each(|name| self.ledger.waiting.keep_file(name));
         row.remove(tx, &self.call)?;
         self.taken = Some(row);
         self.lease.as_ref().map_or(Ok(()), |lease| lease.keep(tx))
@@ -230,22 +232,31 @@ impl QueuedCall {
     /// The intent of the call is durable.
     pub(super) fn started(&mut self) {
         self.stage = Stage::Started;
-        self.taken = None;
+        self.give_up_file();
         self.ledger.waiting.remove(&self.call);
     }
 
-    /// Puts the row back because the call did not start after all. Answers whether it waits on: a long request may have been
-    /// removed in the meantime.
-    pub(super) fn put_back(&mut self, tx: &mut Tx<'_>) -> Result<bool, LedgerError> {
-        let Some(row) = self.taken.take() else { return Ok(false) };
+    /// Puts the row back because the call did not start after all. Answers whether it waits on: not if nobody can tell any more
+    /// what it is asked to do.
+    pub(super) fn put_back(&self, tx: &mut Tx<'_>) -> Result<bool, LedgerError> {
+        let Some(row) = &self.taken else { return Ok(false) };
         if let Some(name) = row.request.file() {
-            if self.ledger.store.read_body(&name)?.is_none() {
-                return Ok(false);
+            match self.ledger.store.read_body(&name) {
+                Ok(Some(_)) => tx.delete(keys::doomed_file(&name)),
+                Ok(None) => return Ok(false),
+                Err(error) => {
+                    tracing::error!(call = %self.call, %error, "what a waiting call is asked to do can't be read; it is ended");
+                    return Ok(false);
+                }
             }
-            tx.delete(keys::doomed_file(&name));
         }
         row.put(tx, &self.call)?;
         Ok(true)
+    }
+
+    fn give_up_file(&mut self) {
+        let file = self.taken.take().and_then(|row| row.request.file());
+        file.into_iter().for_each(|name| self.ledger.waiting.give_up_file(&name));
     }
 
     /// The row of the call was taken away in this group for good, although the call did not start.
@@ -284,6 +295,7 @@ impl QueuedCall {
 
 impl Drop for QueuedCall {
     fn drop(&mut self) {
+        self.give_up_file();
         match self.stage {
             Stage::Draft | Stage::Started => {}
             Stage::Written => self.withdraw(),

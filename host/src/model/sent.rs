@@ -15,6 +15,8 @@ pub struct Sent {
     pub request: u32,
     /// Which attempt at the request it is, from 1.
     pub attempt: u32,
+    /// Whether it carried an `Idempotency-Key` that the backend honours, so that it can be asked again.
+    pub keyed: bool,
     /// Whether it left the host: whether a connection came about and the request may have reached the backend.
     pub left: bool,
     /// The response's status, if one came.

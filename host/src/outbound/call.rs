@@ -68,6 +68,7 @@ impl Accepted {
             path: self.path.clone(),
             request: self.number,
             attempt: n,
+            keyed: self.is_unsafe && self.is_repeatable,
             left: false,
             status: None,
             error: None,

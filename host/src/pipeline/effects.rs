@@ -28,19 +28,20 @@ pub struct Change<'a> {
     pub word: Word,
 }
 
-/// The requests of a call that asked for a change, in order. `keyed` says that the backends honour the keys they carried.
-pub fn changes(sent: &[Sent], keyed: bool) -> Vec<Change<'_>> {
+/// The requests of a call that asked for a change, in order.
+pub fn changes(sent: &[Sent]) -> Vec<Change<'_>> {
     let mut requests: BTreeMap<u32, Vec<&Sent>> = BTreeMap::new();
     for attempt in sent.iter().filter(|sent| sent.is_unsafe()) {
         requests.entry(attempt.request).or_default().push(attempt);
     }
-    requests.values().map(|attempts| Change { backend: &attempts[0].backend, word: word(attempts, keyed) }).collect()
+    requests.values().map(|attempts| Change { backend: &attempts[0].backend, word: word(attempts) }).collect()
 }
 
 /// What the attempts at one request tell. More than one left only under a key that the backend honours.
-fn word(attempts: &[&Sent], keyed: bool) -> Word {
+fn word(attempts: &[&Sent]) -> Word {
     let acted: Vec<&&Sent> = attempts.iter().filter(|sent| sent.left && sent.status != Some(429)).collect();
     let Some((last, before)) = acted.split_last() else { return Word::Nothing };
+    let keyed = last.keyed;
     let is_cut_off = matches!(last.error, Some(SentError::BrokenOff | SentError::TimedOut));
     match last.status {
         Some(200..300) if keyed && is_cut_off => Word::CutOff,
@@ -54,10 +55,16 @@ fn word(attempts: &[&Sent], keyed: bool) -> Word {
     }
 }
 
-/// Whether a call that ended well did so in spite of a backend: the last attempt at one of its backends failed.
+/// Whether a call that ended well did so in spite of a backend: the last attempt to ask one of them for something failed.
 pub fn has_failed_backend(sent: &[Sent]) -> bool {
-    let last: BTreeMap<&str, &Sent> = sent.iter().map(|sent| (sent.backend.as_str(), sent)).collect();
+    // What is asked for again counts as made up for, whether by another attempt or by another request.
+    let last: BTreeMap<_, &Sent> = sent.iter().map(|sent| ((&sent.backend, &sent.method, &sent.path), sent)).collect();
     last.values().any(|sent| sent.is_failed())
+}
+
+/// Whether a change was asked for that its backend does not say it made.
+pub fn has_unconfirmed_change(sent: &[Sent]) -> bool {
+    changes(sent).iter().any(|change| !matches!(change.word, Word::Confirmed | Word::CutOff))
 }
 
 #[cfg(test)]
@@ -74,6 +81,7 @@ pub mod tests {
             path: "/".into(),
             request: 1,
             attempt: 1,
+            keyed: true,
             left: true,
             status,
             error: status.is_none().then_some(SentError::TimedOut),
@@ -89,7 +97,8 @@ pub mod tests {
     }
 
     fn word_of(attempts: &[Sent], keyed: bool) -> Word {
-        let changes = changes(attempts, keyed);
+        let attempts: Vec<_> = attempts.iter().map(|attempt| Sent { keyed, ..attempt.clone() }).collect();
+        let changes = changes(&attempts);
         assert_eq!(changes.len(), 1);
         changes[0].word
     }
@@ -117,7 +126,7 @@ pub mod tests {
             assert_eq!(word_of(&attempts, true), word, "{attempts:?}");
         }
         assert_eq!((word_of(&[post(Some(503))], true), word_of(&[post(Some(503))], false)), (Word::Unknown, Word::Denied));
-        assert_eq!(changes(&[sent("GET", None)], true), []);
+        assert_eq!(changes(&[sent("GET", None)]), []);
         let cut_off = [Sent { error: Some(SentError::BrokenOff), ..post(Some(201)) }];
         assert_eq!((word_of(&cut_off, true), word_of(&cut_off, false)), (Word::CutOff, Word::Confirmed));
     }
@@ -125,7 +134,7 @@ pub mod tests {
     #[test]
     fn requests_are_told_apart_by_their_number() {
         let attempts = [sent("POST", None), Sent { request: 2, ..sent("PUT", Some(200)) }];
-        let words: Vec<_> = changes(&attempts, true).into_iter().map(|change| change.word).collect();
+        let words: Vec<_> = changes(&attempts).into_iter().map(|change| change.word).collect();
         assert_eq!(words, [Word::Unknown, Word::Confirmed]);
     }
 
@@ -138,5 +147,16 @@ pub mod tests {
         assert!(has_failed_backend(&[sent("GET", Some(429))]) && has_failed_backend(&[unsent("GET")]));
         let cut = Sent { error: Some(SentError::BrokenOff), ..sent("GET", Some(200)) };
         assert!(has_failed_backend(&[cut]));
+        let elsewhere = Sent { path: "/other".into(), ..sent("GET", Some(200)) };
+        assert!(has_failed_backend(&[sent("GET", None), elsewhere]), "something else makes up for nothing");
+    }
+
+    #[test]
+    fn a_change_counts_as_made_if_its_backend_says_so_and_not_otherwise() {
+        assert!(!has_unconfirmed_change(&[sent("POST", Some(201)), sent("GET", None)]));
+        for refused in [sent("POST", Some(500)), sent("POST", Some(409)), sent("POST", Some(429)), unsent("POST")] {
+            let later = Sent { request: 2, ..sent("GET", Some(200)) };
+            assert!(has_unconfirmed_change(&[refused, later]));
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Pipeline {
         let asked_for = intent.asks_for();
         let disposition = match asked_for {
             Some(_) => finish::disposition_again(&outcome.ended, &outcome.sent),
-            None => finish::disposition(tool.manifest.effect, tool.manifest.backend_keyed, &outcome.ended, &outcome.sent),
+            None => finish::disposition(tool.manifest.effect, &outcome.ended, &outcome.sent),
         };
         // INVARIANT: what a key stands for is durable before it is given: whoever was answered is answered so again.
         let is_replayed = intent.is_keyed() && disposition == Disposition::Done;
@@ -71,7 +71,7 @@ impl Pipeline {
             delivered: &delivered,
             handle_given,
             cancelled: false,
-            despite_backend_error: finish::is_despite_backend_error(outcome),
+            despite_backend_error: finish::is_despite_backend_error(tool.manifest.effect, outcome),
         };
         match self.parts.ledger.record_outcome(intent, &facts).await {
             Ok(()) => answer,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::effects::{Word, changes, has_failed_backend};
+use super::effects::{Word, changes, has_failed_backend, has_unconfirmed_change};
 use crate::ledger::Disposition;
 use crate::model::envelope::EffectState;
-use crate::model::{Effect, Ended, ErrorCode, Failure, Outcome, Output, Sent, Trap};
+use crate::model::{Effect, Ended, ErrorCode, Failure, Outcome, Output, Sent, SentError, Trap};
 use crate::outbound::{BackendFailure, OutboundCall};
 use crate::registry::Tool;
 
@@ -31,8 +31,9 @@ pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall) -> Ended {
         }),
         Ended::Completed(output) => match (check(tool, &output), failed) {
             (Err(problem), _) => Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: problem, retry_after: None }),
-            (Ok(()), Some(failed)) if tool.manifest.effect == Effect::Write && did_nothing(&outbound.sent()) => {
-                Ended::Failed(in_hosts_words(failed))
+            // INVARIANT: a write of whose changes none was made is no success, whatever its tool asked for afterwards.
+            (Ok(()), failed) if tool.manifest.effect == Effect::Write && did_nothing(&outbound.sent()) => {
+                Ended::Failed(failed.map_or_else(|| nothing_changed(&outbound.sent()), in_hosts_words))
             }
             (Ok(()), _) => Ended::Completed(output),
         },
@@ -76,9 +77,21 @@ fn in_hosts_words(failed: BackendFailure) -> Failure {
     Failure { code: failed.code, message: failed.in_words(), retry_after: Some(failed.retry_after) }
 }
 
+/// What became of changes that no backend was there to make, when it has answered to something else since.
+fn nothing_changed(sent: &[Sent]) -> Failure {
+    let last = sent.iter().rfind(|sent| sent.is_unsafe());
+    let was_too_often = last.is_some_and(|sent| sent.status == Some(429) || sent.error == Some(SentError::ToldToWait));
+    let backend = last.map(|sent| sent.backend.as_str()).unwrap_or_default();
+    Failure {
+        code: if was_too_often { ErrorCode::RateLimited } else { ErrorCode::BackendUnavailable },
+        message: format!("the tool's backend `{backend}` took nothing that was to be changed, so nothing was; try again later"),
+        retry_after: Some(BACKEND_RETRY_AFTER),
+    }
+}
+
 /// Whether a call asked for changes, and certainly none was made.
 fn did_nothing(sent: &[Sent]) -> bool {
-    let changes = changes(sent, false);
+    let changes = changes(sent);
     !changes.is_empty() && changes.iter().all(|change| change.word == Word::Nothing)
 }
 
@@ -134,12 +147,12 @@ fn is_content_block(block: &Value) -> bool {
     }
 }
 
-/// What becomes of a call that ended so, having made these attempts, and of its idempotency key. `keyed`: its backends honour it.
+/// What becomes of a call that ended so, having made these attempts, and of its idempotency key.
 ///
 /// INVARIANT: the key of a write is released only if no request for a change was taken by a backend, and a write is no success if
 /// a backend left such a request unanswered. A read changes nothing, whatever it sends: nobody has to find out what became of it.
-pub fn disposition(effect: Effect, keyed: bool, ended: &Ended, sent: &[Sent]) -> Disposition {
-    let least_known = changes(sent, keyed).iter().map(|change| change.word).max().unwrap_or(Word::Nothing);
+pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition {
+    let least_known = changes(sent).iter().map(|change| change.word).max().unwrap_or(Word::Nothing);
     match (ended, effect) {
         (Ended::Completed(_), Effect::Write) if least_known == Word::Unknown => Disposition::Unknown,
         (Ended::Completed(_), _) => Disposition::Done,
@@ -166,21 +179,23 @@ pub fn effect_state(effect: Effect, ended: &Ended, sent: &[Sent]) -> EffectState
     let is_over = matches!(ended, Ended::Failed(Failure { code: ErrorCode::OutputInvalid, .. }));
     match effect {
         Effect::Read => EffectState::None,
-        Effect::Write if changes(sent, false).iter().all(|change| change.word == Word::Nothing) => EffectState::None,
+        Effect::Write if changes(sent).iter().all(|change| change.word == Word::Nothing) => EffectState::None,
         // It ran to its end, and every backend said yes: only what it answered could not be passed on.
         Effect::Write if is_over && is_confirmed(sent) => EffectState::Committed,
         Effect::Write => EffectState::Possible,
     }
 }
 
-/// Whether the guest reported success although the last attempt at one of its backends failed: it may have made up what it says.
-pub fn is_despite_backend_error(outcome: &Outcome) -> bool {
-    matches!(outcome.ended, Ended::Completed(_)) && has_failed_backend(&outcome.sent)
+/// Whether the guest reported success although the last attempt at something it asked for failed, or a change it asked for was not
+/// made: it may have made up what it says.
+pub fn is_despite_backend_error(effect: Effect, outcome: &Outcome) -> bool {
+    let is_denied = || effect == Effect::Write && has_unconfirmed_change(&outcome.sent);
+    matches!(outcome.ended, Ended::Completed(_)) && (has_failed_backend(&outcome.sent) || is_denied())
 }
 
 /// Whether changes were asked for, and each of them is confirmed.
 fn is_confirmed(sent: &[Sent]) -> bool {
-    let changes = changes(sent, true);
+    let changes = changes(sent);
     !changes.is_empty() && changes.iter().all(|change| matches!(change.word, Word::Confirmed | Word::CutOff))
 }
 
@@ -195,12 +210,12 @@ mod tests {
 
     /// What becomes of a write.
     fn disposition(ended: &Ended, sent: &[Sent]) -> Disposition {
-        super::disposition(Effect::Write, true, ended, sent)
+        super::disposition(Effect::Write, ended, sent)
     }
 
     #[test]
     fn a_read_whose_outcome_is_lost_is_released_and_one_that_ended_is_kept() {
-        let read = |ended: &Ended, sent: &[Sent]| super::disposition(Effect::Read, true, ended, sent);
+        let read = |ended: &Ended, sent: &[Sent]| super::disposition(Effect::Read, ended, sent);
         assert_eq!(read(&Ended::Cancelled, &[sent("POST", None)]), Disposition::Released);
         assert_eq!(read(&Ended::Trapped(Trap::OutOfFuel), &[sent("GET", Some(200))]), Disposition::Released);
         assert_eq!(read(&failed(), &[sent("POST", Some(400))]), Disposition::Done);
@@ -223,7 +238,7 @@ mod tests {
         assert_eq!(disposition(&failed(), &[sent("POST", None)]), Disposition::Unknown);
         assert_eq!(disposition(&failed(), &[sent("POST", Some(502))]), Disposition::Unknown);
         assert_eq!(disposition(&failed(), &[sent("POST", Some(503))]), Disposition::Unknown);
-        let unkeyed = super::disposition(Effect::Write, false, &failed(), &[sent("POST", Some(503))]);
+        let unkeyed = super::disposition(Effect::Write, &failed(), &[Sent { keyed: false, ..sent("POST", Some(503)) }]);
         assert_eq!(unkeyed, Disposition::Done, "nobody could be asked again");
     }
 
@@ -233,7 +248,7 @@ mod tests {
         assert_eq!(disposition(&completed(), &[sent("POST", None)]), Disposition::Unknown);
         assert_eq!(disposition(&completed(), &[sent("POST", None), sent("POST", Some(200))]), Disposition::Done);
         assert_eq!(disposition(&completed(), &[sent("GET", None)]), Disposition::Done);
-        let read = super::disposition(Effect::Read, true, &completed(), &[sent("POST", None)]);
+        let read = super::disposition(Effect::Read, &completed(), &[sent("POST", None)]);
         assert_eq!(read, Disposition::Done);
     }
 

@@ -16,6 +16,8 @@ pub(in crate::ledger) struct Waiting(Mutex<State>);
 #[derive(Default)]
 struct State {
     calls: HashMap<CallId, WaitingCall>,
+    /// Files with what calls are asked to do that are about to start. As many as there are such calls.
+    starting: HashSet<Digest>,
     /// The sequence of the next call.
     next: u64,
 }
@@ -119,6 +121,21 @@ impl Waiting {
         drop(state);
         taken.sort_by_key(|(_, waiting)| waiting.sequence);
         taken
+    }
+
+    /// The file is not to be removed yet, whatever the store says: its call may have to wait on.
+    pub fn keep_file(&self, name: Digest) {
+        self.lock().starting.insert(name);
+    }
+
+    /// Its call has started, or waits again.
+    pub fn give_up_file(&self, name: &Digest) {
+        self.lock().starting.remove(name);
+    }
+
+    /// Whether the file is not to be removed yet.
+    pub fn keeps_file(&self, name: &Digest) -> bool {
+        self.lock().starting.contains(name)
     }
 
     /// Decides how the call ends.

@@ -368,6 +368,7 @@ fn outcome() -> Outcome {
             path: "/invoices/inv-1/pay".to_owned(),
             request: 2,
             attempt: 1,
+            keyed: false,
             left: true,
             status: Some(201),
             error: None,

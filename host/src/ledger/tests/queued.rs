@@ -367,3 +367,28 @@ async fn a_waiting_call_without_a_row_does_not_keep_the_others_waiting() {
     assert_eq!(taken.iter().map(|taken| taken.queued.call()).collect::<Vec<_>>(), [whole.id]);
     assert!(!world.ledger.has_unheld_calls());
 }
+
+#[tokio::test]
+async fn what_a_call_is_asked_to_do_is_kept_until_it_has_started() {
+    let world = World::new();
+    let call = write("key-1").with(json!({ "text": "x".repeat(20_000) }));
+    let mut queued = world.wait(&call).await;
+    let start = move |tx: &mut Tx<'_>| {
+        queued.start(tx)?;
+        Ok::<_, LedgerError>(queued)
+    };
+    let queued = world.ledger.store().commit(start).await.expect("writable");
+    world.ledger.inner.remove_doomed_files().expect("removable");
+    let put_back = move |tx: &mut Tx<'_>| Ok::<_, LedgerError>((queued.put_back(tx)?, queued));
+    let (waits_on, queued) = world.ledger.store().commit(put_back).await.expect("writable");
+    drop(queued);
+    world.ledger.inner.remove_doomed_files().expect("removable");
+    assert!(waits_on);
+    let again = world.ledger.queued_calls().expect("readable").pop().expect("nobody holds it");
+    assert_eq!(again.arguments, call.arguments);
+    // Once it runs, nothing names the file.
+    let intent = world.start(&call, again.queued).await.expect("recorded");
+    world.ledger.inner.remove_doomed_files().expect("removable");
+    assert_eq!(world.rows("d/"), 0);
+    drop(intent);
+}

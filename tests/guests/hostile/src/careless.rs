@@ -26,6 +26,8 @@ pub(crate) struct Carelessly {
 enum Reaction {
     /// Report success.
     Boast,
+    /// Look at the invoice, which goes well, and report success.
+    LookAway,
     /// Panic if it was no success.
     Panic,
     /// Fail without a reason.
@@ -50,14 +52,18 @@ impl Tool for CarelessWrite {
     type Output = Content;
 
     fn call(Carelessly { invoice_id, then }: Carelessly, context: &Context) -> Result<Content, Failure> {
-        then.to(context.backend("billing").post(&["invoices", &invoice_id, "pay"]).send())
+        let answer = context.backend("billing").post(&["invoices", &invoice_id, "pay"]).send();
+        if matches!(then, Reaction::LookAway) {
+            return then.to(context.backend("billing").get(&["invoices", &invoice_id]).send());
+        }
+        then.to(answer)
     }
 }
 
 impl Reaction {
     fn to(&self, answer: Result<Response, HttpError>) -> Result<Content, Failure> {
         match self {
-            Reaction::Boast => {}
+            Reaction::Boast | Reaction::LookAway => {}
             Reaction::Panic => drop(answer.expect("billing answers").success().expect("and is well")),
             Reaction::Shrug => return Err(Failure::failed("something went wrong")),
         }
