@@ -93,6 +93,11 @@ impl Load {
         (self.server_cpu + self.own_cpu) * 1e6 / self.latencies_us.len() as f64
     }
 
+    /// The mean latency, in microseconds.
+    pub fn mean_us(&self) -> f64 {
+        self.latencies_us.iter().map(|latency| f64::from(*latency)).sum::<f64>() / self.latencies_us.len() as f64
+    }
+
     /// The latency below which this share of the calls stayed, in microseconds.
     pub fn latency_us(&self, share: f64) -> f64 {
         let index = (self.latencies_us.len() as f64 * share) as usize;

@@ -85,7 +85,7 @@ impl Server {
         // Beside this program's folder.
         let this = std::env::current_exe().expect("this program has a path");
         let mut command = Command::new(this.parent().and_then(Path::parent).expect("a folder").join("billing"));
-        command.args(["--port", "0", "--db"]).arg(data.path().join("billing.db"));
+        command.args(["--port", "0", "--db"]).arg(data.path().join("billing.db")).stderr(Stdio::null());
         Self::start(command, data, false)
     }
 
