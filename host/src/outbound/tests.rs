@@ -54,6 +54,13 @@ fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     outbound.begin(CallScope { trace: Spans::unwatched(trace), key: Some(key), ..scope() })
 }
 
+impl OutboundCall {
+    /// Sends a request of a guest with all the patience there is.
+    fn send(self: &Arc<Self>, request: Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> {
+        self.send_within(request, Duration::MAX)
+    }
+}
+
 /// A call without a key that may ask billing for anything.
 fn scope() -> CallScope {
     CallScope {
