@@ -1,5 +1,6 @@
 //! The outbound side against real servers on real sockets.
 
+mod ends;
 mod trouble;
 
 use std::collections::BTreeMap;
