@@ -151,8 +151,8 @@ impl Exchange {
         way: &mut Way,
     ) -> Result<Response<Incoming>, Failed> {
         let Some(badge) = &self.badge else { return self.dispatch(request.clone(), way).await };
-        // Less than the request may take, so that it ends for want of a token and not for want of time.
-        let within = || self.badge_within.min(until.saturating_duration_since(Instant::now()) / 2);
+        // Less than there is time left, so that it ends for want of a token and not for want of time.
+        let within = || self.badge_within.min(until.saturating_duration_since(Instant::now()).mul_f64(0.75));
         let mut is_second = false;
         loop {
             let value = badge.value(within()).await.map_err(Failed::Barred)?;
