@@ -38,8 +38,10 @@ pub enum SentError {
     BreakerOpen,
     /// The backend had asked to be left alone for a while, so nothing was sent.
     ToldToWait,
-    /// Too many requests were on their way to the backend, so nothing was sent.
+    /// Too many requests of the call, or to the backend, were on their way for too long, so nothing was sent.
     NoTurn,
+    /// The request's body was larger than the operator allows, so nothing was sent.
+    RequestTooLarge,
     /// The name leads to an address that is not in the public internet, so nothing was sent.
     Forbidden,
     /// No connection came about.
@@ -76,6 +78,7 @@ impl SentError {
             Self::BreakerOpen => "breaker_open",
             Self::ToldToWait => "told_to_wait",
             Self::NoTurn => "no_turn",
+            Self::RequestTooLarge => "request_too_large",
             Self::Forbidden => "forbidden",
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",

@@ -9,11 +9,12 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::backend::Health;
 use super::breaker::Pass;
 use super::call::{Accepted, OutboundCall};
+use super::exchange::Way;
 use super::span::RequestSpan;
 use crate::model::{ErrorCode, Sent, SentError};
 
@@ -29,6 +30,8 @@ pub(super) struct Attempt {
     begun: Instant,
     /// When it is given up.
     pub until: Instant,
+    /// How far it got.
+    way: Way,
     status: Option<StatusCode>,
     /// Why there is no whole response.
     error: Option<SentError>,
@@ -42,7 +45,7 @@ pub(super) struct Answered {
     pub response: Response<Incoming>,
     pub attempt: Attempt,
     /// The backend is busy with the request until the response has been read or dropped.
-    pub turns: [OwnedSemaphorePermit; 2],
+    pub turn: OwnedSemaphorePermit,
     /// Whether another attempt may go better.
     pub again: bool,
 }
@@ -57,7 +60,7 @@ pub(super) struct Failed {
 
 impl Failed {
     /// For good.
-    fn for_good(kind: io::ErrorKind) -> Self {
+    pub fn for_good(kind: io::ErrorKind) -> Self {
         Self { kind, again: false }
     }
 }
@@ -66,79 +69,105 @@ impl OutboundCall {
     /// Tries a request for the n-th time.
     pub(super) async fn attempt(self: &Arc<Self>, accepted: &Arc<Accepted>, body: &Bytes, n: u32) -> Result<Answered, Failed> {
         let mut pass = self.may_send(accepted, n)?;
-        let turns = self.turns(accepted, n).await?;
+        let turn = self.turn(accepted, n).await?;
         if !pass.is_current() {
             // It waited while others found out that the backend is in trouble.
             pass = self.may_send(accepted, n)?;
         }
-        let mut attempt = self.leaves(accepted, body.len(), n, pass);
+        let mut attempt = self.leaves(accepted, body.len(), n, pass)?;
         let (mut parts, backend) = (accepted.head.clone(), &accepted.backend);
         attempt.span = Some(RequestSpan::begin(&self.trace, &accepted.name, &mut parts, n - 1));
         let request = Request::from_parts(parts, Full::new(body.clone()));
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
-        let response = match timeout_at(attempt.until, backend.exchange.send(request, backend.follows_below())).await {
+        // The guest may have less patience for the head than there is for the whole response.
+        let until = attempt.until.min(accepted.until);
+        let sending = backend.exchange.send(request, backend.follows_below(), until, &mut attempt.way);
+        let response = match timeout_at(until, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let (kind, never_left) = (error.kind(), error.never_left());
+                let kind = error.kind();
                 tracing::warn!(backend = accepted.name, %error, "a backend failed");
-                attempt.breaks(kind, never_left);
+                attempt.breaks(kind);
                 // What is no HTTP the first time is none the second time, and what is nowhere a guest may go stays there.
                 let is_hopeless = matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied);
                 return Err(Failed { kind, again: !is_hopeless });
             }
             Err(_) => {
-                tracing::warn!(backend = accepted.name, timeout = ?backend.timeout, "a backend did not answer in time");
-                attempt.breaks(io::ErrorKind::TimedOut, false);
+                let waited = attempt.begun.elapsed();
+                tracing::warn!(backend = accepted.name, timeout = ?backend.timeout, ?waited, "a backend did not answer in time");
+                attempt.breaks(io::ErrorKind::TimedOut);
                 return Err(Failed { kind: io::ErrorKind::TimedOut, again: true });
             }
         };
         fail::fail_point!("outbound::answered", |_| std::process::abort());
         let again = attempt.answered(response.status(), response.headers());
-        Ok(Answered { response, attempt, turns, again })
+        Ok(Answered { response, attempt, turn, again })
     }
 
     /// Whether anything may be sent to the backend now.
     pub(super) fn may_send(&self, accepted: &Accepted, n: u32) -> Result<Pass, Failed> {
         if let Some((_, code)) = accepted.backend.patience.left() {
-            self.keeps(accepted, n, SentError::ToldToWait, code);
+            self.keeps(accepted, n, SentError::ToldToWait, Some(code));
             return Err(Failed::for_good(io::ErrorKind::QuotaExceeded));
         }
         accepted.backend.breaker.ask().map_err(|_| {
-            self.keeps(accepted, n, SentError::BreakerOpen, ErrorCode::BackendUnavailable);
+            self.keeps(accepted, n, SentError::BreakerOpen, Some(ErrorCode::BackendUnavailable));
             Failed::for_good(io::ErrorKind::HostUnreachable)
         })
     }
 
-    /// Waits for a turn among this call's requests, and then among all requests to the backend.
-    async fn turns(&self, accepted: &Accepted, n: u32) -> Result<[OwnedSemaphorePermit; 2], Failed> {
-        let backend = &accepted.backend;
-        // Own first: a call that waits for itself must not keep others from the backend.
-        let own = timeout(backend.timeout, Arc::clone(&self.open).acquire_owned()).await;
-        let own = own.map_err(|_| Failed::for_good(io::ErrorKind::QuotaExceeded))?;
-        let Ok(shared) = timeout(backend.max_wait, Arc::clone(&backend.turns).acquire_owned()).await else {
-            self.keeps(accepted, n, SentError::NoTurn, ErrorCode::BackendUnavailable);
+    /// Waits for a turn among this call's requests.
+    pub(super) async fn own_turn(&self, accepted: &Accepted) -> Result<OwnedSemaphorePermit, Failed> {
+        let own = timeout_at(accepted.within(accepted.backend.timeout), Arc::clone(&self.open).acquire_owned()).await;
+        let Ok(own) = own else {
+            self.keeps(accepted, 1, SentError::NoTurn, None);
             return Err(Failed::for_good(io::ErrorKind::QuotaExceeded));
         };
-        Ok([own, shared].map(|turn| turn.expect("turns are never closed")))
+        Ok(own.expect("turns are never closed"))
     }
 
-    /// Takes down an attempt that the host itself keeps back.
-    fn keeps(&self, accepted: &Accepted, n: u32, error: SentError, code: ErrorCode) {
+    /// Waits for a turn among all requests to the backend.
+    async fn turn(&self, accepted: &Accepted, n: u32) -> Result<OwnedSemaphorePermit, Failed> {
+        let backend = &accepted.backend;
+        let shared = timeout_at(accepted.within(backend.max_wait), Arc::clone(&backend.turns).acquire_owned()).await;
+        let Ok(shared) = shared else {
+            self.keeps(accepted, n, SentError::NoTurn, Some(ErrorCode::BackendUnavailable));
+            return Err(Failed::for_good(io::ErrorKind::QuotaExceeded));
+        };
+        Ok(shared.expect("turns are never closed"))
+    }
+
+    /// Takes down an attempt that the host itself keeps back; with a code, because of the backend.
+    pub(super) fn keeps(&self, accepted: &Accepted, n: u32, error: SentError, code: Option<ErrorCode>) {
         let sent = Sent { error: Some(error), ..accepted.sent(n) };
         accepted.backend.figures.ended(&sent);
         let mut record = self.record();
         record.add(sent, None);
-        record.failed(&accepted.name, &accepted.backend, code, true);
+        if let Some(code) = code {
+            record.failed(&accepted.name, &accepted.backend, code, true);
+        }
     }
 
-    /// From here on a request counts as sent.
-    fn leaves(self: &Arc<Self>, accepted: &Arc<Accepted>, bytes_out: usize, n: u32, pass: Pass) -> Attempt {
+    /// From here on a request counts as sent, unless it turns out that no connection came about.
+    ///
+    /// INVARIANT: nothing leaves after the record was closed, so that what it says of a call is all that the call did.
+    fn leaves(self: &Arc<Self>, accepted: &Arc<Accepted>, bytes_out: usize, n: u32, pass: Pass) -> Result<Attempt, Failed> {
         let begun = Instant::now();
+        if begun >= accepted.until {
+            // What it waited for came in the last moment.
+            self.keeps(accepted, n, SentError::NoTurn, None);
+            return Err(Failed::for_good(io::ErrorKind::TimedOut));
+        }
         let sent = Sent { left: true, bytes_out: bytes_out as u64, ..accepted.sent(n) };
-        let place = self.record().add(sent, Some(begun));
+        let mut record = self.record();
+        if record.is_closed() {
+            return Err(Failed::for_good(io::ErrorKind::ConnectionAborted));
+        }
+        let place = record.add(sent, Some(begun));
+        drop(record);
         let until = begun.checked_add(accepted.backend.timeout).map_or(self.until, |until| until.min(self.until));
-        let (call, accepted) = (Arc::clone(self), Arc::clone(accepted));
-        Attempt { call, place, accepted, begun, until, status: None, error: None, pass: Some(pass), span: None }
+        let (call, accepted, way) = (Arc::clone(self), Arc::clone(accepted), Way::default());
+        Ok(Attempt { call, place, accepted, begun, until, way, status: None, error: None, pass: Some(pass), span: None })
     }
 }
 
@@ -178,8 +207,14 @@ impl Attempt {
         self.call.record().at(self.place).bytes_in += bytes;
     }
 
+    /// Whether it certainly did not reach the backend. Final once nobody sends it any more.
+    fn never_left(&self) -> bool {
+        self.status.is_none() && !self.way.has_left()
+    }
+
     /// It failed on the way, or its response did.
-    pub fn breaks(&mut self, kind: io::ErrorKind, never_left: bool) {
+    pub fn breaks(&mut self, kind: io::ErrorKind) {
+        let never_left = self.never_left();
         if let Some(span) = &mut self.span {
             span.failed(kind);
         }
@@ -206,7 +241,7 @@ impl Attempt {
         backend.health.note(Health::UNAVAILABLE);
         let was_fair = self.begun.elapsed() >= FAIR_TIME.min(backend.timeout);
         match self.pass.take() {
-            Some(pass) if error != SentError::TimedOut || was_fair => pass.failed(),
+            Some(pass) if kind != io::ErrorKind::TimedOut || was_fair => pass.failed(),
             pass => drop(pass),
         }
         let mut record = self.call.record();
@@ -217,7 +252,13 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.accepted.backend.figures.ended(self.call.record().settle(self.place, self.error));
+        let mut record = self.call.record();
+        if self.error.is_none() {
+            // Given up on the way, maybe before there was a connection.
+            record.at(self.place).left = !self.never_left();
+        }
+        self.accepted.backend.figures.ended(record.settle(self.place, self.error));
+        drop(record);
         // Whoever got a head and no more, because nobody read on, has seen a backend that lives.
         if self.status.is_some()
             && let Some(pass) = self.pass.take()

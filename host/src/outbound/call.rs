@@ -10,8 +10,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, request};
 use http_body_util::{BodyExt, Limited};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attempt::{Answered, Failed};
 use super::backend::Backend;
@@ -19,7 +19,7 @@ use super::record::Record;
 use super::response::Received;
 use super::route::Reachable;
 use super::{BackendFailure, Body, CallScope, Commit, DeriveKey, headers, route};
-use crate::model::{Sent, Spans};
+use crate::model::{Sent, SentError, Spans};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
 const MAX_OPEN: usize = 8;
@@ -57,9 +57,16 @@ pub(super) struct Accepted {
     is_repeatable: bool,
     /// Its number in the call, from 1.
     number: u32,
+    /// When the head of a response is to be there, after as many attempts as there is time for.
+    pub until: Instant,
 }
 
 impl Accepted {
+    /// When something ends that may take as long: before that, if the request has less time.
+    pub(super) fn within(&self, limit: Duration) -> Instant {
+        Instant::now().checked_add(limit).map_or(self.until, |then| then.min(self.until))
+    }
+
     /// The n-th attempt at it, before anything is known of it.
     pub(super) fn sent(&self, n: u32) -> Sent {
         Sent {
@@ -107,17 +114,29 @@ impl OutboundCall {
         record.gate_met && record.unsafe_requests == 0
     }
 
-    /// Sends a guest's request, if it may be sent. Requests are numbered in the order this is called, whatever becomes
-    /// of the futures.
-    pub fn send(self: &Arc<Self>, request: Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> {
+    /// Sends a guest's request, if it may be sent; for the head of the response it waits for as long as its `patience` at most.
+    /// Requests are numbered in the order this is called, whatever becomes of the futures.
+    pub fn send_within(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        patience: Duration,
+    ) -> BoxFuture<'static, io::Result<Response<Body>>> {
         let (head, body) = request.into_parts();
-        match self.accept(head) {
-            Ok(accepted) => Arc::clone(self).dispatch(Arc::new(accepted), body).boxed(),
+        match self.accept(head, patience) {
+            Ok(accepted) => {
+                let waiting = Waiting { call: Arc::clone(self), accepted: Arc::new(accepted) };
+                Arc::clone(self).dispatch(waiting, body).boxed()
+            }
             Err(kind) => futures::future::ready(Err(kind.into())).boxed(),
         }
     }
 
-    /// Every attempt at a request, in order.
+    /// The call is over: nothing leaves any more, and what is known of it stays as it is.
+    pub fn close(&self) {
+        self.record().close();
+    }
+
+    /// Every attempt at a request, in order; those that never left at last.
     pub fn sent(&self) -> Vec<Sent> {
         self.record().sent()
     }
@@ -128,7 +147,7 @@ impl OutboundCall {
     }
 
     /// Decides on a request and completes its head: everything that must happen in the guest's order.
-    fn accept(&self, head: request::Parts) -> Result<Accepted, io::ErrorKind> {
+    fn accept(&self, head: request::Parts, patience: Duration) -> Result<Accepted, io::ErrorKind> {
         let mut record = self.record();
         let mut accepted = self.check(record.requests, head)?;
         // INVARIANT: a call that changes rows sends nothing unsafe before the policies allowed it one.
@@ -142,6 +161,7 @@ impl OutboundCall {
         }
         record.requests += 1;
         accepted.number = record.requests;
+        accepted.until = accepted.within(patience);
         if accepted.is_unsafe {
             record.unsafe_requests += 1;
             if let Some(derive) = &self.key {
@@ -150,6 +170,7 @@ impl OutboundCall {
                 accepted.head.headers.insert("idempotency-key", value);
             }
         }
+        record.waits(accepted.sent(1));
         Ok(accepted)
     }
 
@@ -179,34 +200,38 @@ impl OutboundCall {
         // Nobody says of an origin that it honours keys.
         let honours_keys = self.keyed && !backend.is_origin && !backend.keyed_for.is_zero();
         let is_repeatable = !is_unsafe || honours_keys;
-        Ok(Accepted { name, backend, head, path, is_unsafe, is_repeatable, number: 0 })
+        Ok(Accepted { name, backend, head, path, is_unsafe, is_repeatable, number: 0, until: self.until })
     }
 
-    async fn dispatch(self: Arc<Self>, accepted: Arc<Accepted>, body: Body) -> io::Result<Response<Body>> {
+    async fn dispatch(self: Arc<Self>, waiting: Waiting, body: Body) -> io::Result<Response<Body>> {
+        let accepted = &waiting.accepted;
         let backend = &accepted.backend;
-        // The whole body first: a guest that dies in the middle of it has sent nothing, and that is known for certain.
-        let body = collect(body, backend).await?;
+        // Own turn first: a call that waits for itself must not keep others from the backend, and the bodies of what waits would be
+        // memory that nobody pays for.
+        let own = self.own_turn(accepted).await.map_err(|failed| failed.kind)?;
+        // The whole body then: a guest that dies in the middle of it has sent nothing, and that is known for certain.
+        let body = self.collect(accepted, body).await.map_err(|failed| failed.kind)?;
         if backend.wait().is_some() {
             // Told at once: what follows may take a while.
-            self.may_send(&accepted, 1).map_err(|failed| failed.kind)?;
+            self.may_send(accepted, 1).map_err(|failed| failed.kind)?;
         }
         // INVARIANT: what may change something leaves only once the call is sure to be able to end. Before taking a turn, because
         // this may take a while.
         if let (true, Some(commit)) = (accepted.is_unsafe, &self.commit) {
-            commit().await;
+            timeout_at(accepted.until, commit()).await?;
         }
         backend.budget.earn();
         let mut delays = backend.retry.delays();
         let mut n = 1;
         loop {
-            let tried = self.attempt(&accepted, &body, n).await;
+            let tried = self.attempt(accepted, &body, n).await;
             let again = match &tried {
                 Ok(Answered { again, .. }) | Err(Failed { again, .. }) => *again,
             };
-            let Some(delay) = self.delay_before_retry(&accepted, again, &mut delays) else {
-                return tried.map(Self::passed_on).map_err(|failed| failed.kind.into());
+            let Some(delay) = self.delay_before_retry(accepted, again, &mut delays) else {
+                return tried.map(|answered| Self::passed_on(answered, own)).map_err(|failed| failed.kind.into());
             };
-            // Nothing of the response was passed on. Its turns are given back before the wait.
+            // Nothing of the response was passed on. Its turn at the backend is given back before the wait.
             drop(tried);
             sleep(delay).await;
             backend.figures.retried();
@@ -219,18 +244,32 @@ impl OutboundCall {
         // INVARIANT: what may change something twice is sent once.
         let delay = delays.next().filter(|_| again && of.is_repeatable)?;
         // In this order: only a retry that can be made is paid.
-        let is_in_time = Instant::now().checked_add(delay).is_some_and(|then| then < self.until);
+        let is_in_time = Instant::now().checked_add(delay).is_some_and(|then| then < of.until);
         (is_in_time && of.backend.wait().is_none() && of.backend.budget.spend()).then_some(delay)
     }
 
     /// A response as the guest may see it.
-    fn passed_on(Answered { response, attempt, turns, .. }: Answered) -> Response<Body> {
+    fn passed_on(Answered { response, attempt, turn, .. }: Answered, own: OwnedSemaphorePermit) -> Response<Body> {
         let (mut head, body) = response.into_parts();
         let Accepted { name, backend, .. } = attempt.accepted();
         head.headers = headers::incoming(head.headers, name, backend);
         head.extensions.clear();
         let limit = backend.max_response;
-        Response::from_parts(head, Received::new(body, limit, attempt, turns).boxed_unsync())
+        Response::from_parts(head, Received::new(body, limit, attempt, [own, turn]).boxed_unsync())
+    }
+
+    /// The whole body. Bounded in size, and in time by the backend's timeout: a guest that never ends its body ends itself.
+    async fn collect(&self, accepted: &Accepted, body: Body) -> Result<Bytes, Failed> {
+        let limited = Limited::new(Pin::new(Box::new(body)), accepted.backend.max_request);
+        match timeout_at(accepted.within(accepted.backend.timeout), limited.collect()).await {
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                self.keeps(accepted, 1, SentError::RequestTooLarge, None);
+                Err(Failed::for_good(io::ErrorKind::ArgumentListTooLong))
+            }
+            Ok(Err(_)) => Err(Failed::for_good(io::ErrorKind::InvalidData)),
+            Err(_) => Err(Failed::for_good(io::ErrorKind::TimedOut)),
+        }
     }
 
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
@@ -238,13 +277,17 @@ impl OutboundCall {
     }
 }
 
-async fn collect(body: Body, backend: &Backend) -> io::Result<Bytes> {
-    // Bounded in size here and in time by the backend's timeout: a guest that never ends its body ends itself.
-    let limited = Limited::new(Pin::new(Box::new(body)), backend.max_request);
-    match timeout(backend.timeout, limited.collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(io::ErrorKind::ArgumentListTooLong.into()),
-        Ok(Err(_)) => Err(io::ErrorKind::InvalidData.into()),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+/// A request that was allowed. Whatever ends it before anything else was taken down of it, that it was given up is.
+struct Waiting {
+    call: Arc<OutboundCall>,
+    accepted: Arc<Accepted>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let is_waiting = self.call.record().is_waiting(self.accepted.number);
+        if is_waiting {
+            self.call.keeps(&self.accepted, 1, SentError::Abandoned, None);
+        }
     }
 }

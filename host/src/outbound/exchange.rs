@@ -9,7 +9,8 @@ use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use tokio::time::timeout;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use tokio::time::{Instant, timeout};
 
 use super::backend::BackendConfig;
 use super::connect::{self, Client, Connecting};
@@ -31,44 +32,54 @@ pub(super) struct Exchange {
     is_public_only: bool,
 }
 
+/// How far a request got. Whoever sends it keeps this, so that it is known also of a request that is given up.
+#[derive(Default)]
+pub(super) struct Way {
+    /// It was handed to a connection, some hops or refused credentials ago.
+    has_left: bool,
+    /// The connection that it is handed to now, once there is one.
+    connection: Option<CaptureConnection>,
+}
+
+impl Way {
+    /// Whether it may have reached the backend; if not, it never had a connection.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left || self.connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
+    }
+
+    /// It is about to be sent, maybe once more.
+    fn begin(&mut self, request: &mut Request<Full<Bytes>>) {
+        self.has_left = self.has_left();
+        self.connection = Some(capture_connection(request));
+    }
+
+    /// No connection came about, also not for what an outdated one did not take.
+    fn ends_before_connection(&mut self) {
+        self.connection = None;
+    }
+}
+
 /// Why there is no response. Its text is for the log: it may hold the backend's address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     /// The connection did not come about, or broke.
-    #[error("{}", connect::explain(.error))]
-    Client {
-        error: legacy::Error,
-        /// Whether the request got to the backend once already.
-        has_left: bool,
-    },
+    #[error("{}", connect::explain(.0))]
+    Client(legacy::Error),
     /// The backend does not say anything.
     #[error("no response within {0:?}, the `first_byte_timeout`")]
     Silent(Duration),
     /// There is nothing that lets the host in.
-    #[error("{error}")]
-    Barred {
-        error: NoToken,
-        /// Whether the request got to the backend once already.
-        has_left: bool,
-    },
+    #[error("{0}")]
+    Barred(NoToken),
 }
 
 impl Failed {
-    /// Whether the request certainly never left: no connection came about.
-    pub(super) fn never_left(&self) -> bool {
-        match self {
-            Self::Client { error, has_left } => error.is_connect() && !has_left,
-            Self::Silent(_) => false,
-            Self::Barred { has_left, .. } => !has_left,
-        }
-    }
-
     /// Its kind, as the sandbox's connector speaks it.
     pub(super) fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Client { error, .. } => connect::kind(error),
+            Self::Client(error) => connect::kind(error),
             Self::Silent(_) => io::ErrorKind::TimedOut,
-            Self::Barred { .. } => io::ErrorKind::HostUnreachable,
+            Self::Barred(_) => io::ErrorKind::HostUnreachable,
         }
     }
 }
@@ -107,14 +118,20 @@ impl Exchange {
         self.is_public_only
     }
 
-    /// Sends a request, and follows redirects below `base`; none if there is no base.
+    /// Sends a request, and follows redirects below `base`; none if there is no base. It is given up at `until` by the caller.
     ///
     /// # Errors
     /// There is no response.
-    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>, base: Option<&str>) -> Result<Response<Incoming>, Failed> {
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        base: Option<&str>,
+        until: Instant,
+        way: &mut Way,
+    ) -> Result<Response<Incoming>, Failed> {
         let mut hops = 0;
         loop {
-            let response = self.send_once(&request, hops > 0).await?;
+            let response = self.send_once(&request, until, way).await?;
             let (from, method) = (request.uri(), request.method());
             let next = base.and_then(|base| redirect::next(method, from, base, response.status(), response.headers()));
             match next {
@@ -127,26 +144,38 @@ impl Exchange {
 
     /// Sends a request; once more if what should have let it in was refused and there is something newer. A backend that refused it
     /// has done nothing.
-    async fn send_once(&self, request: &Request<Full<Bytes>>, has_left: bool) -> Result<Response<Incoming>, Failed> {
-        let Some(badge) = &self.badge else { return self.dispatch(request.clone(), has_left).await };
+    async fn send_once(
+        &self,
+        request: &Request<Full<Bytes>>,
+        until: Instant,
+        way: &mut Way,
+    ) -> Result<Response<Incoming>, Failed> {
+        let Some(badge) = &self.badge else { return self.dispatch(request.clone(), way).await };
+        // Less than there is time left, so that it ends for want of a token and not for want of time.
+        let within = || self.badge_within.min(until.saturating_duration_since(Instant::now()).mul_f64(0.75));
         let mut is_second = false;
         loop {
-            let has_left = has_left || is_second;
-            let value = badge.value(self.badge_within).await.map_err(|error| Failed::Barred { error, has_left })?;
+            let value = badge.value(within()).await.map_err(Failed::Barred)?;
             let mut attempt = request.clone();
             // Replaces whatever the guest wrote under that name.
             attempt.headers_mut().insert(badge.header.clone(), value.clone());
-            let response = self.dispatch(attempt, has_left).await?;
-            if is_second || response.status() != StatusCode::UNAUTHORIZED || !badge.is_renewed(&value, self.badge_within).await {
+            let response = self.dispatch(attempt, way).await?;
+            if is_second || response.status() != StatusCode::UNAUTHORIZED || !badge.is_renewed(&value, within()).await {
                 return Ok(response);
             }
             is_second = true;
         }
     }
 
-    async fn dispatch(&self, request: Request<Full<Bytes>>, has_left: bool) -> Result<Response<Incoming>, Failed> {
+    async fn dispatch(&self, mut request: Request<Full<Bytes>>, way: &mut Way) -> Result<Response<Incoming>, Failed> {
+        way.begin(&mut request);
         match timeout(self.first_byte, self.client.request(request)).await {
-            Ok(response) => response.map_err(|error| Failed::Client { error, has_left }),
+            Ok(response) => response.map_err(|error| {
+                if error.is_connect() {
+                    way.ends_before_connection();
+                }
+                Failed::Client(error)
+            }),
             Err(_) => Err(Failed::Silent(self.first_byte)),
         }
     }

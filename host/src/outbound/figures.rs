@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram};
 use crate::model::{Sent, SentError};
 
 /// How an attempt can go, as the label `outcome` spells it.
-const OUTCOMES: [&str; 14] = [
+const OUTCOMES: [&str; 15] = [
     "ok",
     "client_error",
     "rate_limited",
@@ -15,6 +15,7 @@ const OUTCOMES: [&str; 14] = [
     "breaker_open",
     "told_to_wait",
     "no_turn",
+    "request_too_large",
     "forbidden",
     "unreachable",
     "timed_out",

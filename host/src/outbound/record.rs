@@ -1,5 +1,6 @@
 //! The outbound ledger of one call as it is written: attempts in their order, and the backend that has failed it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,11 @@ pub(super) struct Record {
     pub unsafe_requests: u32,
     /// Attempts in the order in which they were made, and since when they are under way, as long as they are.
     sent: Vec<(Sent, Option<Instant>)>,
+    /// Requests of which nothing is taken down yet: they wait for their turn.
+    waiting: BTreeMap<u32, Sent>,
     failure: Option<Failed>,
+    /// What it comes to, once nothing may be sent any more.
+    closed: Option<(Vec<Sent>, Option<BackendFailure>)>,
     /// Nothing unsafe may be sent yet.
     pub gated: bool,
     /// Something unsafe was to be sent all the same.
@@ -39,8 +44,29 @@ impl Record {
         Self { gated, ..Self::default() }
     }
 
+    /// A request was allowed; this is its first attempt, if none is ever made.
+    pub fn waits(&mut self, sent: Sent) {
+        self.waiting.insert(sent.request, sent);
+    }
+
+    /// Whether nothing is taken down yet of that request.
+    pub fn is_waiting(&self, request: u32) -> bool {
+        self.waiting.contains_key(&request)
+    }
+
+    /// From here on nothing leaves, and what happens changes nothing in what is told.
+    pub fn close(&mut self) {
+        self.closed = Some((self.sent(), self.failure()));
+    }
+
+    /// Whether the call is over.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// Takes down an attempt that is under way since `begun`, if it is at all; answers its place.
     pub fn add(&mut self, sent: Sent, begun: Option<Instant>) -> usize {
+        self.waiting.remove(&sent.request);
         self.sent.push((sent, begun));
         self.sent.len() - 1
     }
@@ -58,14 +84,18 @@ impl Record {
         sent
     }
 
-    /// All attempts. What is still under way is given up: it outlives its call by a moment at most.
+    /// All attempts. What is still under way is given up: it outlives its call by a moment at most. So is what still waits.
     pub fn sent(&self) -> Vec<Sent> {
+        if let Some((sent, _)) = &self.closed {
+            return sent.clone();
+        }
         let settled = |(sent, begun): &(Sent, Option<Instant>)| {
             let mut sent = sent.clone();
             give_up(&mut sent, *begun);
             sent
         };
-        self.sent.iter().map(settled).collect()
+        let waiting = self.waiting.values().map(|sent| Sent { error: Some(SentError::Abandoned), ..sent.clone() });
+        self.sent.iter().map(settled).chain(waiting).collect()
     }
 
     /// A backend failed the call.
@@ -80,6 +110,9 @@ impl Record {
 
     /// The backend that failed the call last, unless it has answered since; when to try again as of now.
     pub fn failure(&self) -> Option<BackendFailure> {
+        if let Some((_, failure)) = &self.closed {
+            return failure.clone();
+        }
         self.failure.as_ref().map(|Failed { name, backend, code, unsent }| {
             // A backend that is only busy is worth another try as soon as a turn would have come.
             let known = backend.wait().or(unsent.then_some(backend.max_wait));

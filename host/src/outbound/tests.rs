@@ -1,5 +1,6 @@
 //! The outbound side against real servers on real sockets.
 
+mod ends;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,13 @@ fn begin(outbound: &Outbound) -> Arc<OutboundCall> {
 fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{backend}.{method}.{}.{n}", path.replace('/', "_")));
     outbound.begin(CallScope { trace: Spans::unwatched(trace), key: Some(key), ..scope() })
+}
+
+impl OutboundCall {
+    /// Sends a request of a guest with all the patience there is.
+    fn send(self: &Arc<Self>, request: Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> {
+        self.send_within(request, Duration::MAX)
+    }
 }
 
 /// A call without a key that may ask billing for anything.

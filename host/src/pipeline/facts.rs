@@ -220,7 +220,7 @@ pub fn invocation(
             }),
             row_filter: Box::new(move || hint.hint()),
             // On a task of the sandbox's own, whose log lines belong to the call all the same.
-            send: Arc::new(move |request| outbound.send(request).with_context(logged.clone()).boxed()),
+            send: Arc::new(move |request, patience| outbound.send_within(request, patience).with_context(logged.clone()).boxed()),
             https: tool.plugin.manifest.sandbox.origins.iter().any(Origin::is_https),
             progress: Box::new(move |done, total, message| {
                 if let Some(progress) = &progress {

@@ -134,6 +134,8 @@ impl Pipeline {
         let invocation =
             facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop, &guest);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
+        // A request of the guest's may be a poll away from its connection: from here on none is, and everything below is told the same.
+        outbound.close();
         guest.end(&execution);
         drop(timer);
 

@@ -102,14 +102,14 @@ impl WasiHttpHooks for Outgoing {
         let line = line(&request);
         let outgoing = Arc::clone(&self.meter);
         let request = request.map(|body| metered(body, outgoing, |error| io::Error::other(error.to_string())));
-        // Called here and not in the future, so that requests are numbered in the order the guest made them.
-        let response = send(request);
+        // The connector has its own limits; the guest can only ask for shorter ones. It keeps to them itself, so that it knows how
+        // the request ended.
         let patience = options.and_then(|options| options.first_byte_timeout).unwrap_or(Duration::MAX);
+        // Called here and not in the future, so that requests are numbered in the order the guest made them.
+        let response = send(request, patience);
         let incoming = Arc::clone(&self.meter);
         Box::new(async move {
-            // The connector has its own limits; the guest can only ask for shorter ones.
-            let response = tokio::time::timeout(patience, response).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            let response = response.map_err(|error| {
+            let response = response.await.map_err(|error| {
                 // Into the guest's log, and so into the record of the call: what it tried to reach is part of what it did.
                 log.request(&format!("{line}: {}", error.kind()));
                 of_io(&error)

@@ -53,7 +53,7 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// Of an error the guest learns the kind: `PermissionDenied` (not a backend of this plugin), `InvalidInput` (a path that
 /// leads out), `ConnectionRefused`, `HostUnreachable`, `TimedOut`, `ConnectionReset`, `QuotaExceeded` (too many at once),
 /// `ArgumentListTooLong` (the request's body), `FileTooLarge` (the response's body); anything else is a protocol error.
-pub type SendRequest = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> + Send + Sync>;
+pub type SendRequest = Arc<dyn Fn(Request<Body>, Duration) -> BoxFuture<'static, io::Result<Response<Body>>> + Send + Sync>;
 
 /// Decides whether the policies permit a row (JSON) of a resource.
 pub type Permits = Box<dyn Fn(&str, &str) -> bool + Send + Sync>;

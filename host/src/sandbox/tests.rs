@@ -104,7 +104,7 @@ fn invocation() -> Invocation {
         host: HostFunctions {
             permits: Box::new(|_, _| false),
             row_filter: Box::new(|| None),
-            send: Arc::new(|_| Box::pin(async { Err(io::ErrorKind::PermissionDenied.into()) })),
+            send: Arc::new(|_, _| Box::pin(async { Err(io::ErrorKind::PermissionDenied.into()) })),
             https: false,
             progress: Box::new(|_, _, _| {}),
             log: Box::new(|_, _| {}),
