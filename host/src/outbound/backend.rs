@@ -243,7 +243,7 @@ impl Backend {
             turns: Arc::new(Semaphore::new(config.max_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
             health: Health::default(),
             breaker: Breaker::new(name, &config.breaker),
-            patience: Patience::new(config.breaker.max_retry_after.duration()),
+            patience: Patience::new(config.breaker.max_retry_after.duration(), config.breaker.max_open.duration()),
             budget: Budget::new(&config.retry),
             retry: config.retry.clone(),
             figures: Figures::new(name),
