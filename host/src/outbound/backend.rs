@@ -188,8 +188,13 @@ impl Health {
 }
 
 impl Backend {
-    /// How long it is left alone, as far as that is known: it said so, or its breaker is open.
+    /// How long until something may be sent to it; `None` if that is now.
     pub(super) fn wait(&self) -> Option<Duration> {
+        self.patience.wait().max(self.breaker.wait())
+    }
+
+    /// How long callers are told to leave it alone, as far as that is known: it said so, or its breaker is open.
+    pub(super) fn told(&self) -> Option<Duration> {
         let told = self.patience.left().map(|(left, _)| left);
         told.max(self.breaker.wait())
     }

@@ -29,6 +29,16 @@ struct Wait {
     probe: Instant,
 }
 
+impl Wait {
+    /// From when on something may be sent.
+    fn sends_from(&self) -> Instant {
+        match self.code {
+            ErrorCode::BackendUnavailable => self.probe.min(self.until),
+            _ => self.until,
+        }
+    }
+}
+
 impl Patience {
     /// Of a backend that has said nothing; never for more than `longest`, and without a probe for no more than `probe_every` if it
     /// says that it is unavailable.
@@ -44,14 +54,14 @@ impl Patience {
             status if status.is_server_error() => return false,
             _ => {
                 // It takes requests again. One that left before it said when to come back may have been taken before, too.
-                self.wait().take_if(|wait| wait.told < begun);
+                self.told().take_if(|wait| wait.told < begun);
                 return false;
             }
         };
         let Some(after) = retry_after(headers, SystemTime::now()).filter(|after| !after.is_zero()) else { return false };
         let told = Instant::now();
         let (until, probe) = (told + after.min(self.longest), told + self.probe_every);
-        let mut wait = self.wait();
+        let mut wait = self.told();
         // Responses overtake each other; the longest wait is the safe one.
         *wait = Some(match *wait {
             Some(longer) if longer.until >= until => Wait { told, probe, ..longer },
@@ -63,26 +73,30 @@ impl Patience {
     /// [`Patience::left`] for a request that is about to be sent. Whether a backend is back nobody knows but from asking it, so of one
     /// that said it is unavailable every now and then a request learns that nothing is left. One that wants fewer requests gets none.
     pub fn ask(&self) -> Option<(Duration, ErrorCode)> {
-        let left = self.left()?;
         let now = Instant::now();
-        let mut wait = self.wait();
-        match &mut *wait {
-            Some(wait) if wait.code == ErrorCode::BackendUnavailable && wait.probe <= now => {
-                wait.probe = now + self.probe_every;
-                None
-            }
-            _ => Some(left),
+        let mut wait = self.told();
+        let wait = wait.as_mut().filter(|wait| wait.until > now)?;
+        if wait.sends_from() <= now {
+            wait.probe = now + self.probe_every;
+            return None;
         }
+        Some((wait.until - now, wait.code))
+    }
+
+    /// How long until [`Patience::ask`] lets something through; `None` if that is now.
+    pub fn wait(&self) -> Option<Duration> {
+        let from = (*self.told())?.sends_from();
+        Some(from.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
     }
 
     /// How long it is still to be left alone, and what callers are told until then.
     pub fn left(&self) -> Option<(Duration, ErrorCode)> {
-        let wait = (*self.wait())?;
+        let wait = (*self.told())?;
         let left = wait.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, wait.code))
     }
 
-    fn wait(&self) -> MutexGuard<'_, Option<Wait>> {
+    fn told(&self) -> MutexGuard<'_, Option<Wait>> {
         self.wait.lock().expect("no code panics while it holds a wait")
     }
 }
@@ -155,6 +169,7 @@ mod tests {
             for _ in 0..2 {
                 tokio::time::advance(Duration::from_secs(2)).await;
                 let waits = patience.left();
+                assert_eq!(patience.wait().is_none(), probed.is_none(), "{status}");
                 assert_eq!((asked(), asked()), (probed, refused), "{status}: one request, and no second one");
                 assert_eq!(patience.left(), waits, "{status}: callers are told the same as before");
             }

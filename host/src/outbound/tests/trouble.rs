@@ -251,8 +251,10 @@ async fn a_backend_that_is_back_before_it_said_so_is_found_out() {
     let open = Span::millis(2);
     limits.breaker = BreakerConfig { open, max_open: open, ..BreakerConfig::default() };
     let outbound = outbound(limits);
-    begin(&outbound).send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
-    assert!(outbound.health()["billing"].waits_seconds.is_some());
+    let first = begin(&outbound);
+    first.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
+    let told = first.failure().expect("it is remembered").retry_after;
+    assert!(told > Duration::from_secs(100), "callers are told what the backend says: {told:?}");
     tokio::time::sleep(open.duration()).await;
     let response = begin(&outbound).send(request(Method::GET, "http://billing/", "")).await.expect("a probe is let through");
     assert_eq!((response.status(), outbound.health()["billing"].waits_seconds), (StatusCode::OK, None));
