@@ -139,6 +139,11 @@ impl Outbound {
     /// # Errors
     /// A backend that cannot be one, or a secret or certificate that is not there.
     pub fn new(backends: &BTreeMap<String, BackendConfig>, origins: &OriginsConfig) -> Result<Self, OutboundError> {
+        for (backend, config) in backends {
+            if let Some(concern) = config.concern() {
+                tracing::warn!(backend, "{concern}");
+            }
+        }
         Self::resolving(backends, origins, resolve::system)
     }
 
