@@ -84,6 +84,26 @@ fn what_is_broken_is_named_with_what_to_do_about_it() {
 }
 
 #[test]
+fn a_credential_in_clear_is_a_warning_of_doctor_and_of_the_host_that_starts() {
+    let plugins = plugins(&["echo"]);
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), "key").expect("written");
+    let backend = |name: &str, url: &str| {
+        format!("[backends.{name}]\nurl = \"{url}\"\ncredential = {{ file = \"{}\" }}\n", secret.path().display())
+    };
+    // An address of documentation, where nobody is.
+    let config = backend("far", "http://192.0.2.1:8080") + &backend("here", "http://127.0.0.1:1");
+    let (_, findings) = doctor(&format!("{PORTS}{config}"), plugins.path(), &plugins.path().join("data"));
+    let (state, said) = of(&findings, "backend far credential");
+    assert!(state == "warning" && said.contains("in clear") && said.contains("[backends.far] url"), "{said}");
+    assert!(findings.iter().all(|finding| finding["check"] != "backend here credential"), "{findings:#?}");
+    let host = Host::dev(plugins.path()).config(&config).start();
+    let log = host.log();
+    let warned: Vec<_> = log.lines().filter(|line| line.contains("travels in clear")).collect();
+    assert!(warned.len() == 1 && warned[0].contains("far"), "{log}");
+}
+
+#[test]
 fn a_config_that_makes_no_sense_is_told_of_and_nothing_else_is_looked_at() {
     let plugins = plugins(&["echo"]);
     for (config, words) in [("[telemetrie]\n", "telemetrie"), ("[admission]\nslots = \"many\"\n", ":2:9")] {

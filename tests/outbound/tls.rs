@@ -80,8 +80,10 @@ fn files_that_are_missing_or_no_certificates_keep_the_host_from_starting() {
         ("ca = \"/no/such/ca.pem\"", "backend `billing`: can't read `/no/such/ca.pem`"),
         ("ca = \"sytem\"", "neither \"webpki\" nor \"system\""),
         ("client_cert = \"/no/such/client.pem\"", "set both or neither"),
+        ("url = \"http://billing.example\"\nca = \"system\"", "`ca` says nothing to a `http://` url"),
     ] {
-        let config = format!("[backends.billing]\nurl = \"https://billing.example\"\n{line}\n");
+        let url = if line.contains("url") { "" } else { "url = \"https://billing.example\"\n" };
+        let config = format!("[backends.billing]\n{url}{line}\n");
         let refused = super::fetching_host(plugins.path(), &config).try_start().err().expect("it does not start");
         assert!(refused.contains(said), "{line}: {refused}");
     }

@@ -106,7 +106,7 @@ impl OutboundCall {
 
     /// Whether anything may be sent to the backend now.
     pub(super) fn may_send(&self, accepted: &Accepted, n: u32) -> Result<Pass, Failed> {
-        if let Some((_, code)) = accepted.backend.patience.left() {
+        if let Some((_, code)) = accepted.backend.patience.ask() {
             self.keeps(accepted, n, SentError::ToldToWait, Some(code));
             return Err(Failed::for_good(io::ErrorKind::QuotaExceeded));
         }
@@ -189,7 +189,7 @@ impl Attempt {
         if is_gone && let Some(pass) = self.pass.take() {
             pass.failed();
         }
-        let told = backend.patience.heed(status, headers);
+        let told = backend.patience.heed(status, headers, self.begun);
         let mut record = self.call.record();
         record.at(self.place).status = Some(status.as_u16());
         match status {

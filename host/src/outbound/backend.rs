@@ -1,5 +1,6 @@
 //! One backend as the operator defines it: where it is, how to be let in, how much it may take.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -27,10 +28,10 @@ use crate::model::{Bytes, Span};
 pub struct BackendConfig {
     /// Where it is: scheme, host, port and the path all its requests start with.
     pub url: String,
-    /// The longest one request may take, from the first byte sent to the last byte received.
+    /// The longest one attempt at a request may take, from connecting to the last byte received.
     #[serde(default = "defaults::timeout")]
     pub timeout: Span,
-    /// The longest that opening a connection may take: looking the name up, connecting, TLS.
+    /// The longest that opening a connection may take: looking the name up, connecting, TLS. No longer than `timeout`.
     #[serde(default = "defaults::connect_timeout")]
     pub connect_timeout: Span,
     /// The longest until the head of the response is there; as long as `timeout` if absent.
@@ -41,7 +42,7 @@ pub struct BackendConfig {
     /// The largest response body.
     #[serde(default = "defaults::max_response")]
     pub max_response: Bytes,
-    /// Requests at once, over all calls.
+    /// Requests at once, over all calls; at least 1.
     #[serde(default = "defaults::max_concurrent")]
     pub max_concurrent: usize,
     /// Unused connections that are kept.
@@ -136,6 +137,38 @@ impl BackendConfig {
             client_key: None,
         }
     }
+
+    /// What is wrong with it, and what to do.
+    fn problem(&self, scheme: &Scheme) -> Option<String> {
+        let times = [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)];
+        let first_byte = self.first_byte_timeout.map(|time| ("first_byte_timeout", time));
+        if let Some((key, _)) = times.into_iter().chain(first_byte).find(|(_, time)| time.duration().is_zero()) {
+            return Some(format!("`{key}` is zero, so no request could ever be answered; leave it out for the default"));
+        }
+        // Nobody has to lower the default to match.
+        let connect = Some(("connect_timeout", self.connect_timeout)).filter(|(_, time)| *time != defaults::connect_timeout());
+        if let Some((key, _)) = connect.into_iter().chain(first_byte).find(|(_, time)| *time > self.timeout) {
+            return Some(format!("`{key}` is longer than `timeout`, which ends before; lower the one or raise the other"));
+        }
+        if self.max_concurrent == 0 {
+            return Some("`max_concurrent` is 0, so no request could ever be sent; leave it out for the default".to_owned());
+        }
+        let secured = [
+            ("ca", self.ca != Ca::default()),
+            ("client_cert", self.client_cert.is_some()),
+            ("client_key", self.client_key.is_some()),
+        ];
+        let is_http = *scheme == Scheme::HTTP;
+        let (key, _) = secured.iter().find(|(_, is_set)| *is_set && is_http)?;
+        Some(format!("`{key}` says nothing to a `http://` url, where nothing is secured; write `https://`, or remove it"))
+    }
+
+    /// What works, but perhaps not as it is meant to.
+    pub fn concern(&self) -> Option<&'static str> {
+        let (scheme, authority, _) = parse_url(&self.url).ok()?;
+        let is_clear = self.credential.is_some() && scheme == Scheme::HTTP && !is_this_machine(authority.host());
+        is_clear.then_some("its credential travels in clear: its url is `http://` and leads to another machine")
+    }
 }
 
 /// A backend ready to be sent to.
@@ -188,8 +221,13 @@ impl Health {
 }
 
 impl Backend {
-    /// How long it is left alone, as far as that is known: it said so, or its breaker is open.
+    /// How long until something may be sent to it; `None` if that is now.
     pub(super) fn wait(&self) -> Option<Duration> {
+        self.patience.wait().max(self.breaker.wait())
+    }
+
+    /// How long callers are told to leave it alone, as far as that is known: it said so, or its breaker is open.
+    pub(super) fn told(&self) -> Option<Duration> {
         let told = self.patience.left().map(|(left, _)| left);
         told.max(self.breaker.wait())
     }
@@ -217,12 +255,10 @@ impl Backend {
         reach: Reach,
         lookup: Lookup,
     ) -> Result<Self, OutboundError> {
-        let times = [("timeout", config.timeout), ("connect_timeout", config.connect_timeout)];
-        let first_byte = config.first_byte_timeout.map(|time| ("first_byte_timeout", time));
-        if let Some((key, _)) = times.into_iter().chain(first_byte).find(|(_, time)| time.duration().is_zero()) {
-            let problem = format!("`{key}` is zero, so no request could ever be answered; leave it out for the default");
+        if let Some(problem) = config.problem(&scheme) {
             return Err(OutboundError::Setting { backend: name.to_owned(), problem });
         }
+        let config = &BackendConfig { connect_timeout: config.connect_timeout.min(config.timeout), ..config.clone() };
         for (table, problem) in [("breaker", config.breaker.problem()), ("retry", config.retry.problem())] {
             if let Some(problem) = problem {
                 return Err(OutboundError::Limits { backend: name.to_owned(), table, problem });
@@ -240,10 +276,10 @@ impl Backend {
             retry_after: config.retry_after.duration(),
             max_request: config.max_request.as_usize(),
             max_response: config.max_response.0,
-            turns: Arc::new(Semaphore::new(config.max_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
+            turns: Arc::new(Semaphore::new(config.max_concurrent.min(Semaphore::MAX_PERMITS))),
             health: Health::default(),
             breaker: Breaker::new(name, &config.breaker),
-            patience: Patience::new(config.breaker.max_retry_after.duration()),
+            patience: Patience::new(config.breaker.max_retry_after.duration(), config.breaker.max_open.duration()),
             budget: Budget::new(&config.retry),
             retry: config.retry.clone(),
             figures: Figures::new(name),
@@ -270,6 +306,12 @@ pub(super) enum Reach {
     PublicOrigin,
     /// Wherever its name leads.
     AnyOrigin,
+}
+
+/// Whether what is sent there stays on this machine.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) fn parse_url(text: &str) -> Result<(Scheme, Authority, String), &'static str> {
@@ -309,6 +351,44 @@ mod tests {
             let config = toml::from_str(&format!("url = \"http://b\"\n{key} = \"0s\"")).expect("well formed");
             let error = Backend::new("billing", &config).err().expect("it is zero").to_string();
             assert!(error.contains(&format!("backend `billing`: `{key}` is zero")), "{error}");
+        }
+    }
+
+    fn said(settings: &str) -> String {
+        let config = toml::from_str(settings).expect("well formed");
+        Backend::new("billing", &config).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_setting_that_could_never_count_is_refused_with_a_reason() {
+        for (settings, reason) in [
+            ("max_concurrent = 0", "`max_concurrent` is 0"),
+            ("timeout = \"2s\"\nconnect_timeout = \"4s\"", "`connect_timeout` is longer than `timeout`"),
+            ("timeout = \"2s\"\nfirst_byte_timeout = \"3s\"", "`first_byte_timeout` is longer than `timeout`"),
+            ("ca = \"system\"", "`ca` says nothing to a `http://` url"),
+            ("client_cert = \"a.pem\"\nclient_key = \"b.pem\"", "`client_cert` says nothing to a `http://` url"),
+            ("client_key = \"b.pem\"", "`client_key` says nothing to a `http://` url"),
+        ] {
+            let said = said(&format!("url = \"http://b\"\n{settings}"));
+            assert!(said.contains(reason), "{settings}: {said}");
+        }
+        for settings in ["timeout = \"2s\"", "timeout = \"2s\"\nconnect_timeout = \"2s\"\nfirst_byte_timeout = \"2s\""] {
+            assert_eq!(said(&format!("url = \"http://b\"\n{settings}")), "", "{settings}");
+        }
+    }
+
+    #[test]
+    fn a_credential_in_clear_is_a_concern_unless_it_stays_on_this_machine() {
+        let is_concern = |url: &str| {
+            let config = format!("url = \"{url}\"\ncredential = {{ env = \"PATH\" }}");
+            toml::from_str::<BackendConfig>(&config).expect("well formed").concern().is_some()
+        };
+        for url in ["http://billing.internal:8080", "http://10.0.0.7/v1", "http://[fd00::1]/", "http://localhost.example/"] {
+            assert!(is_concern(url), "{url}");
+            assert_eq!(BackendConfig::at(url).concern(), None, "{url}: there is none");
+        }
+        for url in ["https://billing.internal", "http://127.0.0.1:8080", "http://[::1]/v1", "http://LOCALHOST/"] {
+            assert!(!is_concern(url), "{url}");
         }
     }
 

@@ -41,7 +41,7 @@ pub struct BreakerConfig {
     pub max_open: Span,
     /// Requests let through to find out whether the backend is back. All of them have to go well.
     pub probes: u32,
-    /// The longest that a backend's own `Retry-After` is heeded.
+    /// The longest that a backend's own `Retry-After` is heeded. With 503 it is asked once every `max_open` all the same.
     pub max_retry_after: Span,
 }
 

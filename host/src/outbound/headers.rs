@@ -58,6 +58,9 @@ const RESERVED: [&str; 42] = [
 ];
 const RESERVED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded", "sec-", "x-b3-"];
 
+/// Headers of a response that hold addresses among other things, and are not worth rewriting.
+const ADDRESSING: [&str; 2] = ["link", "refresh"];
+
 /// Whether a header belongs to the host: a guest can neither set it nor see it.
 pub fn is_reserved(name: &HeaderName) -> bool {
     let is_listed = |name: &str| RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
@@ -73,21 +76,21 @@ pub(super) fn can_carry_credential(name: &HeaderName) -> bool {
 
 /// What goes out: the guest's headers without the host's, and without the one that carries the backend's credential.
 pub(super) fn outgoing(guest: &HeaderMap, backend: &Backend) -> HeaderMap {
-    let credential = backend.exchange.credential_header();
-    let is_hosts = |name: &HeaderName| is_reserved(name) || *name == header::CONTENT_LENGTH || Some(name) == credential;
+    let is_hosts = |name: &HeaderName| is_reserved(name) || *name == header::CONTENT_LENGTH || is_credential(name, backend);
     let kept = guest.iter().filter(|(name, _)| !is_hosts(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What a guest may see of a response: no credentials, and no address but its own name for the backend.
 pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) -> HeaderMap {
-    let hidden: Vec<_> = headers.keys().filter(|name| is_reserved(name)).cloned().collect();
+    // What a server of the public internet names tells nothing of the operator's network.
+    let tells =
+        |name: &HeaderName| ADDRESSING.contains(&name.as_str()) && !(backend.is_origin && backend.exchange.is_public_only());
+    // A backend that echoes what it was sent must not give the credential away.
+    let is_hidden = |name: &&HeaderName| is_reserved(name) || is_credential(name, backend) || tells(name);
+    let hidden: Vec<_> = headers.keys().filter(is_hidden).cloned().collect();
     for name in hidden {
         headers.remove(name);
-    }
-    if let Some(credential) = backend.exchange.credential_header() {
-        // A backend that echoes what it was sent must not give it away.
-        headers.remove(credential);
     }
     for location in [header::LOCATION, header::CONTENT_LOCATION] {
         let Some(value) = headers.remove(&location) else { continue };
@@ -96,6 +99,12 @@ pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) ->
         }
     }
     headers
+}
+
+/// Whether it carries the backend's credential, in any spelling that is the same to those for whom `_` and `-` are.
+fn is_credential(name: &HeaderName, backend: &Backend) -> bool {
+    let plain = |name: &HeaderName| name.as_str().replace('_', "-");
+    backend.exchange.credential_header().is_some_and(|credential| plain(credential) == plain(name))
 }
 
 /// A location in the guest's terms; `None` if it has none there.
@@ -128,6 +137,12 @@ mod tests {
         Backend::new("billing", &BackendConfig::at("https://internal.example:8443/v1")).expect("well formed")
     }
 
+    fn origin(private: bool) -> Backend {
+        let toml = format!("allow = [{{ origin = \"https://*.example.com\", private = {private} }}]");
+        let config: OriginsConfig = toml::from_str(&toml).expect("well formed");
+        config.allow[0].backend(resolve::system()).expect("no files are needed")
+    }
+
     fn location(value: &'static str) -> Option<String> {
         location_from("billing", &backend(), value)
     }
@@ -151,11 +166,6 @@ mod tests {
 
     #[test]
     fn a_location_of_an_origin_tells_of_other_servers_only_if_all_are_public() {
-        let origin = |private: bool| {
-            let toml = format!("allow = [{{ origin = \"https://*.example.com\", private = {private} }}]");
-            let config: OriginsConfig = toml::from_str(&toml).expect("well formed");
-            config.allow[0].backend(resolve::system()).expect("no files are needed")
-        };
         let name = "https://api.example.com";
         for (value, public, private) in [
             ("https://api.example.com/v2", Some("https://api.example.com/v2"), Some("https://api.example.com/v2")),
@@ -204,10 +214,27 @@ mod tests {
         let mut config = BackendConfig::at("https://internal.example");
         config.credential = toml::from_str("header = \"X-Api-Key\"\nenv = \"PATH\"").expect("well formed");
         let backend = Backend::new("billing", &config).expect("the variable is set everywhere");
+        config.credential = toml::from_str("header = \"x_api_key\"\nenv = \"PATH\"").expect("well formed");
+        let underscored = Backend::new("billing", &config).expect("the variable is set everywhere");
+        for backend in [&backend, &underscored] {
+            let mut headers = HeaderMap::new();
+            for name in ["x-api-key", "x_api_key", "x-api_key"] {
+                headers.append(name, HeaderValue::from_static("forged"));
+            }
+            assert!(outgoing(&headers, backend).is_empty());
+            assert!(incoming(headers, "billing", backend).is_empty());
+        }
+    }
+
+    #[test]
+    fn links_and_refreshes_tell_nothing_of_the_operators_network() {
         let mut headers = HeaderMap::new();
-        headers.insert("x-api-key", HeaderValue::from_static("forged"));
-        assert!(outgoing(&headers, &backend).is_empty());
-        assert!(incoming(headers, "billing", &backend).is_empty());
+        headers.append(header::LINK, HeaderValue::from_static("</v1/items?page=2>; rel=next"));
+        headers.append(header::LINK, HeaderValue::from_static("<https://internal.example:8443/v1/items?page=9>; rel=last"));
+        headers.insert(header::REFRESH, HeaderValue::from_static("5; url=https://internal.example:8443/v1"));
+        assert!(incoming(headers.clone(), "billing", &backend()).is_empty());
+        assert!(incoming(headers.clone(), "https://api.example.com", &origin(true)).is_empty());
+        assert_eq!(incoming(headers.clone(), "https://api.example.com", &origin(false)), headers);
     }
 
     #[test]

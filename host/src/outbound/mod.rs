@@ -139,14 +139,19 @@ impl Outbound {
     /// # Errors
     /// A backend that cannot be one, or a secret or certificate that is not there.
     pub fn new(backends: &BTreeMap<String, BackendConfig>, origins: &OriginsConfig) -> Result<Self, OutboundError> {
-        Self::resolving(backends, origins, &resolve::system())
+        for (backend, config) in backends {
+            if let Some(concern) = config.concern() {
+                tracing::warn!(backend, "{concern}");
+            }
+        }
+        Self::resolving(backends, origins, resolve::system)
     }
 
-    /// [`Outbound::new`] with origins that are looked up by `lookup`.
+    /// [`Outbound::new`] with origins that are each looked up by a `lookup` of its own.
     fn resolving(
         backends: &BTreeMap<String, BackendConfig>,
         origins: &OriginsConfig,
-        lookup: &Lookup,
+        lookup: impl Fn() -> Lookup,
     ) -> Result<Self, OutboundError> {
         let backends = backends
             .iter()
@@ -155,7 +160,7 @@ impl Outbound {
         let origins = origins
             .allow
             .iter()
-            .map(|allowed| Ok((allowed.origin.clone(), Arc::new(allowed.backend(Arc::clone(lookup))?))))
+            .map(|allowed| Ok((allowed.origin.clone(), Arc::new(allowed.backend(lookup())?))))
             .collect::<Result<_, OutboundError>>()?;
         Ok(Self { backends, origins })
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
+use super::backend::is_this_machine;
 use super::connect::{self, Client, Connecting};
 use super::credential::{Credential, basic};
 use super::error::OutboundError;
@@ -273,8 +274,7 @@ fn token_url(text: &str) -> Result<Uri, &'static str> {
     if authority.as_str().contains('@') {
         return Err("holds a user name");
     }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_here = is_this_machine(authority.host());
     match uri.scheme_str() {
         Some("https") => Ok(uri),
         Some("http") if is_here => Ok(uri),

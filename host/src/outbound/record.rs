@@ -115,7 +115,7 @@ impl Record {
         }
         self.failure.as_ref().map(|Failed { name, backend, code, unsent }| {
             // A backend that is only busy is worth another try as soon as a turn would have come.
-            let known = backend.wait().or(unsent.then_some(backend.max_wait));
+            let known = backend.told().or(unsent.then_some(backend.max_wait));
             BackendFailure {
                 backend: name.clone(),
                 code: *code,

@@ -13,8 +13,9 @@ use tower::Service;
 
 use super::address::is_public;
 
-/// Look-ups at once, over all backends: each holds a thread of the system's resolver, however long that takes.
-const MAX_LOOKUPS: usize = 32;
+/// Look-ups at once of one backend or one allowed origin: each holds a thread of the system's resolver, however long that takes, and
+/// names that take for ever must not keep others from being looked up.
+pub(super) const MAX_LOOKUPS: usize = 4;
 
 /// Looks a name up.
 pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
@@ -84,16 +85,22 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Asks the system.
+/// Asks the system, [`MAX_LOOKUPS`] times at once. For one backend: those that share it wait for each other.
 pub(super) fn system() -> Lookup {
-    static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
-    Arc::new(|host| {
+    on_threads(|host| (host, 0).to_socket_addrs().map(Iterator::collect))
+}
+
+/// Asks somebody who answers when it pleases them.
+pub(super) fn on_threads(ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Clone + Send + Sync + 'static) -> Lookup {
+    let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
+    Arc::new(move |host| {
+        let (ask, lookups) = (ask.clone(), Arc::clone(&lookups));
         Box::pin(async move {
-            let turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+            let turn = lookups.acquire_owned().await.map_err(io::Error::other)?;
             let looking = tokio::task::spawn_blocking(move || {
                 // Held by the thread: whoever gave up waiting for it has not ended it.
                 let _turn = turn;
-                (host.as_str(), 0).to_socket_addrs().map(Iterator::collect)
+                ask(&host)
             });
             looking.await.map_err(io::Error::other)?
         })

@@ -28,7 +28,7 @@ pub struct RetryConfig {
     pub max_delay: Span,
     /// Retries per request, over all requests: 0.1 is one retry for ten requests.
     pub budget: f64,
-    /// Retries beyond that which may be made at once; one comes back every second.
+    /// Retries beyond that which may be made at once; one comes back every second. 0 leaves those of `budget`, one at a time.
     pub reserve: u32,
 }
 
@@ -61,7 +61,7 @@ impl RetryConfig {
 /// What may still be retried at one backend. A backend in trouble must not get a multiple of its load on top.
 pub(super) struct Budget {
     share: f64,
-    most: f64,
+    reserve: f64,
     purse: Mutex<Purse>,
 }
 
@@ -74,8 +74,8 @@ struct Purse {
 impl Budget {
     /// A full one.
     pub fn new(config: &RetryConfig) -> Self {
-        let most = f64::from(config.reserve);
-        Self { share: config.budget, most, purse: Mutex::new(Purse { tokens: most, as_of: Instant::now() }) }
+        let reserve = f64::from(config.reserve);
+        Self { share: config.budget, reserve, purse: Mutex::new(Purse { tokens: reserve, as_of: Instant::now() }) }
     }
 
     /// A request is sent for the first time, which buys a part of a retry.
@@ -93,7 +93,11 @@ impl Budget {
         let now = Instant::now();
         let passed = now.saturating_duration_since(purse.as_of);
         purse.as_of = now;
-        purse.tokens = (purse.tokens + earned + passed.div_duration_f64(TRICKLE)).min(self.most);
+        if purse.tokens < self.reserve {
+            purse.tokens = (purse.tokens + passed.div_duration_f64(TRICKLE)).min(self.reserve);
+        }
+        // At least one, or what is earned would never be enough to be spent.
+        purse.tokens = (purse.tokens + earned).min(self.reserve.max(1.0));
         let is_enough = purse.tokens >= cost;
         if is_enough {
             purse.tokens -= cost;
@@ -130,6 +134,20 @@ mod tests {
         assert_eq!([(); 2].map(|()| budget.spend()), [true, false]);
         tokio::time::advance(100 * TRICKLE).await;
         assert_eq!([(); 3].map(|()| budget.spend()), [true, true, false], "what is not used is not kept for ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_reserve_requests_still_earn_retries_and_time_does_not() {
+        let budget = Budget::new(&RetryConfig { reserve: 0, budget: 0.25, ..RetryConfig::default() });
+        tokio::time::advance(100 * TRICKLE).await;
+        assert!(!budget.spend());
+        (0..3).for_each(|_| budget.earn());
+        assert!(!budget.spend());
+        (0..9).for_each(|_| budget.earn());
+        assert_eq!([(); 2].map(|()| budget.spend()), [true, false]);
+        let none = Budget::new(&RetryConfig { reserve: 0, budget: 0.0, ..RetryConfig::default() });
+        (0..100).for_each(|_| none.earn());
+        assert!(!none.spend());
     }
 
     #[test]

@@ -207,7 +207,7 @@ async fn an_origin_is_looked_up_once_and_sent_to_by_name_with_a_key_and_without_
     let port = address.port();
     let toml = format!("allow = [{{ origin = \"http://*.example.com:{port}\", private = true }}, \"http://example.net:{port}\"]");
     let origins: OriginsConfig = toml::from_str(&toml).expect("well formed");
-    let outbound = Outbound::resolving(&BTreeMap::new(), &origins, &lookup).expect("no files are needed");
+    let outbound = Outbound::resolving(&BTreeMap::new(), &origins, || Arc::clone(&lookup)).expect("no files are needed");
     let key: DeriveKey = Arc::new(|backend, method, path, n| format!("{method}.{n}.{}.{}", backend.len(), path.len()));
     let named = [format!("http://api.example.com:{port}"), format!("http://example.net:{port}")];
     let call = outbound.begin(CallScope { allowed: named.to_vec(), key: Some(key), ..scope() });
@@ -228,6 +228,37 @@ async fn an_origin_is_looked_up_once_and_sent_to_by_name_with_a_key_and_without_
     let led_here = call.send(request(Method::GET, &format!("{}/", named[1]), "")).await;
     assert_eq!((kind(led_here), call.failure()), (Some(io::ErrorKind::PermissionDenied), None));
     assert_eq!(seen.lock().expect("not poisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn names_that_are_looked_up_for_ever_keep_no_other_entry_waiting() {
+    let (address, _) = backend(|_| "ok".into_response()).await;
+    let port = address.port();
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (gate, hanging) = (Arc::new(Mutex::new(gate)), Arc::new(tokio::sync::Semaphore::new(0)));
+    let hangs = Arc::clone(&hanging);
+    let ask = move |host: &str| {
+        if host.ends_with(".slow.example") {
+            hangs.add_permits(1);
+            let _ = gate.lock().expect("not poisoned").recv();
+        }
+        Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))])
+    };
+    let entry = |origin: &str| format!("{{ origin = \"http://{origin}:{port}\", private = true }}");
+    let toml = format!("allow = [{}, {}]", entry("*.slow.example"), entry("good.example"));
+    let origins: OriginsConfig = toml::from_str(&toml).expect("well formed");
+    let outbound =
+        Outbound::resolving(&BTreeMap::new(), &origins, || resolve::on_threads(ask.clone())).expect("no files are needed");
+    let allowed = vec![format!("http://*.slow.example:{port}"), format!("http://good.example:{port}")];
+    let call = outbound.begin(CallScope { allowed, ..scope() });
+    for n in 0..resolve::MAX_LOOKUPS {
+        tokio::spawn(call.send(request(Method::GET, &format!("http://{n}.slow.example:{port}/"), "")));
+    }
+    let all = u32::try_from(resolve::MAX_LOOKUPS).expect("few");
+    hanging.acquire_many(all).await.expect("never closed").forget();
+    let response = call.send(request(Method::GET, &format!("http://good.example:{port}/"), "")).await;
+    assert_eq!(read(response.expect("it is looked up")).await.expect("whole"), "ok");
+    drop(release);
 }
 
 #[tokio::test]

@@ -164,6 +164,10 @@ async fn backends(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, backend) in &config.backends {
         let check = format!("backend {name}");
+        if let Some(concern) = backend.concern() {
+            let fix = format!("write `https://` in `[backends.{name}] url`, unless whatever lies between is trusted with it");
+            findings.push(Finding::warning(format!("{check} credential"), concern, fix));
+        }
         findings.push(match reach(&backend.url).await {
             Ok(address) => Finding::ok(check, format!("a connection to {address} comes about")),
             Err(problem) => {

@@ -238,3 +238,24 @@ async fn a_backend_that_says_when_to_come_back_is_not_asked_before() {
     assert_eq!(seen.lock().expect("not poisoned").len(), 1);
     assert_eq!(outbound.health()["billing"].breaker, BreakerState::Closed, "it lives");
 }
+
+#[tokio::test]
+async fn a_backend_that_is_back_before_it_said_so_is_found_out() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (address, _) = backend(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "120")]).into_response(),
+        _ => "ok".into_response(),
+    })
+    .await;
+    let mut limits = config(address);
+    let open = Span::millis(2);
+    limits.breaker = BreakerConfig { open, max_open: open, ..BreakerConfig::default() };
+    let outbound = outbound(limits);
+    let first = begin(&outbound);
+    first.send(request(Method::GET, "http://billing/", "")).await.expect("the backend lives");
+    let told = first.failure().expect("it is remembered").retry_after;
+    assert!(told > Duration::from_secs(100), "callers are told what the backend says: {told:?}");
+    tokio::time::sleep(open.duration()).await;
+    let response = begin(&outbound).send(request(Method::GET, "http://billing/", "")).await.expect("a probe is let through");
+    assert_eq!((response.status(), outbound.health()["billing"].waits_seconds), (StatusCode::OK, None));
+}
