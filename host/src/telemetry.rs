@@ -61,10 +61,7 @@ impl Telemetry {
     /// # Errors
     /// The log filter or what is said of the collector is malformed, or telemetry was installed before.
     pub fn install(config: &TelemetryConfig) -> Result<Self> {
-        // At `info` the protocol library logs every request, and at `debug` its arguments: only if asked for by name.
-        let log = if config.log.contains("rmcp") { config.log.clone() } else { format!("{},rmcp=warn", config.log) };
-        let filter =
-            EnvFilter::try_new(&log).with_context(|| format!("`telemetry.log = \"{}\"` is not a log filter", config.log))?;
+        let filter = filter(config)?;
         // Never stdout: over stdio it belongs to the protocol.
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(logs::Lines::of(config.format));
         let prometheus = metrics::prometheus().context("the metrics make no sense")?;
@@ -144,6 +141,16 @@ impl Drop for Telemetry {
         let _ = runtime.block_on(async { tokio::time::timeout(flush, async { tokio::join!(tasks.wait(), last) }).await });
         runtime.shutdown_background();
     }
+}
+
+/// Which lines are logged.
+///
+/// # Errors
+/// The log filter is malformed.
+pub fn filter(config: &TelemetryConfig) -> Result<EnvFilter> {
+    // At `info` the protocol library logs every request, and at `debug` its arguments: only if asked for by name.
+    let log = if config.log.contains("rmcp") { config.log.clone() } else { format!("{},rmcp=warn", config.log) };
+    EnvFilter::try_new(&log).with_context(|| format!("`telemetry.log = \"{}\"` is not a log filter", config.log))
 }
 
 /// Installs the recorder of all metrics.
