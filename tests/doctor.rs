@@ -117,6 +117,19 @@ fn what_serve_refuses_is_broken() {
 }
 
 #[test]
+fn a_collector_that_refuses_traces_is_told_from_one_that_takes_them() {
+    let (collector, plugins) = (Receiver::start(), plugins(&["echo"]));
+    let data = plugins.path().join("data");
+    let telemetry = |url: &str| format!("{PORTS}[telemetry]\notlp = \"{url}\"\ntimeout = \"2s\"\n");
+    let (state, said) = of(&doctor(&telemetry(&collector.url), plugins.path(), &data).1, "collector");
+    assert!(state == "ok" && said.contains("takes traces"), "{said}");
+    // The demo backend takes connections, and knows of no traces.
+    let other = Billing::start(&[]);
+    let (state, said) = of(&doctor(&telemetry(&other.url), plugins.path(), &data).1, "collector");
+    assert!(state == "warning" && said.contains("takes no traces"), "{said}");
+}
+
+#[test]
 fn an_origin_counts_only_if_the_operator_allows_it_too() {
     let plugins = plugins(&["echo"]);
     let manifest = plugins.path().join("echo/plugin.toml");

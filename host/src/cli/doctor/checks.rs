@@ -189,15 +189,21 @@ async fn backends(config: &Config) -> Vec<Finding> {
 }
 
 async fn collector(config: &Config) -> Finding {
-    let telemetry = &config.telemetry;
-    let told = telemetry.collector().and_then(|collector| telemetry.read_headers().map(|_| collector));
+    let settings = &config.telemetry;
+    let told = settings.collector().and_then(|collector| settings.read_headers().map(|_| collector));
     match told {
         Err(error) => {
             Finding::broken("collector", format!("{error:#}"), "correct `[telemetry]`, or put the secret where it says")
         }
         Ok(None) => Finding::ok("collector", "none: no traces are kept; metrics are at `/metrics`"),
         Ok(Some(url)) => match reach(&url.to_string()).await {
-            Ok(address) => Finding::ok("collector", format!("a connection to {address} comes about")),
+            Ok(address) => match telemetry::probe(settings).await {
+                Ok(()) => Finding::ok("collector", format!("it takes traces at {address}")),
+                Err(error) => {
+                    let fix = "correct `telemetry.otlp`, its `protocol` or `[telemetry.headers]`; what is refused is dropped";
+                    Finding::warning("collector", format!("{address} takes no traces: {error:#}"), fix)
+                }
+            },
             Err(problem) => Finding::warning(
                 "collector",
                 problem,
