@@ -114,6 +114,56 @@ fn a_config_that_makes_no_sense_is_told_of_and_nothing_else_is_looked_at() {
 }
 
 #[test]
+fn what_serve_refuses_is_broken() {
+    let plugins = plugins(&["echo"]);
+    let issuer = "[auth.issuers.corp]\nissuer = \"https://id.example.com\"\n";
+    let own = "[admin]\nport = 0\n[server]\nport = 0\n";
+    for (config, check, words) in [
+        (format!("{own}[admission]\nslots = 0\n"), "config", "`admission.slots` is zero"),
+        (format!("{own}[admission]\nslots = 9\n[sandbox]\nmax_instances = 8\n"), "config", "sandbox.max_instances"),
+        (format!("{own}[telemetry]\nlog = \"tidegate=loud\"\n"), "config", "not a log filter"),
+        (format!("{own}[ledger.sinks.copy]\nkind = \"file\"\n"), "config", "needs a `path`"),
+        (format!("{own}{issuer}[auth.issuers.twin]\nissuer = \"https://id.example.com\"\n"), "config", "the same"),
+        (format!("{own}address = \"0.0.0.0\"\n{issuer}"), "callers", "without TLS"),
+        (format!("{own}{issuer}[auth.anonymous]\nsubject = \"u1\"\n"), "callers", "drop one of the two"),
+    ] {
+        let (well, findings) = doctor(&config, plugins.path(), &plugins.path().join("data"));
+        let (state, said) = of(&findings, check);
+        assert!(!well && state == "broken" && said.contains(words), "{config}: {findings:#?}");
+    }
+    // Whoever only uses `run` needs nobody to vouch for callers.
+    let (well, findings) = doctor(PORTS, plugins.path(), &plugins.path().join("data"));
+    assert!(well && of(&findings, "callers").0 == "warning", "{findings:#?}");
+}
+
+#[test]
+fn a_collector_that_refuses_traces_is_told_from_one_that_takes_them() {
+    let (collector, plugins) = (Receiver::start(), plugins(&["echo"]));
+    let data = plugins.path().join("data");
+    let telemetry = |url: &str| format!("{PORTS}[telemetry]\notlp = \"{url}\"\ntimeout = \"2s\"\n");
+    let (state, said) = of(&doctor(&telemetry(&collector.url), plugins.path(), &data).1, "collector");
+    assert!(state == "ok" && said.contains("takes traces"), "{said}");
+    // The demo backend takes connections, and knows of no traces.
+    let other = Billing::start(&[]);
+    let (state, said) = of(&doctor(&telemetry(&other.url), plugins.path(), &data).1, "collector");
+    assert!(state == "warning" && said.contains("takes no traces"), "{said}");
+}
+
+#[test]
+fn an_origin_counts_only_if_the_operator_allows_it_too() {
+    let plugins = plugins(&["echo"]);
+    let manifest = plugins.path().join("echo/plugin.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a manifest");
+    let text = text.replace("[sandbox]\n", "[sandbox]\norigins = [\"https://api.example.com\"]\n");
+    std::fs::write(&manifest, text).expect("written");
+    let data = plugins.path().join("data");
+    let (state, said) = of(&doctor(PORTS, plugins.path(), &data).1, "plugins");
+    assert!(state == "broken" && said.contains("https://api.example.com"), "{said}");
+    let allowed = format!("{PORTS}[origins]\nallow = [\"https://api.example.com\"]\n");
+    assert_eq!(of(&doctor(&allowed, plugins.path(), &data).1, "plugins").0, "ok");
+}
+
+#[test]
 fn the_config_that_is_shown_to_operators_makes_sense() {
     let text = std::fs::read_to_string(workspace().join("docs/observability.md")).expect("the document");
     let config = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a config");

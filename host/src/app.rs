@@ -1,7 +1,7 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
 pub mod files;
-mod opening;
+pub mod opening;
 mod reload;
 mod signals;
 
@@ -25,8 +25,7 @@ use crate::ledger::Ledger;
 use crate::model::{Credentials, Digest, Principal, Scope, Watcher};
 use crate::outbound::{self, Outbound};
 use crate::pipeline::Pipeline;
-use crate::policy::GeneratedPermits;
-use crate::registry::{Generation, Loader, Registry, Reloader};
+use crate::registry::{Generation, Registry, Reloader};
 use crate::sandbox::Sandbox;
 use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
@@ -118,7 +117,8 @@ impl Host {
     /// # Errors
     /// Anything that keeps the host from serving honestly; nothing is half open then.
     pub async fn open(config: &Config, options: &Options) -> Result<Self> {
-        // Before anything else: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
+        opening::check(config)?;
+        // Before anything is opened: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
         let ledger = opening::open(&options.data, config).await?;
@@ -132,15 +132,8 @@ impl Host {
     async fn load(config: &Config, options: &Options, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let admission = opening::admission(config, &sandbox)?;
-        let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
-        let loader = Loader {
-            sandbox: sandbox.clone(),
-            backends: config.backends.keys().cloned().collect(),
-            origins: config.origins.allow.iter().map(|allowed| allowed.origin.clone()).collect(),
-            test_hooks: options.test_hooks,
-            permits,
-            keep_answers: config.ledger.keep_answers,
-        };
+        let loader = opening::loader(config, &sandbox, options.test_hooks);
+        let permits = loader.permits;
         let policy_folder = config.policy_folder();
         let generation = loader.load(1, &config.plugins.path, policy_folder.as_deref()).await?;
         match &policy_folder {
@@ -161,9 +154,7 @@ impl Host {
             (Trust::Everyone, Some(u1)) => u1.clone(),
             _ => principal(&config.auth.local.clone().unwrap_or_default(), "tidegate:config", &generation),
         };
-        let limits = config.auth.limits();
-        limits.check().map_err(|problem| anyhow::anyhow!(problem))?;
-        let mut authenticator = Authenticator::new(anonymous, local, &config.auth.issuers, limits)?;
+        let mut authenticator = Authenticator::new(anonymous, local, &config.auth.issuers, config.auth.limits())?;
         let minter = match options.trust {
             Trust::Everyone => Some(Arc::new(Minter::new().context("no random bytes for a signing key")?)),
             Trust::Configured | Trust::Nobody => None,

@@ -33,8 +33,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::model::Watcher;
-use collector::Collector;
+use collector::{Collector, sent};
 pub use config::{Protocol, TelemetryConfig};
+use queue::Left;
 
 /// How often the samples of histograms are folded into their buckets.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -53,6 +54,7 @@ struct Sending {
     closing: CancellationToken,
     meters: SdkMeterProvider,
     flush: Duration,
+    left: [Left; 2],
 }
 
 impl Telemetry {
@@ -61,10 +63,7 @@ impl Telemetry {
     /// # Errors
     /// The log filter or what is said of the collector is malformed, or telemetry was installed before.
     pub fn install(config: &TelemetryConfig) -> Result<Self> {
-        // At `info` the protocol library logs every request, and at `debug` its arguments: only if asked for by name.
-        let log = if config.log.contains("rmcp") { config.log.clone() } else { format!("{},rmcp=warn", config.log) };
-        let filter =
-            EnvFilter::try_new(&log).with_context(|| format!("`telemetry.log = \"{}\"` is not a log filter", config.log))?;
+        let filter = filter(config)?;
         // Never stdout: over stdio it belongs to the protocol.
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(logs::Lines::of(config.format));
         let prometheus = metrics::prometheus().context("the metrics make no sense")?;
@@ -91,6 +90,7 @@ impl Telemetry {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (max, timeout) = (config.queue.as_usize(), config.timeout.duration());
         let (queue, exit) = queue::queue("logs", max, timeout, closing.clone());
+        let logs = exit.left();
         let mut exporter = collector.logs()?;
         exporter.set_resource(&resource);
         let records = SdkLoggerProvider::builder().with_log_processor(logs::Enqueue(queue)).build();
@@ -98,30 +98,31 @@ impl Telemetry {
             |batch: &[logs::Record]| batch.len() as u64,
             async move |batch: Vec<logs::Record>| {
                 let batch: Vec<_> = batch.iter().map(|record| (&record.0, &record.1)).collect();
-                exporter.export(LogBatch::new(&batch)).await.map_err(|error| error.to_string())
+                sent(exporter.export(LogBatch::new(&batch)).await)
             },
         ));
         let (queue, exit) = queue::queue("traces", max, timeout, closing.clone());
+        let left = [logs, exit.left()];
         let mut exporter = collector.spans()?;
         exporter.set_resource(&resource);
         let scope = InstrumentationScope::builder("tidegate").with_version(env!("CARGO_PKG_VERSION")).build();
-        tasks.spawn(exit.run(spans::count, async move |batch: Vec<Arc<_>>| {
-            exporter.export(spans::exported(&batch, &scope)).await.map_err(|error| error.to_string())
-        }));
+        tasks.spawn(
+            exit.run(spans::count, async move |batch: Vec<Arc<_>>| sent(exporter.export(spans::exported(&batch, &scope)).await)),
+        );
         tasks.close();
         // What is said about sending is not sent: it would never end.
-        let sent = Targets::new()
+        let told = Targets::new()
             .with_target("tidegate", Level::INFO)
             .with_target("tidegate::telemetry", tracing::metadata::LevelFilter::OFF);
         tracing_subscriber::registry()
             .with(lines.with_filter(filter))
-            .with(OpenTelemetryTracingBridge::new(&records).with_filter(sent))
+            .with(OpenTelemetryTracingBridge::new(&records).with_filter(told))
             .try_init()
             .context("can't install the logger")?;
         let watcher = Some(Arc::new(spans::watcher(config.sample, queue)));
         let flush = config.flush.duration();
         drop(_on_it);
-        Ok(Self { metrics: handle, watcher, sending: Some(Sending { runtime, tasks, closing, meters, flush }) })
+        Ok(Self { metrics: handle, watcher, sending: Some(Sending { runtime, tasks, closing, meters, flush, left }) })
     }
 
     /// The handle that renders `/metrics`.
@@ -137,13 +138,35 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        let Some(Sending { runtime, tasks, closing, meters, flush }) = self.sending.take() else { return };
+        let Some(Sending { runtime, tasks, closing, meters, flush, left }) = self.sending.take() else { return };
         closing.cancel();
         let last = runtime.spawn_blocking(move || meters.shutdown_with_timeout(flush));
         // Whoever stops the host is not kept waiting by a collector.
         let _ = runtime.block_on(async { tokio::time::timeout(flush, async { tokio::join!(tasks.wait(), last) }).await });
         runtime.shutdown_background();
+        left.iter().for_each(Left::give_up);
     }
+}
+
+/// Which lines are logged.
+///
+/// # Errors
+/// The log filter is malformed.
+pub fn filter(config: &TelemetryConfig) -> Result<EnvFilter> {
+    // At `info` the protocol library logs every request, and at `debug` its arguments: only if asked for by name.
+    let log = if config.log.contains("rmcp") { config.log.clone() } else { format!("{},rmcp=warn", config.log) };
+    EnvFilter::try_new(&log).with_context(|| format!("`telemetry.log = \"{}\"` is not a log filter", config.log))
+}
+
+/// Sends spans to the collector, none at all, to see whether it would take some.
+///
+/// # Errors
+/// It would not, or there is something wrong with what the config says of it.
+pub async fn probe(config: &TelemetryConfig) -> Result<()> {
+    let Some(collector) = Collector::of(config)? else { return Ok(()) };
+    let (exporter, timeout) = (collector.spans()?, config.timeout.duration());
+    let answer = tokio::time::timeout(timeout, exporter.export(Vec::new())).await;
+    Ok(answer.with_context(|| format!("it did not answer within {timeout:?}"))??)
 }
 
 /// Installs the recorder of all metrics.

@@ -27,7 +27,9 @@ fn expressions(value: &Value) -> Vec<String> {
 /// The metrics of the host that a text names.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
-    words.filter(|word| word.starts_with("tidegate_") || word.starts_with("mcp_server_")).map(str::to_owned).collect()
+    let words = words.filter(|word| word.starts_with("tidegate_") || word.starts_with("mcp_server_"));
+    // A label, not a metric.
+    words.filter(|word| *word != "tidegate_error_code").map(str::to_owned).collect()
 }
 
 /// What a host tells of after some of everything.

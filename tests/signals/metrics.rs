@@ -71,6 +71,8 @@ fn operations_are_measured_as_the_conventions_want_and_names_from_outside_are_no
     let host = host.start();
     let client = host.client();
     client.call("echo", json!({"text": "hi"}));
+    client.call("list_invoices", json!({"user_id": 7}));
+    client.call("trap", json!({}));
     for n in 0..20 {
         client.call(&format!("made_up_{n}"), json!({}));
         client.request(&format!("made/up/{n}"), json!({}));
@@ -84,6 +86,10 @@ fn operations_are_measured_as_the_conventions_want_and_names_from_outside_are_no
     assert_eq!(of(&tool("echo")), Some(1.0), "{metrics}");
     let failed = "error_type=\"-32602\",rpc_response_status_code=\"-32602\"";
     assert_eq!(of(&format!("{},{failed}", tool("_OTHER"))), Some(20.0), "{metrics}");
+    for (name, code) in [("list_invoices", "invalid_arguments"), ("trap", "plugin_trapped")] {
+        let labels = format!("{},error_type=\"tool_error\",tidegate_error_code=\"{code}\"", tool(name));
+        assert_eq!(of(&labels), Some(1.0), "{metrics}");
+    }
     assert!(metrics.contains("mcp_method_name=\"_OTHER\"") && !metrics.contains("made_up") && !metrics.contains("made/up"));
     assert!(!metrics.contains("\"u1\""), "callers are no labels:\n{metrics}");
     for bound in ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10", "30", "60", "120", "300", "+Inf"] {

@@ -123,6 +123,8 @@ fn failed_calls_are_kept_and_others_are_not_if_nothing_is_sampled() {
     assert!(echoed(&well).ends_with("-00"), "the backend and whoever else asks is told that it is not sampled");
     let unknown = client.call("no_such_tool", json!({}));
     assert_eq!(unknown.body["error"]["code"], -32602);
+    let mistaken = client.call("list_invoices", json!({"user_id": 7}));
+    assert_eq!(mistaken.error(), "invalid_arguments");
     let failed = client.call("trap", json!({}));
     let spans = collector.trace(trace(echoed(&failed)), 10);
     let server = &spans["tools/call trap"];

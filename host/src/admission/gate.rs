@@ -202,7 +202,6 @@ impl Gate {
             return Ok(Entry::Now(self.start(id, tool, terms, tag, now, now)));
         }
         let wait = self.wait(id, tool, &terms, self.flows[id].queue.backlog, now);
-        self.estimated_wait.set(wait.as_secs_f64());
         if !accepted && (self.is_full_for(id, &terms) || wait > self.config.max_wait.duration()) {
             return Err(self.refuse(id, tool, &terms, wait, now));
         }
@@ -215,6 +214,7 @@ impl Gate {
             self.weights += u64::from(flow.weight);
         }
         self.backlog += terms.estimate;
+        self.show_wait(now);
         self.tools[tool].joins(terms.estimate);
         if self.waiting.is_empty() {
             self.drain.backlog(true, now);
@@ -294,8 +294,13 @@ impl Gate {
         self.backlog -= waiting.terms.estimate;
         if self.waiting.is_empty() {
             self.drain.backlog(false, now);
-            self.estimated_wait.set(0.0);
         }
+        self.show_wait(now);
+    }
+
+    /// Tells of the wait of everybody: nobody's own debts are in it.
+    fn show_wait(&self, now: u64) {
+        self.estimated_wait.set(self.backlog_wait(now).as_secs_f64());
     }
 
     /// A principal without calls is remembered for a while, then forgotten.

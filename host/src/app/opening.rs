@@ -1,16 +1,46 @@
-//! Opening the ledger and the gate: what the last stop cut off, how fast this machine is, which limits do not fit together.
+//! Opening the ledger and the gate: which limits do not fit together, what the last stop cut off, how fast this machine is.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::KEYS;
 use crate::admission::Admission;
+use crate::auth;
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::policy::GeneratedPermits;
+use crate::registry::Loader;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
+
+/// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
+/// `doctor` too.
+///
+/// # Errors
+/// The first thing that makes none.
+pub fn check(config: &Config) -> Result<()> {
+    let (gate, guests) = (&config.admission, &config.sandbox);
+    gate.check()?;
+    ensure!(
+        gate.slots <= guests.max_instances as usize,
+        "`admission.slots` is {}, but `sandbox.max_instances` is {}: calls would hold slots and find no place; raise the one or lower \
+         the other",
+        gate.slots,
+        guests.max_instances
+    );
+    ensure!(
+        gate.memory >= guests.max_memory,
+        "`admission.memory` is {}, but `sandbox.max_memory` lets one guest have {}; raise the one or lower the other",
+        gate.memory,
+        guests.max_memory
+    );
+    config.auth.limits().check().map_err(|problem| anyhow!(problem))?;
+    auth::check(&config.auth.issuers)?;
+    Ok(config.ledger.check()?)
+}
 
 /// Opens the ledger in the folder `data` and closes the calls that the last stop cut off.
 ///
@@ -37,25 +67,24 @@ pub async fn open(data: &Path, config: &Config) -> Result<Ledger> {
     Ok(ledger)
 }
 
+/// What loads plugins and policies, to be run in `sandbox`.
+pub fn loader(config: &Config, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
+    Loader {
+        sandbox: Arc::clone(sandbox),
+        backends: config.backends.keys().cloned().collect(),
+        origins: config.origins.allow.iter().map(|allowed| allowed.origin.clone()).collect(),
+        test_hooks,
+        permits: if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off },
+        keep_answers: config.ledger.keep_answers,
+    }
+}
+
 /// Opens the gate for a host that runs its guests in `sandbox`.
 ///
 /// # Errors
-/// A limit makes no sense, or two of them none together.
+/// A limit makes no sense, or how fast this machine is can't be told.
 pub fn admission(config: &Config, sandbox: &Sandbox) -> Result<Admission> {
-    let (gate, guests) = (&config.admission, &config.sandbox);
-    ensure!(
-        gate.slots <= guests.max_instances as usize,
-        "`admission.slots` is {}, but `sandbox.max_instances` is {}: calls would hold slots and find no place; raise the one or lower \
-         the other",
-        gate.slots,
-        guests.max_instances
-    );
-    ensure!(
-        gate.memory >= guests.max_memory,
-        "`admission.memory` is {}, but `sandbox.max_memory` lets one guest have {}; raise the one or lower the other",
-        gate.memory,
-        guests.max_memory
-    );
+    let gate = &config.admission;
     let capacity = match gate.capacity {
         Some(capacity) => capacity,
         None => sandbox.capacity()?,

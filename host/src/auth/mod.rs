@@ -84,6 +84,26 @@ impl AuthError {
     }
 }
 
+/// Whether the issuers can be trusted as configured.
+///
+/// # Errors
+/// One can't.
+pub fn check(issuers: &BTreeMap<String, IssuerConfig>) -> Result<(), IssuerConfigError> {
+    by_iss(issuers).map(drop)
+}
+
+fn by_iss(issuers: &BTreeMap<String, IssuerConfig>) -> Result<HashMap<String, Arc<Issuer>>, IssuerConfigError> {
+    let mut by_iss: HashMap<String, Arc<Issuer>> = HashMap::new();
+    for (name, config) in issuers {
+        let twin = by_iss.insert(config.issuer.clone(), Arc::new(Issuer::remote(name, config)?));
+        if let Some(twin) = twin {
+            let problem = format!("`issuer` is the same as in `[auth.issuers.{}]`", twin.name);
+            return Err(IssuerConfigError { name: name.clone(), problem });
+        }
+    }
+    Ok(by_iss)
+}
+
 impl Authenticator {
     /// An authenticator that takes callers without credentials for `anonymous` (refused if `None`), the local user for `local`,
     /// and bearers of tokens for whom their issuers say they are.
@@ -96,19 +116,11 @@ impl Authenticator {
         issuers: &BTreeMap<String, IssuerConfig>,
         limits: TokenLimits,
     ) -> Result<Self, IssuerConfigError> {
-        let mut by_iss: HashMap<String, Arc<Issuer>> = HashMap::new();
-        for (name, config) in issuers {
-            let twin = by_iss.insert(config.issuer.clone(), Arc::new(Issuer::remote(name, config)?));
-            if let Some(twin) = twin {
-                let problem = format!("`issuer` is the same as in `[auth.issuers.{}]`", twin.name);
-                return Err(IssuerConfigError { name: name.clone(), problem });
-            }
-        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self(Arc::new(Parts {
             anonymous: anonymous.map(Arc::new),
             local: Arc::new(local),
-            issuers: by_iss,
+            issuers: by_iss(issuers)?,
             cache: TokenCache::new(limits.cache, limits.cache_for.duration()),
             limits,
             checks: Semaphore::new((cores / 2).max(1)),

@@ -48,7 +48,10 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
 }
 
 /// Whom `serve` lets in without credentials, if what the config and the flag say about callers makes sense together.
-fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
+///
+/// # Errors
+/// It does not: what, and what to do.
+pub fn trust(config: &Config, insecure_no_auth: bool) -> Result<Trust> {
     let server = &config.server;
     match (config.auth.issuers.is_empty(), insecure_no_auth) {
         (_, false) if config.auth.anonymous.is_some() => {

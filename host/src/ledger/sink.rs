@@ -38,7 +38,7 @@ use self::cursor::Cursor;
 use self::file::FileTarget;
 use self::otlp::OtlpTarget;
 use self::run::{Runner, Target};
-use super::Ledger;
+use super::{Ledger, LedgerConfig, LedgerError};
 
 pub use config::{SinkConfig, SinkError};
 
@@ -56,6 +56,18 @@ pub(super) struct Sinks {
     ended: mpsc::Receiver<()>,
     /// Cuts off what is on its way.
     stop: CancellationToken,
+}
+
+impl LedgerConfig {
+    /// Whether it makes sense, as far as can be told without the ledger.
+    ///
+    /// # Errors
+    /// What makes none.
+    pub fn check(&self) -> Result<(), SinkError> {
+        let refused = |problem| LedgerError::Refused { what: "the config".into(), problem };
+        self.retention.check().map_err(refused)?;
+        config::destinations(&self.sinks).map(drop)
+    }
 }
 
 impl Ledger {

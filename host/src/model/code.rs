@@ -100,6 +100,22 @@ impl ErrorCode {
         }
     }
 
+    /// Whether it tells of what the caller did or asked for, not of a host, a tool or a backend that failed.
+    pub fn is_callers_doing(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited
+                | Self::PermissionDenied
+                | Self::InvalidArguments
+                | Self::IdempotencyKeyRequired
+                | Self::IdempotencyKeyReused
+                | Self::IdempotencyInFlight
+                | Self::Cancelled
+                | Self::Conflict
+                | Self::NotFound
+        )
+    }
+
     /// Whether the same call may succeed later although the caller changes nothing.
     pub fn is_retryable(self) -> bool {
         matches!(

@@ -71,6 +71,29 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether it is for what the caller did or asked for, not for want of anything here.
+    pub fn is_callers_doing(&self) -> bool {
+        match self {
+            Self::Unauthenticated(_)
+            | Self::UnknownTool(_)
+            | Self::ClientLacks(_)
+            | Self::InvalidArguments(_)
+            | Self::InsufficientScope { .. }
+            | Self::Denied(_)
+            | Self::KeyRequired
+            | Self::KeyReused { .. }
+            | Self::InFlight { .. }
+            | Self::RateLimited { .. }
+            | Self::Cancelled => true,
+            Self::OutcomeUnknown { .. }
+            | Self::Overloaded { .. }
+            | Self::TooCostly { .. }
+            | Self::ToolChanged
+            | Self::AuditUnavailable(_)
+            | Self::ShuttingDown => false,
+        }
+    }
+
     /// The reason as metrics and records spell it.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -219,10 +219,14 @@ impl OpenSpan {
         Self { position: Some(position), live }
     }
 
-    /// The first span of an operation that nobody watches: nothing but a position, a new one below `parent`.
+    /// The first span of an operation that nobody watches: nothing but a position, a new one below `parent`. Whether others record
+    /// the trace their callers say; one that begins here nobody records.
     pub fn unwatched(parent: Option<&TraceContext>) -> Self {
-        let position = parent.map_or_else(TraceContext::random, TraceContext::child);
-        Self { position: Some(position), live: None }
+        let own = || {
+            let own = TraceContext::random();
+            own.at(own.span_id_bytes(), false)
+        };
+        Self { position: Some(parent.map_or_else(own, TraceContext::child)), live: None }
     }
 
     /// The position of this span, for what is below it; `above` where nobody notes spans.
@@ -280,13 +284,14 @@ impl OpenSpan {
         }
     }
 
-    /// Notes a line of text that was said meanwhile.
-    pub fn say(&mut self, name: &'static str, severity: &'static str, text: &str) {
+    /// Notes a line of text that was said meanwhile, if there is room for it.
+    pub fn say<'t>(&mut self, name: &'static str, severity: &'static str, text: impl FnOnce() -> Cow<'t, str>) {
         let Some(live) = &mut self.live else { return };
         if live.span.events.len() == MAX_EVENTS {
             live.span.dropped_events += 1;
             return;
         }
+        let text = text();
         let text = text[..text.floor_char_boundary(MAX_EVENT)].to_owned();
         let attributes = vec![("tidegate.log.severity", severity.into()), ("tidegate.log.message", text.into())];
         live.span.events.push(SpanEvent { at: live.operation.now(), name, attributes });

@@ -194,7 +194,7 @@ pub fn invocation(
     let (permits, hint) = (rows.clone(), rows.clone());
     let (progress, is_silent) = (call.progress.clone(), rows.are_delivered());
     let logged = log_context(guest.spans());
-    let (id, trace_id, heard) = (call.id, call.trace.trace_id(), guest.clone());
+    let (trace_id, heard) = (call.trace.trace_id(), guest.clone());
     Invocation {
         tool: tool.manifest.name.to_string(),
         arguments: serde_json::to_string(arguments).expect("arguments were JSON when they came"),
@@ -230,10 +230,7 @@ pub fn invocation(
                     let _ = progress.try_send(Progress { done, total, message });
                 }
             }),
-            log: Box::new(move |level, line| {
-                tracing::debug!(call = %id, level, line, "guest");
-                heard.say(level, line);
-            }),
+            log: Box::new(move |level, line| heard.say(level, line)),
             cancelled: call.cancelled.clone(),
         },
         stop,

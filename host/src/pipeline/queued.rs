@@ -177,7 +177,9 @@ impl Pipeline {
     /// Ends a call that waited and will not run; whoever asks is told why.
     async fn end_unstarted(&self, waiting: Waiting, refusal: Refusal) {
         let Waiting { call, queued, live, .. } = waiting;
-        call.spans.fail();
+        if !refusal.rejection.is_callers_doing() {
+            call.spans.fail();
+        }
         let was_cancelled = refusal.rejection == Rejection::Cancelled;
         let asks_again = queued.lease().and_then(Lease::again).is_some();
         let refusal = if asks_again { refusal.after_another() } else { refusal };

@@ -126,7 +126,8 @@ impl Pipeline {
 
         fail::fail_point!("call::intended", |_| std::process::abort());
         let timer = self.stages.start(Stage::Execute, &call.spans);
-        let guest = Guest::begin(&timer.span.below(&call.spans), &tool);
+        let scrub = || self.parts.ledger.scrub(&arguments, &tool.manifest.redact);
+        let guest = Guest::begin(&timer.span.below(&call.spans), &tool, call.id, scrub);
         let scope = facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit);
         let outbound = self.parts.outbound.begin(CallScope { trace: guest.spans().clone(), ..scope });
         let (started, stop) = (Instant::now(), self.parts.stop.clone());
@@ -154,7 +155,7 @@ impl Pipeline {
         };
         let answer = self.conclude(&call, &tool, &arguments, &rows, intent, &outcome, &live).await;
         drop(timer);
-        if answer.error().is_some() {
+        if answer.error().is_some_and(|code| !code.is_callers_doing()) {
             call.spans.fail();
         }
         fail::fail_point!("call::concluded", |_| std::process::abort());

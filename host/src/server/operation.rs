@@ -12,7 +12,7 @@ use super::convert::CallResult;
 use super::era::VERSION_HEADER;
 use super::meta::Meta;
 use super::rpc::RpcError;
-use crate::model::{OpenSpan, POLL_TOOL, Rejection, Spans};
+use crate::model::{ErrorCode, OpenSpan, POLL_TOOL, Rejection, Spans};
 use crate::pipeline::{Answer, Pipeline, Reply};
 
 /// How long operations take, by method, tool and outcome.
@@ -45,7 +45,7 @@ const METHODS: [&str; 19] = [
 ];
 
 /// The JSON-RPC codes that tell of a client's mistake, not of a failed server.
-const MISTAKES: [i32; 5] = [-32700, -32600, -32601, -32602, -32002];
+const MISTAKES: [i32; 8] = [-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022];
 
 /// What a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +60,13 @@ pub enum Carrier {
 enum End {
     Well,
     /// As a tool error, with this code.
-    Tool(Option<&'static str>),
+    Tool(ErrorCode),
+    /// As a tool error of the host's own tool.
+    OwnTool,
     /// As a JSON-RPC error.
     Rpc(i32),
-    /// In another way, for this reason.
-    Otherwise(&'static str),
+    /// In another way, for this reason, which may be the caller's own doing.
+    Otherwise(&'static str, bool),
 }
 
 /// An operation under way. Dropped before it ended, it was given up.
@@ -156,17 +158,17 @@ impl Operation {
         }
         self.end(match &reply.answer {
             Answer::Output(_) | Answer::Pending(_) => End::Well,
-            Answer::Error { envelope, .. } => End::Tool(Some(envelope.error.as_str())),
+            Answer::Error { envelope, .. } => End::Tool(envelope.error),
             Answer::Refused(Rejection::UnknownTool(_)) => End::Rpc(-32602),
             Answer::Refused(Rejection::ClientLacks(_)) => End::Rpc(-32021),
-            Answer::Refused(rejection) => End::Otherwise(rejection.as_str()),
+            Answer::Refused(rejection) => End::Otherwise(rejection.as_str(), rejection.is_callers_doing()),
         });
     }
 
     /// It ended with this result of the host's own tool.
     pub fn told(&mut self, result: &Result<CallResult, RpcError>) {
         self.end(match result {
-            Ok(result) if result.is_error() => End::Tool(None),
+            Ok(result) if result.is_error() => End::OwnTool,
             Ok(_) => End::Well,
             Err(error) => End::Rpc(error.code),
         });
@@ -179,7 +181,7 @@ impl Operation {
 
     fn end(&mut self, end: End) {
         let Some(mut span) = self.span.take() else { return };
-        let mut labels = Vec::with_capacity(7);
+        let mut labels = Vec::with_capacity(8);
         let mut label = |name: &'static str, value: SharedString| labels.push(Label::new(name, value));
         label("mcp.method.name", self.method.into());
         if let Some(tool) = self.tool.take() {
@@ -190,30 +192,39 @@ impl Operation {
             label("mcp.protocol.version", version.into());
         }
         label("network.transport", self.carrier.as_str().into());
+        // Whoever fails on purpose does not undo the sampling.
+        let is_callers_doing = match end {
+            End::Well | End::OwnTool => true,
+            End::Tool(code) => code.is_callers_doing(),
+            End::Rpc(code) => MISTAKES.contains(&code),
+            End::Otherwise(_, is_callers_doing) => is_callers_doing,
+        };
         match end {
             End::Well => {}
-            End::Tool(code) => {
+            End::Tool(_) | End::OwnTool => {
                 label("error.type", "tool_error".into());
                 span.set("error.type", "tool_error");
-                if let Some(code) = code {
-                    span.set("tidegate.error.code", code);
-                }
-                span.fail();
             }
             End::Rpc(code) => {
                 label("error.type", code.to_string().into());
                 label("rpc.response.status_code", code.to_string().into());
                 span.set("error.type", code.to_string());
                 span.set("rpc.response.status_code", code.to_string());
-                if !MISTAKES.contains(&code) {
-                    span.fail();
-                }
             }
-            End::Otherwise(reason) => {
+            End::Otherwise(reason, _) => {
                 label("error.type", reason.into());
                 span.set("error.type", reason);
-                span.fail();
             }
+        }
+        if let End::Tool(code) = end {
+            label("tidegate.error.code", code.as_str().into());
+            span.set("tidegate.error.code", code.as_str());
+        }
+        match (is_callers_doing, &end) {
+            (false, _) => span.fail(),
+            (true, End::Tool(_) | End::OwnTool | End::Otherwise(..)) => span.fail_quietly(),
+            // The conventions count a client's mistake as no failure of the server.
+            (true, End::Well | End::Rpc(_)) => {}
         }
         metrics::histogram!(DURATION, labels).record(self.started.elapsed());
     }
@@ -221,7 +232,7 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.end(End::Otherwise("cancelled"));
+        self.end(End::Otherwise("cancelled", true));
     }
 }
 

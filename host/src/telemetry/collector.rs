@@ -20,8 +20,12 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use tokio::runtime::Handle;
 
 use super::config::{Protocol, TelemetryConfig};
-use super::queue::dropped;
+use super::queue::{Failure, dropped};
 use crate::outbound::Poster;
+
+/// The gRPC codes after which the same batch is not sent again.
+const FINAL_CODES: [&str; 6] =
+    ["InvalidArgument", "ResourceExhausted", "Unauthenticated", "PermissionDenied", "Unimplemented", "NotFound"];
 
 /// How to reach the collector.
 pub struct Collector {
@@ -106,6 +110,21 @@ impl Collector {
     }
 }
 
+/// What became of an export, for the queue.
+///
+/// The exporters tell what a collector answered in words alone. Words that are not known mean what they always meant: try again.
+pub fn sent(result: OTelSdkResult) -> Result<(), Failure> {
+    result.map_err(|error| {
+        let problem = error.to_string();
+        let word = |after: &str| problem.split_once(after)?.1.split(|c: char| !c.is_ascii_alphanumeric()).next();
+        let status = word("failed with status code: ").and_then(|status| status.parse::<u16>().ok());
+        // What OTLP calls not retryable.
+        let is_final = status.is_some_and(|status| (400..500).contains(&status) && ![408, 429].contains(&status))
+            || word("failed with gRPC code: ").is_some_and(|code| FINAL_CODES.contains(&code));
+        Failure { problem, is_final }
+    })
+}
+
 /// The host's own HTTP client, as the exporters want it.
 struct Client(Poster);
 
@@ -173,5 +192,46 @@ impl<F: Future> Future for Entered<'_, F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<F::Output> {
         let _entered = self.runtime.enter();
         self.inner.as_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What an export comes to at a collector that answers with this status.
+    async fn export(status: u16) -> Failure {
+        use opentelemetry_sdk::trace::SpanExporter as _;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut asked = [0; 4096];
+            let _ = stream.read(&mut asked).await.expect("a request");
+            let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        });
+        let config = TelemetryConfig { otlp: Some(url), ..TelemetryConfig::default() };
+        let exporter = Collector::of(&config).expect("it makes sense").expect("there is one").spans().expect("an exporter");
+        let failure = sent(exporter.export(Vec::new()).await).expect_err("it is refused");
+        answering.await.expect("it answered");
+        failure
+    }
+
+    #[tokio::test]
+    async fn a_refusal_for_good_is_told_from_one_for_now() {
+        for (status, is_final) in [(400, true), (401, true), (413, true), (408, false), (429, false), (500, false), (503, false)]
+        {
+            let failure = export(status).await;
+            assert_eq!(failure.is_final, is_final, "{status}: {failure:?}");
+        }
+        for (code, is_final) in [("InvalidArgument", true), ("ResourceExhausted", true), ("Unavailable", false)] {
+            let said = format!("TonicTracesClient export failed with gRPC code: {code}: source");
+            let failure = sent(Err(OTelSdkError::InternalFailure(said))).expect_err("it is refused");
+            assert_eq!(failure.is_final, is_final, "{code}");
+        }
     }
 }

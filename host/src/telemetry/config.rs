@@ -23,7 +23,8 @@ pub struct TelemetryConfig {
     pub protocol: Protocol,
     /// `[telemetry.headers.<name>]`: what lets the host in at a collector.
     pub headers: BTreeMap<String, Secret>,
-    /// The share of the traces that begin here that is sent, 0 to 1. Of others their callers decide, and failed ones are always sent.
+    /// The share of the traces that begin here that is sent, 0 to 1. Of others their callers decide. Those that
+    /// failed through no doing of their callers are always sent.
     pub sample: f64,
     /// How often metrics are sent.
     pub interval: Span,

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::logs::AnyValue;
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -20,8 +21,8 @@ use tracing_subscriber::registry::LookupSpan;
 use super::config::LogFormat;
 use super::queue::Queue;
 
-/// What a log record takes up, in bytes, about: its texts are short.
-const RECORD: usize = 1_024;
+/// What a log record takes up beside its texts, in bytes, about.
+const RECORD_OVERHEAD: usize = 512;
 
 /// A log record for the collector.
 pub type Record = Arc<(SdkLogRecord, InstrumentationScope)>;
@@ -142,6 +143,22 @@ impl Visit for Fields<'_> {
     }
 }
 
+/// What a log record takes up, in bytes, about.
+fn size(record: &SdkLogRecord) -> usize {
+    let attributes = record.attributes_iter().map(|(key, value)| key.as_str().len() + length(value));
+    RECORD_OVERHEAD + record.body().map_or(0, length) + attributes.sum::<usize>()
+}
+
+fn length(value: &AnyValue) -> usize {
+    match value {
+        AnyValue::String(text) => text.as_str().len(),
+        AnyValue::Bytes(bytes) => bytes.len(),
+        AnyValue::ListAny(values) => values.iter().map(length).sum(),
+        AnyValue::Map(members) => members.iter().map(|(key, value)| key.as_str().len() + length(value)).sum(),
+        _ => 8,
+    }
+}
+
 /// Puts log records into the queue.
 pub struct Enqueue(pub Queue<Record>);
 
@@ -154,7 +171,7 @@ impl fmt::Debug for Enqueue {
 impl LogProcessor for Enqueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
         if self.0.has_room() {
-            self.0.offer(Arc::new((record.clone(), scope.clone())), RECORD, 1);
+            self.0.offer(Arc::new((record.clone(), scope.clone())), size(record), 1);
         } else {
             self.0.drop_uncounted(1);
         }

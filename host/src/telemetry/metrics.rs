@@ -56,7 +56,7 @@ const METRICS: &[Metric] = &[
     // Admission.
     gauge("tidegate_running_calls", Unit::Count, "calls that hold a slot, by tool"),
     gauge("tidegate_queued_calls", Unit::Count, "calls that wait for a slot, by tool"),
-    gauge("tidegate_estimated_wait_seconds", Unit::Seconds, "how long a new call would wait"),
+    gauge("tidegate_estimated_wait_seconds", Unit::Seconds, "how long the whole backlog takes"),
     seconds("tidegate_queue_wait_seconds", WAITS, "how long calls waited before they started"),
     counter("tidegate_charged_fuel_total", "wasmtime fuel charged to the accounts of callers, by tool"),
     seconds("tidegate_parked_seconds", STAGES, "how long guests waited for fuel, by tool"),

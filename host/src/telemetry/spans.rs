@@ -21,7 +21,10 @@ pub fn watcher(sample: f64, queue: Queue<Arc<Told>>) -> Watcher {
         sample,
         has_room: Box::new(move || asked.has_room()),
         take: Box::new(move |operation| {
-            let (bytes, count) = (operation.spans.iter().map(size).sum(), operation.spans.len() as u64);
+            // Each span repeats it.
+            let state = operation.trace.state.as_ref().map_or(0, String::len);
+            let bytes = operation.spans.iter().map(|span| state + size(span)).sum();
+            let count = operation.spans.len() as u64;
             told.offer(Arc::new(operation), bytes, count);
         }),
         dropped: Box::new(move |count| queue.drop_uncounted(count)),
@@ -45,7 +48,8 @@ fn size(span: &EndedSpan) -> usize {
         attributes.iter().map(|(key, value)| key.len() + length(value)).sum()
     };
     let events = span.events.iter().map(|event| SPAN_OVERHEAD / 4 + text(&event.attributes));
-    SPAN_OVERHEAD + text(&span.attributes) + events.sum::<usize>()
+    let link = span.link.as_ref().and_then(|link| link.state.as_ref()).map_or(0, String::len);
+    SPAN_OVERHEAD + link + span.name.len() + text(&span.attributes) + events.sum::<usize>()
 }
 
 fn span_data(trace: &TraceContext, span: &EndedSpan, scope: &InstrumentationScope) -> SpanData {

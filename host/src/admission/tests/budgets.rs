@@ -37,6 +37,20 @@ fn a_dry_principal_waits_until_it_has_earned_what_its_call_will_probably_burn_an
 }
 
 #[test]
+fn the_wait_that_is_shown_is_everybodys_and_not_what_a_dry_principal_owes() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let shown = || recorder.handle().render();
+    let config = AdmissionConfig { max_wait: Span::seconds(10), ..poor(100_000, 1_000_000, 10_000_000) };
+    let scene = metrics::with_local_recorder(&recorder, || Scene::new(config));
+    let spender = scene.start("dry");
+    assert_eq!(spender.purse().commit().now_or_never(), Some(()));
+    spender.settle(FUEL, 1 << 16);
+    drop(spender);
+    assert!(matches!(scene.enter("dry").err(), Some(Refused::Overloaded { .. })), "it would wait for longer than anybody may");
+    assert!(shown().contains("tidegate_estimated_wait_seconds 0\n"), "nobody waits: {}", shown());
+}
+
+#[test]
 fn a_guest_of_a_dry_principal_is_parked_until_there_is_fuel_for_it() {
     let scene = Scene::new(poor(1_000_000, 300_000, 5_000_000));
     let permit = scene.start("u1");

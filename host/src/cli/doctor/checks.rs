@@ -8,16 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use super::Finding;
 use super::reach::reach;
-use crate::app::files;
+use crate::app::{Trust, files, opening};
 use crate::cli::live::Live;
-use crate::cli::{plugin, serve};
+use crate::cli::serve;
 use crate::config::Config;
 use crate::model::Bytes;
 use crate::outbound::{self, Outbound};
-use crate::policy::GeneratedPermits;
-use crate::registry::Loader;
 use crate::registry::load::LoadError;
 use crate::sandbox::Sandbox;
+use crate::telemetry;
 
 /// How far the newest file of the store may be ahead of the clock.
 const AHEAD: Duration = Duration::from_secs(5);
@@ -29,7 +28,7 @@ const NOT_BEFORE: Duration = Duration::from_secs(1_767_225_600); // 2026-01-01
 pub async fn all(config: &Config) -> Vec<Finding> {
     let data = serve::data_dir(config);
     let is_live = matches!(Live::connect(&data), Ok(Some(_)));
-    let mut findings = vec![server(config)];
+    let mut findings = settings(config);
     findings.push(store(config, &data, is_live));
     findings.push(clock(&data));
     findings.extend(plugins_and_policies(config).await);
@@ -40,11 +39,35 @@ pub async fn all(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn server(config: &Config) -> Finding {
-    let good = config.server.check_limits().and_then(|()| config.server.resource());
-    match good {
-        Ok(resource) => Finding::ok("config", format!("it makes sense; MCP is to be reached at {resource}")),
-        Err(error) => Finding::broken("config", error.to_string(), "correct `[server]`"),
+/// What a host refuses before it opens anything.
+fn settings(config: &Config) -> Vec<Finding> {
+    let server = config.server.check_limits().and_then(|()| config.server.resource());
+    let problems = [
+        server.as_ref().err().map(|error| format!("`[server]`: {error}")),
+        opening::check(config).err().map(|error| format!("{error:#}")),
+        telemetry::filter(&config.telemetry).err().map(|error| format!("{error:#}")),
+    ];
+    let broken = |problem| Finding::broken("config", problem, "correct it; no host starts with it");
+    let mut findings: Vec<_> = problems.into_iter().flatten().map(broken).collect();
+    if let (true, Ok(resource)) = (findings.is_empty(), server) {
+        findings.push(Finding::ok("config", format!("it makes sense; MCP is to be reached at {resource}")));
+    }
+    findings.push(callers(config));
+    findings
+}
+
+/// Whether `serve` lets anybody in; with its flag, if the config says whom the flag is about.
+fn callers(config: &Config) -> Finding {
+    let auth = &config.auth;
+    match serve::trust(config, auth.anonymous.is_some()) {
+        Ok(Trust::Configured) => Finding::ok("callers", "with `--insecure-no-auth` everyone on this machine is let in"),
+        Ok(_) => Finding::ok("callers", format!("{} issuers of tokens vouch for them", auth.issuers.len())),
+        Err(error) if auth.issuers.is_empty() && auth.anonymous.is_none() => Finding::warning(
+            "callers",
+            error.to_string(),
+            "nothing, if only `tidegate run` or `dev` is used: `serve` does not start",
+        ),
+        Err(error) => Finding::broken("callers", error.to_string(), "correct it; `serve` does not start with it"),
     }
 }
 
@@ -115,21 +138,9 @@ fn clock(data: &Path) -> Finding {
 
 async fn plugins_and_policies(config: &Config) -> Vec<Finding> {
     let root = &config.plugins.path;
-    let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
-    let loader = plugin::loader(root).and_then(|loader| {
-        Ok(Loader {
-            sandbox: Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?),
-            backends: config.backends.keys().cloned().collect(),
-            test_hooks: false,
-            permits,
-            ..loader
-        })
-    });
-    let loader = match loader {
-        Ok(loader) => loader,
-        Err(error) => {
-            return vec![Finding::broken("plugins", format!("{error:#}"), "name the folder of plugins with `--plugins DIR`")];
-        }
+    let loader = match Sandbox::new(&config.sandbox, outbound::is_reserved) {
+        Ok(sandbox) => opening::loader(config, &Arc::new(sandbox), false),
+        Err(error) => return vec![Finding::broken("plugins", error.to_string(), "correct `[sandbox]`")],
     };
     let folder = config.policy_folder();
     let of = folder
@@ -148,7 +159,8 @@ async fn plugins_and_policies(config: &Config) -> Vec<Finding> {
             vec![Finding::broken("policies", format!("{of}: {error}"), fix)]
         }
         Err(error) => {
-            vec![Finding::broken("plugins", error.to_string(), "correct it; `tidegate plugin inspect` looks at one alone")]
+            let fix = "correct it, or name another folder with `--plugins DIR`; `tidegate plugin inspect` looks at one alone";
+            vec![Finding::broken("plugins", error.to_string(), fix)]
         }
     }
 }
@@ -181,15 +193,21 @@ async fn backends(config: &Config) -> Vec<Finding> {
 }
 
 async fn collector(config: &Config) -> Finding {
-    let telemetry = &config.telemetry;
-    let told = telemetry.collector().and_then(|collector| telemetry.read_headers().map(|_| collector));
+    let settings = &config.telemetry;
+    let told = settings.collector().and_then(|collector| settings.read_headers().map(|_| collector));
     match told {
         Err(error) => {
             Finding::broken("collector", format!("{error:#}"), "correct `[telemetry]`, or put the secret where it says")
         }
         Ok(None) => Finding::ok("collector", "none: no traces are kept; metrics are at `/metrics`"),
         Ok(Some(url)) => match reach(&url.to_string()).await {
-            Ok(address) => Finding::ok("collector", format!("a connection to {address} comes about")),
+            Ok(address) => match telemetry::probe(settings).await {
+                Ok(()) => Finding::ok("collector", format!("it takes traces at {address}")),
+                Err(error) => {
+                    let fix = "correct `telemetry.otlp`, its `protocol` or `[telemetry.headers]`; what is refused is dropped";
+                    Finding::warning("collector", format!("{address} takes no traces: {error:#}"), fix)
+                }
+            },
             Err(problem) => Finding::warning(
                 "collector",
                 problem,

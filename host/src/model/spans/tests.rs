@@ -84,11 +84,18 @@ fn one_operation_cannot_pile_up_spans_or_events() {
         drop(root.spans().stage("stage"));
     }
     for _ in 0..2 * MAX_EVENTS {
-        root.say("log", "info", &"x".repeat(1 << 20));
+        root.say("log", "info", || "x".repeat(1 << 20).into());
     }
     drop(root);
     let told = told.lock().expect("whole");
     assert_eq!(told[0].spans.len(), MAX_SPANS + 1);
     let root = told[0].spans.last().expect("it ended last");
     assert_eq!((root.events.len(), root.dropped_events as usize), (MAX_EVENTS, MAX_EVENTS));
+}
+
+#[test]
+fn what_nobody_records_is_not_said_to_be_recorded_unless_the_caller_does() {
+    assert!(!OpenSpan::unwatched(None).spans().position().is_sampled());
+    let caller = TraceContext::random();
+    assert!(OpenSpan::unwatched(Some(&caller)).spans().position().is_sampled());
 }
