@@ -43,7 +43,7 @@ async fn silent() -> (TcpListener, BackendConfig) {
 fn unresolved() -> Arc<OutboundCall> {
     let lookup: Lookup = Arc::new(|_| Box::pin(futures::future::pending()));
     let origins: OriginsConfig = toml::from_str("allow = [\"http://example.net\"]").expect("well formed");
-    let outbound = Outbound::resolving(&BTreeMap::new(), &origins, &lookup).expect("no files are needed");
+    let outbound = Outbound::resolving(&BTreeMap::new(), &origins, || Arc::clone(&lookup)).expect("no files are needed");
     outbound.begin(CallScope { allowed: vec!["http://example.net".to_owned()], ..scope() })
 }
 
