@@ -117,10 +117,10 @@ impl Host {
     /// # Errors
     /// Anything that keeps the host from serving honestly; nothing is half open then.
     pub async fn open(config: &Config, options: &Options) -> Result<Self> {
-        opening::check(config)?;
-        // Before anything is opened: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
+        // Before anything else: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
+        opening::check(config)?;
         let ledger = opening::open(&options.data, config).await?;
         let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {
