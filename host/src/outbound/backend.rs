@@ -106,7 +106,7 @@ mod defaults {
         Span::seconds(3)
     }
     pub(super) fn max_idle() -> usize {
-        32
+        max_concurrent()
     }
     pub(super) fn idle_timeout() -> Span {
         Span::seconds(30)
