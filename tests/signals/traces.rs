@@ -143,6 +143,25 @@ fn failed_calls_are_kept_and_others_are_not_if_nothing_is_sampled() {
 }
 
 #[test]
+fn requests_that_nobody_answers_and_those_kept_back_are_failed_spans() {
+    let collector = Receiver::start();
+    // Nobody listens there any more.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let (host, _plugins) = host(&collector, &format!("http://{dead}"), "");
+    let host = host.start();
+    let error_of = |n: u8| {
+        let parent = format!("00-{n:032x}-{n:016x}-01");
+        assert_eq!(list(&host.client(), &json!({"traceparent": parent}), &[]).error(), "backend_unavailable");
+        let request = collector.trace(trace(&parent), 11)["GET"].clone();
+        assert!(request.failed, "{request:#?}");
+        request.attributes["error.type"].clone()
+    };
+    assert_eq!(error_of(1), "unreachable");
+    // The breaker opens soon, and now and then lets one through.
+    assert!((2..60).any(|n| error_of(n) == "breaker_open"));
+}
+
+#[test]
 fn every_method_has_a_span_and_a_mistake_of_the_client_is_no_failure() {
     let collector = Receiver::start();
     let (host, _plugins) = host(&collector, &ear().0, "");

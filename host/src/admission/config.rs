@@ -147,14 +147,7 @@ impl AdmissionConfig {
 
     /// The budget of `principal` on a host that burns `capacity` fuel in a second.
     pub(super) fn budget(&self, principal: &Principal, capacity: u64) -> Budget {
-        // Almost always there is none, and then nothing is put together to look for one.
-        let special = match self.principals.is_empty() {
-            true => None,
-            false => self
-                .principals
-                .get(&format!("{}|{}", principal.issuer, principal.subject))
-                .or_else(|| self.principals.get(&principal.subject)),
-        };
+        let special = said_of(&self.principals, principal);
         let said = |value: fn(&BudgetConfig) -> Option<u64>| special.and_then(value).or_else(|| value(&self.principal));
         let rate = said(|budget| budget.rate).unwrap_or(capacity).clamp(1, MOST_FUEL);
         Budget {
@@ -201,6 +194,15 @@ impl BudgetConfig {
     }
 }
 
+/// What is said of this principal among `some`, by issuer and subject or by subject alone.
+pub(super) fn said_of<'s, T>(some: &'s BTreeMap<String, T>, principal: &Principal) -> Option<&'s T> {
+    // Almost always there is none, and then nothing is put together to look for one.
+    if some.is_empty() {
+        return None;
+    }
+    some.get(&format!("{}|{}", principal.issuer, principal.subject)).or_else(|| some.get(&principal.subject))
+}
+
 fn fuel(key: &str, value: u64) -> Result<(), AdmissionConfigError> {
     nonzero(key, value, "nothing could be burned")?;
     at_most(key, value)
@@ -225,18 +227,6 @@ fn at_most(key: &str, value: u64) -> Result<(), AdmissionConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn principal(issuer: &str, subject: &str) -> Principal {
-        Principal {
-            issuer: issuer.into(),
-            subject: subject.into(),
-            client: None,
-            tenant: None,
-            groups: Vec::new(),
-            scopes: Vec::new(),
-            claims: BTreeMap::new(),
-        }
-    }
 
     fn problem_of(text: &str) -> String {
         let config: AdmissionConfig = toml::from_str(text).expect("well formed");
@@ -279,10 +269,10 @@ mod tests {
             "max_fuel = 7\nprincipal = { rate = 10 }\nprincipals.u1 = { weight = 3 }\nprincipals.\"corp|u1\" = { rate = 20, debt = 0 }\n",
         )
         .expect("well formed");
-        let of = |issuer, subject| config.budget(&principal(issuer, subject), 1000);
+        let of = |issuer, subject| config.budget(&Principal::named(issuer, subject), 1000);
         assert_eq!(of("corp", "u2"), Budget { rate: 10, burst: 100, debt: 7, weight: 1 });
         assert_eq!(of("other", "u1"), Budget { rate: 10, burst: 100, debt: 7, weight: 3 });
         assert_eq!(of("corp", "u1"), Budget { rate: 20, burst: 200, debt: 0, weight: 1 });
-        assert_eq!(AdmissionConfig::default().budget(&principal("corp", "u1"), 1000).rate, 1000);
+        assert_eq!(AdmissionConfig::default().budget(&Principal::named("corp", "u1"), 1000).rate, 1000);
     }
 }

@@ -1,12 +1,13 @@
 //! How often each principal may call, whatever its calls cost: looked at first, before anything about a call is decided or stored.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use super::config::{AdmissionConfig, BudgetConfig};
+use super::config::{AdmissionConfig, BudgetConfig, said_of};
 use crate::model::Principal;
 
 /// After so many calls those principals are forgotten that have saved up all they may: they count as new.
@@ -18,7 +19,7 @@ pub(super) struct Throttle {
     /// For all who are not among the others.
     all: Option<Limit>,
     /// For some, by how the config names them.
-    some: Vec<(String, Option<Limit>)>,
+    some: BTreeMap<String, Option<Limit>>,
     clock: DefaultClock,
     checks: AtomicU32,
 }
@@ -53,35 +54,13 @@ impl Throttle {
     }
 
     fn limit_of(&self, principal: &Principal) -> Option<&Limit> {
-        if self.some.is_empty() {
-            return self.all.as_ref();
-        }
-        let whole = format!("{}|{}", principal.issuer, principal.subject);
-        let named = |name: &str| self.some.iter().find(|(some, _)| some == name);
-        match named(&whole).or_else(|| named(&principal.subject)) {
-            Some((_, limit)) => limit.as_ref(),
-            None => self.all.as_ref(),
-        }
+        said_of(&self.some, principal).map_or(self.all.as_ref(), Option::as_ref)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    fn principal(subject: &str) -> Principal {
-        Principal {
-            issuer: "corp".into(),
-            subject: subject.into(),
-            client: None,
-            tenant: None,
-            groups: Vec::new(),
-            scopes: Vec::new(),
-            claims: BTreeMap::new(),
-        }
-    }
 
     fn throttle(config: &str) -> Throttle {
         Throttle::new(&toml::from_str(config).expect("well formed"))
@@ -89,7 +68,7 @@ mod tests {
 
     /// How many of a hundred calls made at once are let through.
     fn let_through(throttle: &Throttle, subject: &str) -> usize {
-        (0..100).filter(|_| throttle.check(&principal(subject)).is_ok()).count()
+        (0..100).filter(|_| throttle.check(&Principal::named("corp", subject)).is_ok()).count()
     }
 
     #[test]
@@ -102,7 +81,7 @@ mod tests {
         // Slow enough that none is earned while this runs.
         let throttle = throttle("principal = { calls = 1, calls_burst = 7 }");
         assert_eq!((let_through(&throttle, "u1"), let_through(&throttle, "u2")), (7, 7));
-        let wait = throttle.check(&principal("u1")).expect_err("it has used up what it had");
+        let wait = throttle.check(&Principal::named("corp", "u1")).expect_err("it has used up what it had");
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
     }
 
@@ -119,7 +98,7 @@ mod tests {
     fn who_has_not_called_for_long_is_forgotten() {
         let throttle = throttle("principal = { calls = 1000000 }");
         for n in 0..FORGET_AFTER {
-            throttle.check(&principal(&n.to_string())).expect("its first call");
+            throttle.check(&Principal::named("corp", &n.to_string())).expect("its first call");
         }
         let known = throttle.all.as_ref().map_or(0, RateLimiter::len);
         assert!(known < FORGET_AFTER as usize / 2, "{known}");

@@ -30,6 +30,20 @@ impl Principal {
     /// The claims of a token that a principal has as fields of its own, so that no other claim can pass for them.
     pub const OWN_CLAIMS: [&str; 4] = ["iss", "sub", "tenant", "client_id"];
 
+    /// A caller of whom nothing else is known.
+    #[cfg(test)]
+    pub fn named(issuer: &str, subject: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            client: None,
+            tenant: None,
+            groups: Vec::new(),
+            scopes: Vec::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
     /// What `$principal.<name>` stands for: `sub`, `iss`, `tenant`, `client_id`, or else a further claim.
     pub fn claim(&self, name: &str) -> Option<Value> {
         match name {

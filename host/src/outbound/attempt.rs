@@ -141,6 +141,7 @@ impl OutboundCall {
     pub(super) fn keeps(&self, accepted: &Accepted, n: u32, error: SentError, code: Option<ErrorCode>) {
         let sent = Sent { error: Some(error), ..accepted.sent(n) };
         accepted.backend.figures.ended(&sent);
+        RequestSpan::kept_back(&self.trace, &accepted.name, &accepted.head, n - 1, error);
         let mut record = self.record();
         record.add(sent, None);
         if let Some(code) = code {
@@ -215,9 +216,6 @@ impl Attempt {
     /// It failed on the way, or its response did.
     pub fn breaks(&mut self, kind: io::ErrorKind) {
         let never_left = self.never_left();
-        if let Some(span) = &mut self.span {
-            span.failed(kind);
-        }
         let (error, code) = match kind {
             // It answered, only too much: that is not an outage.
             io::ErrorKind::FileTooLarge => {
@@ -257,7 +255,11 @@ impl Drop for Attempt {
             // Given up on the way, maybe before there was a connection.
             record.at(self.place).left = !self.never_left();
         }
-        self.accepted.backend.figures.ended(record.settle(self.place, self.error));
+        let sent = record.settle(self.place, self.error);
+        self.accepted.backend.figures.ended(sent);
+        if let (Some(error), Some(span)) = (sent.error, &mut self.span) {
+            span.failed(error);
+        }
         drop(record);
         // Whoever got a head and no more, because nobody read on, has seen a backend that lives.
         if self.status.is_some()

@@ -131,14 +131,12 @@ impl OutboundCall {
         }
     }
 
-    /// The call is over: nothing leaves any more, and what is known of it stays as it is.
-    pub fn close(&self) {
-        self.record().close();
-    }
-
-    /// Every attempt at a request, in order; those that never left at last.
-    pub fn sent(&self) -> Vec<Sent> {
-        self.record().sent()
+    /// The call is over: nothing leaves any more, and what is known of it stays as it is. Answers with every attempt, in
+    /// order; those that never left at last.
+    pub fn close(&self) -> Vec<Sent> {
+        let mut record = self.record();
+        record.close();
+        record.sent()
     }
 
     /// The backend that failed this call last, unless it has answered since.

@@ -1,11 +1,9 @@
 //! One try of a request to a backend, as traces tell it, and what tells the backend where it stands in the trace.
 
-use std::io;
-
 use http::uri::Scheme;
 use http::{HeaderValue, StatusCode, request};
 
-use crate::model::{OpenSpan, SpanKind, Spans};
+use crate::model::{OpenSpan, SentError, SpanKind, Spans};
 
 /// A try under way, named by OpenTelemetry's conventions for HTTP clients.
 pub(super) struct RequestSpan(OpenSpan);
@@ -13,14 +11,24 @@ pub(super) struct RequestSpan(OpenSpan);
 impl RequestSpan {
     /// Tells the backend `name` its place in the trace. `resent` is how often the request was sent before.
     pub(super) fn begin(above: &Spans, name: &str, head: &mut request::Parts, resent: u32) -> Self {
-        let mut span = above.child(SpanKind::Client, "");
-        let position = span.position_below(above);
+        let span = Self::of(above, name, head, resent);
+        let position = span.0.position_below(above);
         if let Ok(value) = HeaderValue::from_str(&position.to_string()) {
             head.headers.insert("traceparent", value);
         }
         if let Some(state) = position.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok()) {
             head.headers.insert("tracestate", state);
         }
+        span
+    }
+
+    /// One that the host itself kept back.
+    pub(super) fn kept_back(above: &Spans, name: &str, head: &request::Parts, resent: u32, error: SentError) {
+        Self::of(above, name, head, resent).failed(error);
+    }
+
+    fn of(above: &Spans, name: &str, head: &request::Parts, resent: u32) -> Self {
+        let mut span = above.child(SpanKind::Client, "");
         if span.is_noted() {
             let method = head.method.to_string();
             span.rename(|| method.clone().into());
@@ -48,11 +56,9 @@ impl RequestSpan {
         }
     }
 
-    /// It did not.
-    pub(super) fn failed(&mut self, kind: io::ErrorKind) {
-        if self.0.is_noted() {
-            self.0.set("error.type", kind.to_string());
-            self.0.fail();
-        }
+    /// There is no whole answer.
+    pub(super) fn failed(&mut self, error: SentError) {
+        self.0.set("error.type", error.as_str());
+        self.0.fail();
     }
 }

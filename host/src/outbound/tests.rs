@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::model::{Bytes as Size, SentError, Span, TraceContext};
+use crate::model::{Bytes as Size, Sent, SentError, Span, TraceContext};
 
 /// What a backend saw of one request.
 type Seen = (Method, String, HeaderMap, Bytes);
@@ -56,6 +56,11 @@ fn begin_in(outbound: &Outbound, trace: TraceContext) -> Arc<OutboundCall> {
 }
 
 impl OutboundCall {
+    /// Every attempt so far.
+    fn sent(&self) -> Vec<Sent> {
+        self.record().sent()
+    }
+
     /// Sends a request of a guest with all the patience there is.
     fn send(self: &Arc<Self>, request: Request<Body>) -> BoxFuture<'static, io::Result<Response<Body>>> {
         self.send_within(request, Duration::MAX)

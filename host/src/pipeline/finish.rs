@@ -21,7 +21,7 @@ const MAX_ROWS: usize = 10_000;
 /// Holds the guest's last word to what its tool promised, and to what the host knows of its backends.
 ///
 /// A tool that was kept from changing anything, by a policy or by a backend that failed, did not do what it may claim to have done.
-pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall) -> Ended {
+pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall, sent: &[Sent]) -> Ended {
     let failed = outbound.failure();
     match ended {
         Ended::Completed(_) | Ended::Failed(_) if outbound.met_gate() => Ended::Failed(Failure {
@@ -32,8 +32,8 @@ pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall) -> Ended {
         Ended::Completed(output) => match (check(tool, &output), failed) {
             (Err(problem), _) => Ended::Failed(Failure { code: ErrorCode::OutputInvalid, message: problem, retry_after: None }),
             // INVARIANT: a write of whose changes none was made is no success, whatever its tool asked for afterwards.
-            (Ok(()), failed) if tool.manifest.effect == Effect::Write && did_nothing(&outbound.sent()) => {
-                Ended::Failed(failed.map_or_else(|| nothing_changed(&outbound.sent()), in_hosts_words))
+            (Ok(()), failed) if tool.manifest.effect == Effect::Write && did_nothing(sent) => {
+                Ended::Failed(failed.map_or_else(|| nothing_changed(sent), in_hosts_words))
             }
             (Ok(()), _) => Ended::Completed(output),
         },
@@ -195,8 +195,7 @@ pub fn is_despite_backend_error(effect: Effect, outcome: &Outcome) -> bool {
 
 /// Whether changes were asked for, and each of them is confirmed.
 fn is_confirmed(sent: &[Sent]) -> bool {
-    let changes = changes(sent);
-    !changes.is_empty() && changes.iter().all(|change| matches!(change.word, Word::Confirmed | Word::CutOff))
+    sent.iter().any(Sent::is_unsafe) && !has_unconfirmed_change(sent)
 }
 
 #[cfg(test)]

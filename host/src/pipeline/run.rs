@@ -136,7 +136,7 @@ impl Pipeline {
             facts::invocation(&call, &tool, &arguments, attempt, key.as_ref(), &permit, &outbound, &rows, stop, &guest);
         let execution = self.parts.sandbox.execute(&tool.plugin.program, invocation).await;
         // A request of the guest's may be a poll away from its connection: from here on none is, and everything below is told the same.
-        outbound.close();
+        let sent = outbound.close();
         guest.end(&execution);
         drop(timer);
 
@@ -145,11 +145,11 @@ impl Pipeline {
         let charged = permit.settle(execution.fuel, execution.memory_peak);
         self.stages.burned(charged);
         let outcome = Outcome {
-            ended: finish::ended(&tool, execution.ended, &outbound),
+            ended: finish::ended(&tool, execution.ended, &outbound, &sent),
             fuel: charged,
             memory_peak: execution.memory_peak,
             latency: started.elapsed(),
-            sent: outbound.sent(),
+            sent,
             blame: finish::blame(&outbound),
             log: execution.log,
         };

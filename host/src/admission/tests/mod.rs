@@ -51,15 +51,7 @@ impl Scene {
 
     fn principal(&self, subject: &str) -> Arc<Principal> {
         let mut principals = self.principals.lock().expect("not poisoned");
-        let principal = || Principal {
-            issuer: "tidegate:test".into(),
-            subject: subject.into(),
-            client: None,
-            tenant: None,
-            groups: Vec::new(),
-            scopes: Vec::new(),
-            claims: BTreeMap::new(),
-        };
+        let principal = || Principal::named("tidegate:test", subject);
         principals.entry(subject.to_owned()).or_insert_with(|| Arc::new(principal())).clone()
     }
 

@@ -171,18 +171,6 @@ fn set(keys: &[&Signer]) -> Value {
     json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() })
 }
 
-fn principal(subject: &str) -> Principal {
-    Principal {
-        issuer: DEV_ISSUER.into(),
-        subject: subject.into(),
-        client: None,
-        tenant: None,
-        groups: Vec::new(),
-        scopes: Vec::new(),
-        claims: BTreeMap::new(),
-    }
-}
-
 /// An authenticator that trusts these issuers and keeps their keys.
 fn trusting(issuers: &[(&str, IssuerConfig)]) -> Authenticator {
     trusting_within(issuers, TokenLimits::default())
@@ -190,7 +178,7 @@ fn trusting(issuers: &[(&str, IssuerConfig)]) -> Authenticator {
 
 fn trusting_within(issuers: &[(&str, IssuerConfig)], limits: TokenLimits) -> Authenticator {
     let issuers = issuers.iter().map(|(name, config)| ((*name).to_owned(), config.clone())).collect();
-    let authenticator = Authenticator::new(None, principal("local"), &issuers, limits).expect("sound configs");
+    let authenticator = Authenticator::new(None, Principal::named(DEV_ISSUER, "local"), &issuers, limits).expect("sound configs");
     authenticator.serve_as(RESOURCE);
     authenticator.keep_keys(&TaskTracker::new(), &CancellationToken::new());
     authenticator
@@ -217,7 +205,12 @@ async fn callers_without_credentials_are_refused_unless_somebody_vouches_for_the
     let closed = trusting(&[]);
     assert_eq!(closed.authenticate(&Credentials::Anonymous).await, Err(AuthError::Missing));
     assert_eq!(closed.authenticate(&Credentials::Local).await.map(|who| who.subject.clone()), Ok("local".into()));
-    let open = Authenticator::new(Some(principal("u1")), principal("local"), &BTreeMap::new(), TokenLimits::default());
+    let open = Authenticator::new(
+        Some(Principal::named(DEV_ISSUER, "u1")),
+        Principal::named(DEV_ISSUER, "local"),
+        &BTreeMap::new(),
+        TokenLimits::default(),
+    );
     let open = open.expect("nothing to be wrong");
     assert_eq!(open.authenticate(&Credentials::Anonymous).await.map(|who| who.subject.clone()), Ok("u1".into()));
     assert!(present(&open, "x").await.is_err(), "a token that can't be verified is never taken for none");
