@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod calls;
 pub mod keeping;
+pub mod plugins;
 
 use std::path::PathBuf;
 use std::sync::Arc;
