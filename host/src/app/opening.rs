@@ -13,12 +13,12 @@ use crate::auth;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::outbound;
+use crate::pipeline::installer::Installer;
 use crate::policy::GeneratedPermits;
 use crate::registry::Loader;
 use crate::registry::installed::{Promises, Shelf, installed_and};
 use crate::registry::load::LoadError;
 use crate::sandbox::Sandbox;
-use crate::server::operator::plugins::Installer;
 use crate::store::Store;
 
 /// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and

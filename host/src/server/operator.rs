@@ -2,8 +2,8 @@
 
 pub mod audit;
 pub mod calls;
+pub mod installed;
 pub mod keeping;
-pub mod plugins;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -15,9 +15,10 @@ use crate::cli::live::Live;
 use crate::cli::{HostArgs, Output, print, serve};
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::pipeline::installer::{Approve, Contents, Done, State};
 use crate::registry::installed::read_digest;
 use crate::server::operator;
-use crate::server::operator::plugins::{self, Approve, Contents, Done, Install, Remove, Rollback, State};
+use crate::server::operator::installed::{self, Install, Remove, Rollback};
 use crate::store::{Store, StoreError};
 
 /// How long a live host may take: it fetches and compiles the plugin, and waits for whoever installs another one.
@@ -86,19 +87,19 @@ pub fn install(args: &InstallArgs) -> Result<ExitCode> {
     // The host stands in another folder.
     let source = std::path::absolute(&args.source).with_context(|| format!("`{}` is no path", args.source))?;
     let question = Install { source: source.display().to_string(), approve: args.approve };
-    let done = ask(&args.host, plugins::INSTALL, &json!(question))?;
+    let done = ask(&args.host, installed::INSTALL, &json!(question))?;
     tell(&done, args.output, Some(&args.source))
 }
 
 /// `tidegate plugin rollback`
 pub fn roll_back(args: &RollbackArgs) -> Result<ExitCode> {
     let question = Rollback { name: args.name.clone(), to: args.to.clone() };
-    tell(&ask(&args.host, plugins::ROLLBACK, &json!(question))?, args.output, None)
+    tell(&ask(&args.host, installed::ROLLBACK, &json!(question))?, args.output, None)
 }
 
 /// `tidegate plugin remove`
 pub fn remove(args: &RemoveArgs) -> Result<ExitCode> {
-    tell(&ask(&args.host, plugins::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
+    tell(&ask(&args.host, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
 }
 
 /// Asks the live host, or does on the data of a stopped one what it would do. Waits for others who do such things.
@@ -132,7 +133,7 @@ fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question
     let runtime = serve::runtime()?;
     let by = operator::user(rustix::process::geteuid().as_raw());
     let done = opening::installer(config, data, &ledger)
-        .and_then(|installer| Ok(runtime.block_on(plugins::answer(&installer, &by, method, question.clone()))?));
+        .and_then(|installer| Ok(runtime.block_on(installed::answer(&installer, &by, method, question.clone()))?));
     let closed = runtime.block_on(ledger.close());
     let done = done?;
     closed?;

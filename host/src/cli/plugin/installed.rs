@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::cli::audit::{printable, time};
 use crate::cli::live::Live;
 use crate::cli::{Output, print};
+use crate::pipeline::installer::Listed;
 use crate::registry::installed::Shelf;
-use crate::server::operator::plugins::{LIST, Listed};
+use crate::server::operator::installed::LIST;
 
 /// How many digits of a digest are shown; enough to name it by.
 const DIGITS: usize = 12;

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::{Artifact, InstallError, InstalledSet};
 use crate::model::{Bytes, Digest};
 use crate::store::{StoreError, create_folder, sync_folder, write_synced};
@@ -85,12 +87,12 @@ impl Shelf {
     pub fn lay_down(&self, staged: Staged, max_component: Bytes) -> Result<Artifact, InstallError> {
         let artifact = Artifact::open(&staged.dir, max_component)?;
         let (dir, contents) = (self.dir(artifact.content()), self.contents());
-        if dir.exists() {
-            match Artifact::open(&dir, max_component) {
-                Ok(there) if there.content() == artifact.content() => return Ok(there),
-                // Somebody has changed them: these are the ones that were meant.
-                _ => remove(&dir)?,
-            }
+        let is_there = dir.exists();
+        if is_there
+            && let Ok(there) = Artifact::open(&dir, max_component)
+            && there.content() == artifact.content()
+        {
+            return Ok(there);
         }
         for path in artifact.files() {
             let protect = || {
@@ -102,7 +104,12 @@ impl Shelf {
         sync_folder(&staged.dir)?;
         fail::fail_point!("install::staged", |_| std::process::abort());
         create_folder(&contents)?;
-        fs::rename(&staged.dir, &dir).map_err(StoreError::io("put in place", &dir))?;
+        // Contents that somebody has changed make room for the ones that were meant, without a moment in between.
+        let renamed = match is_there {
+            true => renameat_with(CWD, &staged.dir, CWD, &dir, RenameFlags::EXCHANGE).map_err(std::io::Error::from),
+            false => fs::rename(&staged.dir, &dir),
+        };
+        renamed.map_err(StoreError::io("put in place", &dir))?;
         sync_folder(&contents)?;
         sync_folder(&self.root)?;
         fail::fail_point!("install::laid_down", |_| std::process::abort());

@@ -1,18 +1,21 @@
 //! The order in which plugins are installed, and what makes it whole: contents first, then everything is loaded as it would be, then
 //! the record, then what is in force.
 
+mod done;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Approve, Contents, Done, Install, Listed, NotDone, Remove, Rollback, State};
 use crate::ledger::{Ledger, PluginAct, PluginContents};
 use crate::model::widening::compare;
 use crate::model::{Bytes, Change, Standing, Timestamp, document};
 use crate::registry::installed::{Artifact, InstallError, InstalledSet, Shelf, Version, installed_and};
 use crate::registry::{Generation, Loader};
 use crate::store::write_synced;
+
+pub use done::{Approve, Contents, Done, Listed, NotDone, State};
 
 /// Installs plugins, one at a time.
 pub struct Installer {
@@ -61,10 +64,10 @@ impl Installer {
     ///
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
-    pub async fn install(&self, by: &str, params: Install) -> Result<Done, NotDone> {
+    pub async fn install(&self, by: &str, source: &str, approve: Option<Approve>) -> Result<Done, NotDone> {
         let _turn = self.turn.lock().await;
         let set = self.tidy().await?;
-        let done = self.try_install(by, &params, &set).await;
+        let done = self.try_install(by, source, approve, &set).await;
         if !matches!(done, Ok(Done { state: State::Done, .. })) {
             // What was laid down for it is in nobody's way; the next one sweeps it, if this can't.
             let _ = self.blocking(move |shelf| shelf.sweep(&set)).await;
@@ -72,16 +75,16 @@ impl Installer {
         done
     }
 
-    async fn try_install(&self, by: &str, params: &Install, set: &InstalledSet) -> Result<Done, NotDone> {
-        let (source, max_component) = (PathBuf::from(&params.source), self.max_component);
+    async fn try_install(&self, by: &str, source: &str, approve: Option<Approve>, set: &InstalledSet) -> Result<Done, NotDone> {
+        let (from, max_component) = (PathBuf::from(source), self.max_component);
         let artifact = self.blocking(move |shelf| {
             let staged = shelf.stage()?;
-            copy(&source, staged.dir(), max_component)?;
+            copy(&from, staged.dir(), max_component)?;
             shelf.lay_down(staged, max_component)
         });
         let artifact = artifact.await?;
         let (name, found) = (artifact.manifest.name.as_str(), artifact.content());
-        if let Some(Approve::Digest(approved)) = params.approve
+        if let Some(Approve::Digest(approved)) = approve
             && approved != found
         {
             return Err(NotDone::Other { approved, found });
@@ -91,7 +94,7 @@ impl Installer {
             digest: found,
             version: artifact.manifest.version.clone(),
             component: artifact.component,
-            source: params.source.clone(),
+            source: source.to_owned(),
             signed_by: None,
             by: by.to_owned(),
             installed_ms: now,
@@ -123,7 +126,7 @@ impl Installer {
         let covered = |change: &Change| face.as_ref().is_some_and(|face| standing.covers(change, face));
         let needing: Vec<&Change> = changes.iter().filter(|change| change.needs_approval()).collect();
         let open: Vec<Change> = needing.iter().filter(|change| !covered(change)).map(|change| (*change).clone()).collect();
-        let approved = match params.approve {
+        let approved = match approve {
             _ if is_kept => "kept",
             _ if needing.is_empty() => "nothing widens",
             _ if open.is_empty() => "standing",
@@ -136,7 +139,7 @@ impl Installer {
         };
         done.changes.clone_from(&changes);
         let plan = Plan { action: "plugin_install", by, plugin: name, set: would, generation, changes };
-        self.carry_out(plan, set, approved, Some(&params.source)).await?;
+        self.carry_out(plan, set, approved, Some(source)).await?;
         done.state = State::Done;
         Ok(done)
     }
@@ -145,18 +148,17 @@ impl Installer {
     ///
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
-    pub async fn roll_back(&self, by: &str, params: Rollback) -> Result<Done, NotDone> {
+    pub async fn roll_back(&self, by: &str, name: &str, to: Option<&str>) -> Result<Done, NotDone> {
         let _turn = self.turn.lock().await;
         let set = self.tidy().await?;
-        let Rollback { name, to } = params;
-        let history = set.history(&name)?;
-        let target = match &to {
-            Some(spec) => history.find(&name, spec)?,
-            None => history.previous(&name)?,
+        let history = set.history(name)?;
+        let target = match to {
+            Some(spec) => history.find(name, spec)?,
+            None => history.previous(name)?,
         };
         let mut done = Done {
             state: State::Unchanged,
-            plugin: name.clone(),
+            plugin: name.to_owned(),
             before: Some(contents(history.current())),
             after: Some(contents(target)),
             changes: Vec::new(),
@@ -167,13 +169,13 @@ impl Installer {
             return Ok(done);
         }
         let mut would = set.clone();
-        if let Some(history) = would.plugins.get_mut(&name) {
+        if let Some(history) = would.plugins.get_mut(name) {
             history.put_in_force(target.digest, Timestamp::now());
         }
         let generation = self.load(&would).await?;
-        let changes = self.compare(&set, &name, &generation).await;
+        let changes = self.compare(&set, name, &generation).await;
         done.changes.clone_from(&changes);
-        let plan = Plan { action: "plugin_rollback", by, plugin: &name, set: would, generation, changes };
+        let plan = Plan { action: "plugin_rollback", by, plugin: name, set: would, generation, changes };
         self.carry_out(plan, &set, "kept", None).await?;
         done.state = State::Done;
         Ok(done)
@@ -183,18 +185,17 @@ impl Installer {
     ///
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
-    pub async fn remove(&self, by: &str, params: Remove) -> Result<Done, NotDone> {
+    pub async fn remove(&self, by: &str, name: &str) -> Result<Done, NotDone> {
         let _turn = self.turn.lock().await;
         let set = self.tidy().await?;
-        let Remove { name } = params;
-        let before = Some(contents(set.history(&name)?.current()));
+        let before = Some(contents(set.history(name)?.current()));
         let mut would = set.clone();
-        would.plugins.remove(&name);
+        would.plugins.remove(name);
         let generation = self.load(&would).await?;
-        let plan = Plan { action: "plugin_remove", by, plugin: &name, set: would, generation, changes: Vec::new() };
+        let plan = Plan { action: "plugin_remove", by, plugin: name, set: would, generation, changes: Vec::new() };
         self.carry_out(plan, &set, "removed", None).await?;
         let (changes, unapproved) = (Vec::new(), Vec::new());
-        Ok(Done { state: State::Done, plugin: name, before, after: None, changes, unapproved, signed_by: None })
+        Ok(Done { state: State::Done, plugin: name.to_owned(), before, after: None, changes, unapproved, signed_by: None })
     }
 
     /// Writes the plan down, then puts it in force.

@@ -1,38 +1,11 @@
-//! What the operator does to installed plugins: install one, go back, remove one; and what is installed.
-//!
-//! The same on a live host, and on the data folder of a stopped one.
-
-mod installer;
+//! What is asked of an installation, and what comes of it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::ledger::LedgerError;
 use crate::model::{Change, Digest, DocumentError};
 use crate::registry::installed::{InstallError, InstalledSet, Version};
 use crate::registry::load::LoadError;
-
-pub use installer::Installer;
-
-/// Installs a plugin, or another version of one: [`Install`] → [`Done`].
-pub const INSTALL: &str = "tidegate/plugin/install";
-/// Goes back to a version that is kept: [`Rollback`] → [`Done`].
-pub const ROLLBACK: &str = "tidegate/plugin/rollback";
-/// Removes a plugin with all its versions: [`Remove`] → [`Done`].
-pub const REMOVE: &str = "tidegate/plugin/remove";
-/// What is installed → [`Listed`].
-pub const LIST: &str = "tidegate/plugin/list";
-
-/// What to install.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Install {
-    /// Where it is: an absolute path.
-    pub source: String,
-    /// What is approved of what has to be.
-    #[serde(default)]
-    pub approve: Option<Approve>,
-}
 
 /// What the operator approves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,25 +15,6 @@ pub enum Approve {
     Shown,
     /// These contents and no others: what was shown before.
     Digest(Digest),
-}
-
-/// Where to go back to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rollback {
-    /// The plugin.
-    pub name: String,
-    /// A version or a digest; what was in force before, if none is named.
-    #[serde(default)]
-    pub to: Option<String>,
-}
-
-/// What to remove.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Remove {
-    /// The plugin.
-    pub name: String,
 }
 
 /// What came of it.
@@ -153,30 +107,4 @@ pub enum NotDone {
         /// The digest found.
         found: Digest,
     },
-    /// It is not understood.
-    #[error("`{method}` is not asked like that: {problem}")]
-    Question {
-        /// The method.
-        method: String,
-        /// What is wrong with its parameters.
-        problem: String,
-    },
-}
-
-/// Does what one method asks for, in the name of `by`.
-///
-/// # Errors
-/// It is no such method, has other parameters, or can't be done; nothing has changed then.
-pub async fn answer(installer: &Installer, by: &str, method: &str, params: Value) -> Result<Value, NotDone> {
-    match method {
-        INSTALL => Ok(json!(installer.install(by, read(method, params)?).await?)),
-        ROLLBACK => Ok(json!(installer.roll_back(by, read(method, params)?).await?)),
-        REMOVE => Ok(json!(installer.remove(by, read(method, params)?).await?)),
-        LIST => Ok(json!(installer.list().await?)),
-        _ => Err(NotDone::Question { method: method.to_owned(), problem: "there is no such method".to_owned() }),
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(method: &str, params: Value) -> Result<T, NotDone> {
-    serde_json::from_value(params).map_err(|error| NotDone::Question { method: method.to_owned(), problem: error.to_string() })
 }
