@@ -110,6 +110,13 @@ impl World {
         self.host().start()
     }
 
+    /// What `tidegate audit …` says of the data folder.
+    fn audit(&self, arguments: &[&str]) -> String {
+        let told = command().arg("audit").args(arguments).arg("--data").arg(self.data()).output().expect("tidegate runs");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8(told.stdout).expect("text")
+    }
+
     /// The admin records of the stopped host whose action begins like this.
     fn records(&self, action: &str) -> Vec<Value> {
         let listed =

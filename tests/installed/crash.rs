@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::{World, path};
 
 /// The places where an installation can die, in order, and whether what was installed is in force then.
-const CRASHES: [(&str, bool); 5] = [
+pub const CRASHES: [(&str, bool); 5] = [
     ("install::staged", false),
     ("install::laid_down", false),
     ("install::recorded", false),
@@ -43,10 +44,10 @@ fn killed_at_any_step_an_installation_has_happened_or_has_not() {
 }
 
 /// A small disk in memory over the folder of installed plugins; gone when dropped.
-struct Small(std::path::PathBuf);
+pub struct Small(PathBuf);
 
 impl Small {
-    fn mounted_at(path: &std::path::Path) -> Self {
+    pub fn mounted_at(path: &Path) -> Self {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=2m,mode=0700", "none"])
             .arg(path)
@@ -63,6 +64,14 @@ impl Drop for Small {
     }
 }
 
+/// Fills the disk to the last page; answers with which file.
+pub fn fill(dir: &Path) -> PathBuf {
+    let filler = dir.join("filler");
+    let mut file = fs::File::create(&filler).expect("there is room");
+    while file.write_all(&[7; 4096]).is_ok() {}
+    filler
+}
+
 #[test]
 fn on_a_full_disk_nothing_is_installed_and_with_room_it_is() {
     let world = World::new();
@@ -71,10 +80,7 @@ fn on_a_full_disk_nothing_is_installed_and_with_room_it_is() {
     let _small = Small::mounted_at(&plugins);
     world.install(&world.version("first", &[])).done();
     let second = world.version("second", &[("0.1.0", "0.2.0")]);
-    let filler = plugins.join("filler");
-    let mut file = fs::File::create(&filler).expect("there is room");
-    while file.write_all(&[7; 4096]).is_ok() {}
-    drop(file);
+    let filler = fill(&plugins);
     world.plugin(&["install", path(&second)]).refused(&["No space left"]);
     assert_eq!(world.active().as_deref(), Some("0.1.0"));
     fs::remove_file(filler).expect("removable");
