@@ -119,9 +119,7 @@ impl World {
 
     /// The admin records of the stopped host whose action begins like this.
     fn records(&self, action: &str) -> Vec<Value> {
-        let listed =
-            command().args(["audit", "list", "--output", "json", "--data", path(&self.data())]).output().expect("it runs");
-        let records: Vec<Value> = serde_json::from_slice(&listed.stdout).expect("JSON");
+        let records: Vec<Value> = serde_json::from_str(&self.audit(&["list", "--output", "json"])).expect("JSON");
         let bodies = records.into_iter().map(|mut record| record["body"].take());
         bodies.filter(|body| body["action"].as_str().is_some_and(|told| told.starts_with(action))).collect()
     }

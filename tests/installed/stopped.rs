@@ -207,6 +207,16 @@ fn edit(dir: &Path, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).expect("writable");
 }
 
+/// Changes what the component of `echo` tells, byte by byte.
+fn reword(dir: &Path, from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let path = dir.join("echo.wasm");
+    let mut wasm = fs::read(&path).expect("readable");
+    let at = wasm.windows(from.len()).position(|window| window == from.as_bytes()).expect("it tells that");
+    wasm[at..at + to.len()].copy_from_slice(to.as_bytes());
+    fs::write(path, wasm).expect("writable");
+}
+
 #[test]
 fn two_that_install_at_once_take_turns() {
     let world = World::new();
@@ -231,22 +241,18 @@ fn two_that_install_at_once_take_turns() {
 #[test]
 fn a_diff_tells_what_widens_first() {
     let world = World::new();
-    let narrow = world.version(
-        "narrow",
-        &[
-            ("0.1.0", "0.2.0"),
-            ("8MiB", "16MiB"),
-            ("\"5s\"", "\"4s\""),
-            ("\"read\"", "\"write\""),
-            ("\"use:echo\"", "\"use:echo\", \"write:echoes\""),
-        ],
+    let other = world.version(
+        "other",
+        &[("0.1.0", "0.2.0"), ("8MiB", "16MiB"), ("\"5s\"", "\"4s\""), ("\"use:echo\"", "\"use:echo\", \"write:echoes\"")],
     );
+    // What nobody sees on a terminal may be what the model reads.
+    reword(&other, "check that tools", "check \u{200b}! tools");
     world.install(&world.version("first", &[])).done();
-    let diff = world.plugin(&["diff", "echo", path(&narrow)]).done();
+    let diff = world.plugin(&["diff", "echo", path(&other)]).done();
     let golden = fs::read_to_string(workspace().join("tests/golden/plugin/diff.txt")).expect("readable");
     assert_eq!(diff.out, golden, "\n{}", diff.out);
     let told: Value =
-        serde_json::from_str(&world.plugin(&["diff", "echo@0.1.0", path(&narrow), "--output", "json"]).done().out).expect("JSON");
+        serde_json::from_str(&world.plugin(&["diff", "echo@0.1.0", path(&other), "--output", "json"]).done().out).expect("JSON");
     let changes = told["changes"].as_array().expect("changes");
     assert_eq!(changes[0], json!({"weight": "widens", "aspect": "memory", "before": "8.0 MiB", "after": "16.0 MiB"}));
     assert_eq!((&told["before"]["version"], &told["after"]["version"]), (&json!("0.1.0"), &json!("0.2.0")));

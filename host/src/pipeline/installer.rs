@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, PluginAct, PluginContents};
 use crate::model::widening::compare;
 use crate::model::{Bytes, Change, Standing, Timestamp, document};
 use crate::registry::installed::{Artifact, InstallError, InstalledSet, Shelf, Version, installed_and};
+use crate::registry::load::LoadError;
 use crate::registry::{Generation, Loader};
 use crate::store::write_synced;
 
@@ -249,7 +250,11 @@ impl Installer {
 
     /// Everything as a host would load it, if `set` were installed.
     async fn load(&self, set: &InstalledSet) -> Result<Generation, NotDone> {
-        let dirs = installed_and(&self.plugins, self.shelf.dirs(set))?;
+        let dirs = match installed_and(&self.plugins, self.shelf.dirs(set)) {
+            // The last one is removed; the next start says so.
+            Err(LoadError::NoPlugins(_)) if set.plugins.is_empty() => Vec::new(),
+            dirs => dirs?,
+        };
         Ok(self.loader.load_dirs(1, &dirs, self.policies.as_deref()).await?)
     }
 
