@@ -3,6 +3,15 @@ nowhere else."""
 
 from __future__ import annotations
 
+# A component holds the modules that were imported when it was built, and no others. These are the ones that the standard library
+# imports only when it first needs them.
+import _strptime  # noqa: F401
+import encodings.ascii  # noqa: F401
+import encodings.cp1252  # noqa: F401
+import encodings.idna  # noqa: F401
+import encodings.latin_1  # noqa: F401
+import encodings.utf_8_sig  # noqa: F401
+import encodings.utf_16  # noqa: F401
 import json
 import sys
 
