@@ -122,11 +122,13 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """The first header of this name, if it is text."""
-        value = next((value for key, value in self.headers if key.lower() == name.lower()), b"\xff")
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return None
+        for key, value in self.headers:
+            if key.lower() == name.lower():
+                try:
+                    return value.decode()
+                except UnicodeDecodeError:
+                    return None
+        return None
 
     @overload
     def json(self) -> Any: ...

@@ -86,7 +86,7 @@ class Tool:
         """Runs the tool on a JSON text. Raises the tool's own `Failure`, or one of `invalid_arguments` if the text does not fit."""
         try:
             values = self._read(json.loads(arguments), "")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Failure.invalid_arguments(f"the arguments of `{self.name}` do not fit: {error}") from None
         if self._context is not None:
             values[self._context] = context
@@ -155,4 +155,5 @@ def run(name: str, arguments: str, context: Context) -> Output:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    # In ASCII, so that half a surrogate pair is an answer the host refuses and not one that can't cross to it.
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
