@@ -18,6 +18,7 @@
 //! | `connections` | more connections than files, idle ones and slow ones |
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
+//! | `provenance` | who signed a plugin, and how plugins travel: archives, URLs, registries, honest ones and others |
 //! | `protocol` | what the MCP specification demands on the wire |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
@@ -57,6 +58,7 @@ mod pending;
 mod policy_tools;
 mod power;
 mod protocol;
+mod provenance;
 mod readme;
 mod rows;
 mod signals;

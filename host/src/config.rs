@@ -10,6 +10,7 @@ use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, DocumentError, Scope, Span, document};
 use crate::outbound::{BackendConfig, OriginsConfig};
+use crate::registry::artifact::Unsigned;
 use crate::sandbox::SandboxConfig;
 use crate::server::{HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
@@ -49,17 +50,23 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
-/// `[plugins]`: where the plugins lie.
+/// `[plugins]`: where the plugins lie, and whose are let in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
     /// A folder of plugin folders, or one plugin folder.
     pub path: PathBuf,
+    /// The trust file: whose signatures count. Nobody's without one.
+    pub trust: Option<PathBuf>,
+    /// Whether a plugin may be installed that nobody vouches for who is trusted.
+    pub unsigned: Unsigned,
+    /// The longest that fetching a plugin may take altogether.
+    pub fetch_timeout: Span,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { path: "plugins".into() }
+        Self { path: "plugins".into(), trust: None, unsigned: Unsigned::default(), fetch_timeout: Span::seconds(120) }
     }
 }
 

@@ -1,5 +1,9 @@
 //! `tidegate plugin list` and `inspect`: what lies in a folder, as a host would see it.
 
+pub mod ship;
+pub mod sign;
+pub mod verify;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;

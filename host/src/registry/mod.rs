@@ -1,6 +1,7 @@
 //! The tools the host serves: plugins and policies as one generation, swapped whole, never changed in place.
 
 pub mod advertise;
+pub mod artifact;
 pub mod load;
 pub mod manifest;
 mod or_pending;
