@@ -290,9 +290,10 @@ pub(super) async fn pour(
     }
     let (mut body, mut hash, mut got) = (response.into_body(), Sha256::new(), 0_u64);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match (error.is_incomplete_message(), size) {
-            (true, Some(size)) => length(size, format!("only {got}")),
-            _ => {
+        let frame = frame.map_err(|error| match size {
+            // Whether it broke or was closed: there is less than was announced.
+            Some(size) => length(size, format!("only {got}")),
+            None => {
                 DownloadError::Unreachable { place: place(), problem: format!("the connection broke after {got} bytes: {error}") }
             }
         })?;

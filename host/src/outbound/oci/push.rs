@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
-use oci_client::errors::OciDistributionError;
+use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, RegistryOperation};
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Login, OciReference, docker};
 use crate::model::Digest;
 use crate::outbound::DownloadError;
-use crate::outbound::download::within;
+use crate::outbound::download::{status, within};
 
 /// How long opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,7 +96,15 @@ fn explain(reference: &OciReference, error: &OciDistributionError) -> DownloadEr
             DownloadError::Unreachable { place, problem }
         }
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-            crate::outbound::download::status(&place, http::StatusCode::UNAUTHORIZED)
+            status(&place, http::StatusCode::UNAUTHORIZED)
+        }
+        OciDistributionError::ServerError { code, .. } if matches!(code, 401 | 403 | 404 | 429) => {
+            status(&place, http::StatusCode::from_u16(*code).unwrap_or_default())
+        }
+        OciDistributionError::RegistryError { envelope, .. }
+            if envelope.errors.iter().any(|error| matches!(error.code, OciErrorCode::Unauthorized | OciErrorCode::Denied)) =>
+        {
+            status(&place, http::StatusCode::UNAUTHORIZED)
         }
         error => DownloadError::Protocol { place, problem: format!("does not take it: {error}") },
     }

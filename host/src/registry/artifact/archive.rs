@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -56,7 +56,7 @@ pub(super) fn unpack(archive: File, shown: &str, staging: &Path, max_component: 
     let damaged = |error: io::Error| problem(format!("it is damaged ({error}); `tidegate plugin pack` makes one"));
     let most = Kind::ALL.iter().map(|kind| kind.limit(max_component).0).sum::<u64>() + OVERHEAD;
     // However little it takes when compressed, nothing is unpacked beyond what a plugin can have.
-    let mut archive = Archive::new(GzDecoder::new(archive).take(most));
+    let mut archive = Archive::new(GzDecoder::new(BufReader::new(archive)).take(most));
     let mut seen = BTreeSet::new();
     // Raw: what extends the names of other entries, or makes them links, is an entry like any other here.
     for entry in archive.entries().map_err(damaged)?.raw(true) {
@@ -88,21 +88,21 @@ pub(super) fn unpack(archive: File, shown: &str, staging: &Path, max_component: 
         target.flush().and_then(|()| target.sync_all()).map_err(|source| unwritable(&path, source))?;
     }
     // To the end, where the checksum stands; what follows the last entry may only be padding.
+    let follows = || problem("something follows after its end".to_owned());
     let mut rest = archive.into_inner();
     let mut block = [0; 4096];
     loop {
         match rest.read(&mut block).map_err(damaged)? {
             0 => break,
-            read if block[..read].iter().any(|byte| *byte != 0) => {
-                return Err(problem("something follows after its end".to_owned()));
-            }
+            read if block[..read].iter().any(|byte| *byte != 0) => return Err(follows()),
             _ => {}
         }
     }
     if rest.limit() == 0 {
         return Err(problem("it goes on for longer than any plugin".to_owned()));
     }
-    Ok(())
+    let mut behind = rest.into_inner().into_inner();
+    if behind.fill_buf().map_err(damaged)?.is_empty() { Ok(()) } else { Err(follows()) }
 }
 
 /// A new file, readable by others only as the folder around it allows.

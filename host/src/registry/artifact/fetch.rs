@@ -49,21 +49,31 @@ pub async fn fetch(source: &Source, staging: &Path, limits: &FetchLimits) -> Res
         }
         Source::Oci(reference) => Some(layout::pull(reference, staging, limits).await?),
     };
-    let (staging, max_component) = (staging.to_owned(), limits.max_component);
-    let artifact = blocking(move || open_alone(&staging, max_component)).await?;
+    let (staging, max_component, shown) = (staging.to_owned(), limits.max_component, source.to_string());
+    let artifact = blocking(move || open_alone(&staging, max_component, &shown)).await?;
     Ok(Fetched { artifact, pinned })
 }
 
-/// The plugin in a folder that may hold nothing else.
-fn open_alone(staging: &Path, max_component: Bytes) -> Result<Artifact, ArtifactError> {
-    let artifact = Artifact::open(staging, max_component)?;
+/// The plugin from `shown` in a folder that may hold nothing else. Errors speak of where it is from, not of where it lies meanwhile.
+fn open_alone(staging: &Path, max_component: Bytes, shown: &str) -> Result<Artifact, ArtifactError> {
+    let not_a_plugin = |problem: String| ArtifactError::NotAPlugin { place: shown.to_owned(), problem };
+    if !staging.join(file::MANIFEST).exists() {
+        return Err(not_a_plugin(format!("it holds no `{}`", file::MANIFEST)));
+    }
+    let artifact = Artifact::open(staging, max_component).map_err(|error| match error {
+        ArtifactError::NoComponent { plugin, .. } => not_a_plugin(format!("it holds no component `{plugin}.wasm`")),
+        ArtifactError::Document(mut error) => {
+            error.file = Path::new(shown).join(error.file.file_name().unwrap_or_default());
+            error.into()
+        }
+        error => error,
+    })?;
     let known: Vec<PathBuf> = artifact.files().into_iter().map(|(_, path)| path).collect();
     for entry in std::fs::read_dir(staging).map_err(|source| unreadable(staging, source))? {
         let path = entry.map_err(|source| unreadable(staging, source))?.path();
         if !known.contains(&path) {
             let name = path.file_name().unwrap_or_default().display().to_string();
-            let problem = format!("it holds `{name}`, but the plugin's name is `{}`", artifact.manifest.name);
-            return Err(ArtifactError::NotAPlugin { place: staging.display().to_string(), problem });
+            return Err(not_a_plugin(format!("it holds `{name}`, but the plugin's name is `{}`", artifact.manifest.name)));
         }
     }
     Ok(artifact)

@@ -154,7 +154,7 @@ mod tests {
 
         let error = PrivateKey::create(&path).err().expect("there is one");
         assert!(error.contains("exists already"), "{error}");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).expect("changed");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("changed");
         let error = PrivateKey::open(&path).err().expect("others may read it");
         assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
     }

@@ -218,6 +218,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_for_operators_is_a_trust_file() {
+        let text = include_str!("../../../../docs/plugins.md");
+        let example = text.split("`trust.toml`:\n\n```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let trust = parse(example.expect("there is one")).expect("it is one");
+        assert_eq!((trust.keys.len(), trust.revoked.len()), (3, 1));
+    }
+
+    #[test]
     fn what_a_trust_file_gets_wrong_is_told_with_its_place() {
         let [key] = keys();
         let problem = |text: &str| parse(text).expect_err("broken").to_string();
