@@ -20,6 +20,7 @@
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
 //! | `provenance` | who signed a plugin, and how plugins travel: archives, URLs, registries, honest ones and others |
 //! | `protocol` | what the MCP specification demands on the wire |
+//! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
@@ -59,6 +60,7 @@ mod policy_tools;
 mod power;
 mod protocol;
 mod provenance;
+mod python;
 mod readme;
 mod rows;
 mod signals;
