@@ -183,6 +183,16 @@ pub enum PluginVerb {
     Remove(RemoveArgs),
     /// Compile plugin crates to components, ready to be served.
     Build(BuildArgs),
+    /// Make a key to sign plugins with; the public half is printed.
+    Keygen(plugin::sign::KeygenArgs),
+    /// Sign a built plugin: its files, and what it tells of its tools.
+    Sign(plugin::sign::SignArgs),
+    /// See who vouches for a plugin, wherever it is; exits with 1 if nobody does who is trusted.
+    Verify(plugin::verify::VerifyArgs),
+    /// Pack a built plugin as a `.tar.gz`.
+    Pack(plugin::ship::PackArgs),
+    /// Push a built plugin to an OCI registry.
+    Push(plugin::ship::PushArgs),
 }
 
 /// `tidegate plugin list`

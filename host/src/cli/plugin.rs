@@ -5,6 +5,10 @@ mod changes;
 mod diff;
 mod installed;
 
+pub mod ship;
+pub mod sign;
+pub mod verify;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
