@@ -23,6 +23,7 @@ pub use audit::AuditVerb;
 pub use bench::BenchArgs;
 pub use calls::CallsVerb;
 pub use doctor::DoctorArgs;
+pub use live::WhichHost;
 pub use policy::PolicyVerb;
 pub use top::TopArgs;
 
@@ -201,12 +202,8 @@ pub struct BuildArgs {
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data folder of the host, live or stopped.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
