@@ -4,12 +4,15 @@ use std::process::Command;
 
 use super::*;
 use crate::harness::{Billing, tidegate, workspace};
+use crate::outbound::certificates::Authority;
+use crate::outbound::server::{Seen, Server, respond};
 
 /// A host with invoices, and a call whose outcome nobody knows: its id.
 fn with_an_unknown_call() -> (Started, Billing, tempfile::TempDir, String) {
     let billing = Billing::start(&["--lose-answers", "1"]);
     let plugins = plugins(&["invoices", "echo"]);
-    let host = Host::dev(plugins.path()).with(&["--backend", &format!("billing={}", billing.url)]).start();
+    let config = format!("[backends.billing]\nurl = \"{}\"\ntimeout = \"1s\"\nretry = {{ attempts = 1 }}\n", billing.url);
+    let host = Host::dev(plugins.path()).config(&config).start();
     let lost = host.client().call_keyed("create_invoice", json!({ "user_id": "u1", "amount_cents": 4321 }), "admin-00000000001");
     let call = lost.envelope()["call_id"].as_str().expect("an id").to_owned();
     (host, billing, plugins, call)
@@ -69,6 +72,7 @@ fn every_question_is_answered_as_over_the_socket() {
     let dir = tempfile::tempdir().expect("a folder");
     let backup = ask(&host, "audit/backup", &json!({ "dir": dir.path().join("backup") }));
     assert!(backup.status == 200 && dir.path().join("backup/keys").is_dir(), "{backup:?}");
+    assert!(host.log().lines().any(|line| line.contains("a backup is taken") && line.contains("admin token from 127.0.0.1")));
 }
 
 #[test]
@@ -143,6 +147,38 @@ fn the_verbs_ask_a_host_elsewhere_over_its_admin_url() {
 }
 
 #[test]
+fn a_host_behind_a_proxy_with_tls_is_asked_if_its_certificate_is_good() {
+    let (host, _plugins) = echo("");
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let admin = host.admin.clone();
+    let proxy = Server::tls(ours.server("127.0.0.1", false), move |seen: &Seen, to: &mut dyn std::io::Write| {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
+        let mut request = agent.post(format!("{admin}{}", seen.target));
+        for name in ["content-type", "authorization"] {
+            request = request.header(name, &seen.headers[name]);
+        }
+        let mut answer = request.send(&seen.body).expect("the host answers");
+        let body = answer.body_mut().read_to_string().expect("text");
+        respond(to, &answer.status().as_u16().to_string(), &[], &body)
+    });
+    let ask = |ca: Option<&Authority>| {
+        let mut verb = command();
+        verb.args(["policy", "status", "--admin-url", &proxy.url, "--admin-token-file"]).arg(host.data.join("keys/admin-token"));
+        if let Some(ca) = ca {
+            verb.arg("--admin-ca").arg(ca.file());
+        }
+        verb.output().expect("tidegate runs")
+    };
+    assert!(printed(&ask(Some(&ours))).contains("generation"));
+    assert_eq!(proxy.seen()[0].target, "/v1/admin/policy/status");
+    for refused in [ask(None), ask(Some(&theirs))] {
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("certificate"), "{said}");
+    }
+    assert_eq!(proxy.seen().len(), 1, "nobody else was shown the token");
+}
+
+#[test]
 fn a_verb_that_is_not_let_in_or_finds_nobody_says_so() {
     let (host, _plugins) = echo("");
     let failed = |mut verb: std::process::Command| {
@@ -213,5 +249,8 @@ fn what_the_guide_shows_works_word_by_word() {
     let config = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a config");
     // Ports are the reader's; here they are the test's.
     let plugins = plugins(&["echo"]);
-    assert_eq!(Host::dev(plugins.path()).config(config).start().admin("/healthz").0, 200);
+    let mut everywhere = Host::dev(plugins.path()).config(config).start();
+    assert_eq!(everywhere.admin("/healthz").0, 403, "the address of all interfaces is no name");
+    everywhere.admin = everywhere.admin.replace("0.0.0.0", "127.0.0.1");
+    assert_eq!((everywhere.admin("/healthz").0, ask(&everywhere, "policy/status", &json!({})).status), (200, 200));
 }

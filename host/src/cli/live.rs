@@ -38,6 +38,9 @@ pub struct WhichHost {
     /// The file with the admin token of that host; there, it is `keys/admin-token` in the data folder.
     #[arg(long, value_name = "FILE", requires = "admin_url")]
     pub admin_token_file: Option<PathBuf>,
+    /// A PEM file with who vouches for the certificate of that host; whom browsers trust by default.
+    #[arg(long, value_name = "FILE", requires = "admin_url")]
+    pub admin_ca: Option<PathBuf>,
 }
 
 impl WhichHost {
@@ -73,7 +76,8 @@ impl WhichHost {
     }
 
     fn api(&self) -> Result<Option<Api>> {
-        self.admin_url.as_deref().map(|url| Api::at(url, self.admin_token_file.as_deref())).transpose()
+        let (token, ca) = (self.admin_token_file.as_deref(), self.admin_ca.as_deref());
+        self.admin_url.as_deref().map(|url| Api::at(url, token, ca)).transpose()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use http::{HeaderValue, StatusCode, Uri};
 use serde_json::Value;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 use super::{LONGEST, PATIENCE};
@@ -27,12 +28,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of the host whose admin listener is at `url`, asked with the token in `file`, else with that of the environment.
-    /// Nobody is connected to yet.
+    /// The API of the host whose admin listener is at `url`, asked with the token in `file`, else with that of the environment; `ca`
+    /// vouches for its certificate. Nobody is connected to yet.
     ///
     /// # Errors
-    /// The URL is none, or a token would travel in clear; or there is no token.
-    pub fn at(url: &str, file: Option<&Path>) -> Result<Self> {
+    /// The URL is none, or a token would travel in clear; or there is no token, or no certificate.
+    pub fn at(url: &str, file: Option<&Path>, ca: Option<&Path>) -> Result<Self> {
         let wrong = |problem: &str| anyhow!("`--admin-url` {problem}; write for example `https://tools.example.com:7301`");
         let uri: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
         let authority = uri.authority().filter(|_| matches!(uri.scheme_str(), Some("http" | "https")));
@@ -46,6 +47,9 @@ impl Api {
             );
         }
         let mut agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).user_agent("tidegate-admin");
+        if let Some(ca) = ca {
+            agent = agent.tls_config(TlsConfig::builder().root_certs(authorities(ca)?).build());
+        }
         if is_loopback(&uri) {
             // Whatever the environment says: what is on this machine is reached without help.
             agent = agent.proxy(None);
@@ -90,6 +94,20 @@ impl Api {
     }
 }
 
+/// The certificates in a PEM file.
+fn authorities(path: &Path) -> Result<RootCerts> {
+    let text = std::fs::read(path).with_context(|| format!("can't read `{}`", path.display()))?;
+    let found = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        bail!("`{}` holds no certificate; it has to be a PEM file", path.display());
+    }
+    Ok(RootCerts::new_with_certs(&found))
+}
+
 /// The header that shows the token.
 fn authorization(file: Option<&Path>) -> Result<HeaderValue> {
     let text = match file {
@@ -120,7 +138,7 @@ mod tests {
     fn a_token_is_shown_to_nobody_on_the_way() {
         let token = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(token.path(), "tga_secret\n").expect("written");
-        let refused = |url: &str| Api::at(url, Some(token.path())).err().map(|error| error.to_string()).unwrap_or_default();
+        let refused = |url: &str| Api::at(url, Some(token.path()), None).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(refused("http://tools.example.com:7301").contains("must not travel without TLS"));
         for url in ["https://tools.example.com", "http://127.0.0.1:7301/", "http://localhost:7301", "https://a/prefix"] {
             assert_eq!(refused(url), "", "{url}");
