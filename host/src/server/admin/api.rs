@@ -156,6 +156,7 @@ impl Api {
             Some(answered) => Ok(answered.map_err(|error| {
                 let status = match error.code {
                     ErrorCode::INVALID_PARAMS => StatusCode::BAD_REQUEST,
+                    ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
                     // In words for people: what was asked for is not there, can't be done, or failed.
                     _ => StatusCode::UNPROCESSABLE_ENTITY,
                 };
