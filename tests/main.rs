@@ -20,6 +20,7 @@
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
 //! | `protocol` | what the MCP specification demands on the wire |
+//! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
@@ -59,6 +60,7 @@ mod pending;
 mod policy_tools;
 mod power;
 mod protocol;
+mod python;
 mod readme;
 mod rows;
 mod signals;
