@@ -15,6 +15,7 @@
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
+//! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `connections` | more connections than files, idle ones and slow ones |
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
@@ -51,6 +52,7 @@ mod durability;
 mod faults;
 mod hostile;
 mod idempotency;
+mod installed;
 mod keeping;
 mod kill;
 mod layering;

@@ -30,6 +30,13 @@ pub struct WhichHost {
     /// The data folder of the host.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub elsewhere: Elsewhere,
+}
+
+/// A host anywhere, asked over its admin API.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Elsewhere {
     /// The admin listener of the host, such as `https://tools.example.com:7301`; it may be on another machine.
     ///
     /// The admin token is taken from --admin-token-file, else from the variable `TIDEGATE_ADMIN_TOKEN`.
@@ -58,8 +65,8 @@ impl WhichHost {
     /// # Errors
     /// The socket is there and can't be used, the URL or the token is none, or the configuration makes no sense.
     pub fn live(&self) -> Result<Option<Live>> {
-        match self.api()? {
-            Some(api) => Ok(Some(Live(Line::Api(api)))),
+        match self.elsewhere.live()? {
+            Some(live) => Ok(Some(live)),
             None => Live::connect(&serve::data_dir(&self.configure()?)),
         }
     }
@@ -69,15 +76,21 @@ impl WhichHost {
     /// # Errors
     /// It is not; or as [`WhichHost::live`].
     pub fn demand(&self) -> Result<Live> {
-        match self.api()? {
-            Some(api) => Ok(Live(Line::Api(api))),
+        match self.elsewhere.live()? {
+            Some(live) => Ok(live),
             None => Live::demand(&serve::data_dir(&self.configure()?)),
         }
     }
+}
 
-    fn api(&self) -> Result<Option<Api>> {
-        let (token, ca) = (self.admin_token_file.as_deref(), self.admin_ca.as_deref());
-        self.admin_url.as_deref().map(|url| Api::at(url, token, ca)).transpose()
+impl Elsewhere {
+    /// The line to the host at the URL; `None` if there is no URL. That it is there shows only when it is asked.
+    ///
+    /// # Errors
+    /// The URL or the token is none.
+    pub fn live(&self) -> Result<Option<Live>> {
+        let Some(url) = &self.admin_url else { return Ok(None) };
+        Ok(Some(Live(Line::Api(Api::at(url, self.admin_token_file.as_deref(), self.admin_ca.as_deref())?))))
     }
 }
 

@@ -37,7 +37,7 @@ pub struct RestoreArgs {
 /// `tidegate audit backup`
 pub fn backup(args: &BackupArgs) -> Result<()> {
     // Seen from elsewhere, only a whole path says where it is.
-    if args.log.host.admin_url.is_some() && !args.dir.is_absolute() {
+    if args.log.host.elsewhere.admin_url.is_some() && !args.dir.is_absolute() {
         bail!("the host writes the backup itself, on its own machine; name the folder there by its whole path");
     }
     let dir = std::path::absolute(&args.dir).with_context(|| format!("`{}` is no path", args.dir.display()))?;
@@ -54,7 +54,7 @@ pub fn backup(args: &BackupArgs) -> Result<()> {
 
 /// `tidegate audit restore`
 pub fn restore(args: &RestoreArgs) -> Result<()> {
-    if args.log.host.admin_url.is_some() {
+    if args.log.host.elsewhere.admin_url.is_some() {
         bail!("a backup is restored where it lies; name the new data folder with `--data DIR`");
     }
     let config = args.log.host.configure()?;
