@@ -13,6 +13,7 @@
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
+//! | `fetch` | the plugin `fetch`: pages as Markdown, through the operator's allow-list and no further |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
@@ -50,6 +51,7 @@ mod degradation;
 mod doctor;
 mod durability;
 mod faults;
+mod fetch;
 mod hostile;
 mod idempotency;
 mod installed;
