@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
+//! | `author` | from an empty folder to a tool that is served, edited, served again and called |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `degradation` | backends that die, hang and stumble: the envelope, the breaker, retries, and one effect per key |
 //! | `doctor` | what is broken is named, with what to do about it |
@@ -39,6 +40,7 @@ mod harness;
 
 mod audit;
 mod auth;
+mod author;
 mod backpressure;
 mod backup;
 mod bad_input;

@@ -41,6 +41,10 @@ pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Va
         BACKUP => with_ledger(pipeline, params, |ledger, to: BackupTo| ledger.backup(&to.dir)).await,
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
+        calls::STAGES => match serde_json::from_value(params) {
+            Ok(show) => Ok(calls::stages(pipeline, show)),
+            Err(error) => Err(ErrorData::invalid_params(error.to_string(), None)),
+        },
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
