@@ -95,5 +95,5 @@ fn a_trace_says_what_is_not_measured_rather_than_making_it_up() {
         "{told}"
     );
     let said = refused(workspace(), &["call", "echo", "text=hi", "--trace", "--data", "/no/such", "--url", &host.mcp]);
-    assert!(said.contains("on the host's own machine") && said.contains("no host answers"), "{said}");
+    assert!(said.contains("a trace is asked for at the host itself") && said.contains("no host answers"), "{said}");
 }

@@ -25,6 +25,7 @@ pub use call::CallArgs;
 pub use calls::CallsVerb;
 pub use dev::DevArgs;
 pub use doctor::DoctorArgs;
+pub use live::{Elsewhere, WhichHost};
 pub use new::NewArgs;
 pub use plugin::{PluginArgs, PluginVerb};
 pub use policy::PolicyVerb;
@@ -126,12 +127,8 @@ pub struct RunArgs {
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data folder of the host, live or stopped.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

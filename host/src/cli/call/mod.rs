@@ -5,7 +5,6 @@ mod client;
 mod show;
 mod trace;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Output, print};
+use super::{Output, WhichHost, print};
 use crate::model::{CallId, POLL_TOOL, document};
 use arguments::Typed;
 use client::Client;
@@ -47,16 +46,12 @@ pub struct CallArgs {
     /// Print what the host says of a pending call, and don't wait for its result.
     #[arg(long)]
     pub no_wait: bool,
-    /// Show what the call took: its stages, the fuel it burned, the memory, and what it asked of backends. Asks the host on this
-    /// machine that owns the data folder.
+    /// Show what the call took: its stages, the fuel it burned, the memory, and what it asked of backends. The host is asked over its
+    /// data folder, or its admin API.
     #[arg(long)]
     pub trace: bool,
-    /// The configuration file that names the data folder, for `--trace`; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The host's data folder, for `--trace`.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: WhichHost,
     /// Print the whole result, not just its text.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use super::CallArgs;
 use crate::cli::audit::{body, printable, read};
-use crate::cli::live::Live;
-use crate::cli::{HostArgs, serve};
 use crate::model::{Bytes, CallId};
 use crate::server::operator::audit::{self, About, Shown};
 use crate::server::operator::calls::{self, Show};
@@ -29,9 +27,7 @@ pub fn of(args: &CallArgs, result: &Value) -> Result<Value> {
         .as_str()
         .context("the host says no id of the call, so there is nothing to ask about")?;
     let call: CallId = call.parse().ok().with_context(|| format!("`{call}` is no id of a call"))?;
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    let mut live = Live::demand(&serve::data_dir(&serve::configure(&host, None)?))
-        .context("a trace is asked for on the host's own machine")?;
+    let mut live = args.host.demand().context("a trace is asked for at the host itself")?;
     let until = Instant::now() + PATIENCE;
     let records = loop {
         let shown: Shown = serde_json::from_value(live.ask(audit::SHOW, &serde_json::to_value(About::Call(call))?)?)?;

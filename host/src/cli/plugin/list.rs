@@ -9,20 +9,17 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use super::{installed, read_manifest, row};
-use crate::cli::{HostArgs, Output, print, serve};
+use crate::cli::{Output, WhichHost, print};
 use crate::registry::load;
 
 /// `tidegate plugin list`
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
     /// A folder of plugin folders, or one plugin folder; what is installed if absent.
+    #[arg(conflicts_with_all = ["config", "data", "admin_url"])]
     pub dir: Option<PathBuf>,
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
-    pub config: Option<PathBuf>,
-    /// The data folder of the host, live or stopped.
-    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -31,8 +28,7 @@ pub struct ListArgs {
 /// `tidegate plugin list`
 pub fn run(args: &ListArgs) -> Result<ExitCode> {
     let Some(dir) = &args.dir else {
-        let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-        installed::list(&serve::data_dir(&serve::configure(&host, None)?), args.output)?;
+        installed::list(&args.host, args.output)?;
         return Ok(ExitCode::SUCCESS);
     };
     let mut rows = Vec::new();
