@@ -3,8 +3,10 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `admin` | the admin API: who is let in, and that it says what the admin socket says |
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
+//! | `author` | from an empty folder to a tool that is served, edited, served again and called |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `degradation` | backends that die, hang and stumble: the envelope, the breaker, retries, and one effect per key |
 //! | `doctor` | what is broken is named, with what to do about it |
@@ -12,13 +14,17 @@
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
+//! | `fetch` | the plugin `fetch`: pages as Markdown, through the operator's allow-list and no further |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
+//! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `connections` | more connections than files, idle ones and slow ones |
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
+//! | `provenance` | who signed a plugin, and how plugins travel: archives, URLs, registries, honest ones and others |
 //! | `protocol` | what the MCP specification demands on the wire |
+//! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
@@ -34,8 +40,10 @@
 
 mod harness;
 
+mod admin;
 mod audit;
 mod auth;
+mod author;
 mod backpressure;
 mod backup;
 mod bad_input;
@@ -46,8 +54,10 @@ mod degradation;
 mod doctor;
 mod durability;
 mod faults;
+mod fetch;
 mod hostile;
 mod idempotency;
+mod installed;
 mod keeping;
 mod kill;
 mod layering;
@@ -57,6 +67,8 @@ mod pending;
 mod policy_tools;
 mod power;
 mod protocol;
+mod provenance;
+mod python;
 mod readme;
 mod rows;
 mod signals;

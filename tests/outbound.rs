@@ -1,12 +1,12 @@
 //! What leaves the host and what comes back: real guests, real servers, good ones and bad ones.
 
 mod bounds;
-mod certificates;
+pub mod certificates;
 mod credentials;
 mod oauth;
 mod origins;
 mod redirects;
-mod server;
+pub mod server;
 mod tls;
 
 use std::path::Path;

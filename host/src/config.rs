@@ -1,6 +1,7 @@
 //! `tidegate.toml`: every module's own config, overridden by `TIDEGATE_…`, overridden by flags.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -8,10 +9,12 @@ use serde::Deserialize;
 use crate::admission::AdmissionConfig;
 use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
-use crate::model::{Bytes, DocumentError, Scope, Span, document};
+use crate::model::{Bytes, Digest, DocumentError, Scope, Span, document};
 use crate::outbound::{BackendConfig, OriginsConfig};
+use crate::registry::artifact::Unsigned;
+use crate::registry::installed::{DEFAULT_FOLDER, read_digest};
 use crate::sandbox::SandboxConfig;
-use crate::server::{HttpConfig, StdioConfig};
+use crate::server::{AdminConfig, HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 
@@ -49,17 +52,47 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
-/// `[plugins]`: where the plugins lie.
+/// `[plugins]`: where the plugins lie, whose are let in, and which ones may be served.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
-    /// A folder of plugin folders, or one plugin folder.
+    /// A folder of plugin folders, or one plugin folder. Installed plugins are served besides.
     pub path: PathBuf,
+    /// `[plugins.pins]`: the digest that a plugin must have, by its name. None by default.
+    pub pins: BTreeMap<String, Pin>,
+    /// The file of standing approvals: how far plugins may widen without anybody being asked. None by default.
+    pub approvals: Option<PathBuf>,
+    /// How many versions of each installed plugin are kept, with the one in force. Default 5.
+    pub keep: NonZeroUsize,
+    /// The trust file: whose signatures count. Nobody's without one.
+    pub trust: Option<PathBuf>,
+    /// Whether a plugin may be installed that nobody vouches for who is trusted.
+    pub unsigned: Unsigned,
+    /// The longest that fetching a plugin may take altogether.
+    pub fetch_timeout: Span,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { path: "plugins".into() }
+        Self {
+            path: DEFAULT_FOLDER.into(),
+            pins: BTreeMap::new(),
+            approvals: None,
+            keep: NonZeroUsize::new(5).expect("five is not zero"),
+            trust: None,
+            unsigned: Unsigned::default(),
+            fetch_timeout: Span::seconds(120),
+        }
+    }
+}
+
+/// A digest as configs write it, `"sha256:…"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(pub Digest);
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_digest(&String::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -76,20 +109,6 @@ pub struct PoliciesConfig {
 impl Default for PoliciesConfig {
     fn default() -> Self {
         Self { path: None, generate: true }
-    }
-}
-
-/// `[admin]`: health, readiness and metrics, on a listener of their own.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// The port on 127.0.0.1; 0 picks one.
-    pub port: u16,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { port: 7301 }
     }
 }
 
@@ -181,6 +200,9 @@ const PREFIX: &str = "TIDEGATE_";
 /// The token of `tidegate call`: a secret of the caller's, no setting.
 const TOKEN: &str = "TIDEGATE_TOKEN";
 
+/// The admin token of whoever asks a host over its admin API: as little a setting.
+pub const ADMIN_TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
+
 impl Config {
     /// Reads `file` (or `tidegate.toml` here, if it exists, or the defaults), then applies the environment.
     ///
@@ -194,7 +216,8 @@ impl Config {
             None => (default, String::new()),
         };
         let config: Self = document::parse(path, &text)?;
-        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX) && name != TOKEN).collect();
+        let variables: Vec<_> =
+            environment.filter(|(name, _)| name.starts_with(PREFIX) && ![TOKEN, ADMIN_TOKEN].contains(&name.as_str())).collect();
         if variables.is_empty() {
             return Ok(config);
         }
@@ -328,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_callers_token_is_no_setting() {
-        assert!(with(&[("TIDEGATE_TOKEN", "secret")]).is_ok());
+        assert!(with(&[("TIDEGATE_TOKEN", "secret"), ("TIDEGATE_ADMIN_TOKEN", "secret")]).is_ok());
     }
 
     #[test]

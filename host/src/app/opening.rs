@@ -1,19 +1,25 @@
 //! Opening the ledger and the gate: which limits do not fit together, what the last stop cut off, how fast this machine is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tokio::sync::Mutex;
 
 use super::KEYS;
 use crate::admission::Admission;
-use crate::auth;
+use crate::auth::{self, AdminToken};
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::outbound;
+use crate::pipeline::installer::Installer;
 use crate::policy::GeneratedPermits;
 use crate::registry::Loader;
+use crate::registry::installed::{Promises, Shelf, installed_and};
+use crate::registry::load::LoadError;
 use crate::sandbox::Sandbox;
+use crate::server::AdminConfig;
 use crate::store::Store;
 
 /// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
@@ -39,7 +45,24 @@ pub fn check(config: &Config) -> Result<()> {
     );
     config.auth.limits().check().map_err(|problem| anyhow!(problem))?;
     auth::check(&config.auth.issuers)?;
+    config.admin.hosts()?;
     Ok(config.ledger.check()?)
+}
+
+/// The token that the admin API asks for; none if there is no API.
+///
+/// # Errors
+/// It is not where the config says, or can't be made.
+pub fn admin_token(data: &Path, config: &AdminConfig) -> Result<Option<AdminToken>> {
+    if !config.api {
+        return Ok(None);
+    }
+    let token = match &config.token_file {
+        Some(file) => AdminToken::at(file.clone())?,
+        None => AdminToken::in_folder(&data.join(KEYS))?,
+    };
+    tracing::info!(token = %token.path().display(), "the admin API takes the token in this file");
+    Ok(Some(token))
 }
 
 /// Opens the ledger in the folder `data` and closes the calls that the last stop cut off.
@@ -67,8 +90,8 @@ pub async fn open(data: &Path, config: &Config) -> Result<Ledger> {
     Ok(ledger)
 }
 
-/// What loads plugins and policies, to be run in `sandbox`.
-pub fn loader(config: &Config, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
+/// What loads plugins and policies for the data folder `data`, to be run in `sandbox`.
+pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
     Loader {
         sandbox: Arc::clone(sandbox),
         backends: config.backends.keys().cloned().collect(),
@@ -76,7 +99,39 @@ pub fn loader(config: &Config, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Load
         test_hooks,
         permits: if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off },
         keep_answers: config.ledger.keep_answers,
+        promises: Promises {
+            shelf: Some(Shelf::of(data)),
+            pins: config.plugins.pins.iter().map(|(name, pin)| (name.clone(), pin.0)).collect(),
+        },
     }
+}
+
+/// The plugin folders to serve: those of the configured folder, and those that are installed in the data folder `data`.
+///
+/// # Errors
+/// They can't be read, or there are none.
+pub fn plugin_dirs(config: &Config, data: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let shelf = Shelf::of(data);
+    installed_and(&config.plugins.path, shelf.dirs(&shelf.read()?))
+}
+
+/// What installs plugins in the data folder `data` of a stopped host, which has the ledger open.
+///
+/// # Errors
+/// `[sandbox]` makes no sense.
+pub fn installer(config: &Config, data: &Path, ledger: &Ledger) -> Result<Installer> {
+    let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+    Ok(Installer {
+        ledger: ledger.clone(),
+        shelf: Shelf::of(data),
+        loader: Arc::new(loader(config, data, &sandbox, false)),
+        plugins: config.plugins.path.clone(),
+        policies: config.policy_folder(),
+        approvals: config.plugins.approvals.clone(),
+        keep: config.plugins.keep.get(),
+        max_component: sandbox.max_component(),
+        turn: Mutex::default(),
+    })
 }
 
 /// Opens the gate for a host that runs its guests in `sandbox`.

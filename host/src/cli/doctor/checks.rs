@@ -31,7 +31,7 @@ pub async fn all(config: &Config) -> Vec<Finding> {
     let mut findings = settings(config);
     findings.push(store(config, &data, is_live));
     findings.push(clock(&data));
-    findings.extend(plugins_and_policies(config).await);
+    findings.extend(plugins_and_policies(config, &data).await);
     findings.extend(backends(config).await);
     findings.push(collector(config).await);
     findings.push(open_files(config));
@@ -136,17 +136,21 @@ fn clock(data: &Path) -> Finding {
     }
 }
 
-async fn plugins_and_policies(config: &Config) -> Vec<Finding> {
+async fn plugins_and_policies(config: &Config, data: &Path) -> Vec<Finding> {
     let root = &config.plugins.path;
     let loader = match Sandbox::new(&config.sandbox, outbound::is_reserved) {
-        Ok(sandbox) => opening::loader(config, &Arc::new(sandbox), false),
+        Ok(sandbox) => opening::loader(config, data, &Arc::new(sandbox), false),
         Err(error) => return vec![Finding::broken("plugins", error.to_string(), "correct `[sandbox]`")],
     };
     let folder = config.policy_folder();
     let of = folder
         .as_ref()
         .map_or_else(|| "no folder, only what the manifests permit".to_owned(), |folder| format!("`{}`", folder.display()));
-    match loader.load(1, root, folder.as_deref()).await {
+    let loaded = match opening::plugin_dirs(config, data) {
+        Ok(dirs) => loader.load_dirs(1, &dirs, folder.as_deref()).await,
+        Err(error) => Err(error),
+    };
+    match loaded {
         Ok(generation) => vec![
             Finding::ok(
                 "plugins",
@@ -180,7 +184,15 @@ async fn backends(config: &Config) -> Vec<Finding> {
             let fix = format!("write `https://` in `[backends.{name}] url`, unless whatever lies between is trusted with it");
             findings.push(Finding::warning(format!("{check} credential"), concern, fix));
         }
-        findings.push(match reach(&backend.url).await {
+        let reached = match reach(&backend.url).await {
+            Ok(address) => outbound::greet(name, backend).await.map(|()| address),
+            Err(problem) => Err(problem),
+        };
+        let is_secured = backend.url.starts_with("https:");
+        findings.push(match reached {
+            Ok(address) if is_secured => {
+                Finding::ok(check, format!("a TLS connection to {address} comes about, and its certificate is good"))
+            }
             Ok(address) => Finding::ok(check, format!("a connection to {address} comes about")),
             Err(problem) => {
                 let fix =
@@ -234,7 +246,7 @@ fn ports(config: &Config, is_live: bool) -> Vec<Finding> {
         return Vec::new();
     }
     let mcp = ("server.port", SocketAddr::new(config.server.address, config.server.port));
-    let admin = ("admin.port", SocketAddr::from(([127, 0, 0, 1], config.admin.port)));
+    let admin = ("admin.port", config.admin.socket_address());
     let look = |(key, address): (&str, SocketAddr)| match std::net::TcpListener::bind(address) {
         Ok(_) => Finding::ok(key, format!("{address} is free")),
         Err(error) => {
