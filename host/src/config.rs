@@ -55,11 +55,14 @@ pub struct Config {
 pub struct PluginsConfig {
     /// A folder of plugin folders, or one plugin folder.
     pub path: PathBuf,
+    /// Whether what changes there takes effect by itself. By default only under `dev`: who puts a new version live says when, with
+    /// `tidegate plugin reload` or SIGHUP.
+    pub watch: Option<bool>,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { path: "plugins".into() }
+        Self { path: "plugins".into(), watch: None }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod live;
 pub mod plugin;
 pub mod policy;
 pub mod print;
+pub mod reload;
 pub mod serve;
 pub mod top;
 
@@ -174,6 +175,10 @@ pub enum PluginVerb {
     Inspect(PluginArgs),
     /// Compile plugin crates to components, ready to be served.
     Build(BuildArgs),
+    /// Have the running host load plugins and policies anew: all of them take effect at once, or none, and then it says why.
+    Reload(LiveArgs),
+    /// What the running host says of its plugins: which are in force, since when, and what was refused.
+    Status(LiveArgs),
 }
 
 /// The folder a plugin verb looks at.
@@ -205,6 +210,20 @@ pub struct AuditArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The data folder of the host, live or stopped.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Which running host to ask.
+#[derive(Debug, Clone, Args)]
+pub struct LiveArgs {
+    /// The configuration file; `tidegate.toml` here if it exists.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder of the host.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// How to print it.

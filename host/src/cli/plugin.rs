@@ -14,13 +14,13 @@ use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
-use crate::registry::{Loader, load, manifest};
+use crate::registry::{Loader, manifest, sources};
 use crate::sandbox::{Sandbox, SandboxConfig};
 
 /// `tidegate plugin list`
 pub fn list(args: &PluginArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
-    for dir in load::plugin_dirs(&args.dir)? {
+    for dir in sources::plugin_dirs(&args.dir)? {
         let manifest = read_manifest(&dir)?;
         let is_built = dir.join(format!("{}.wasm", manifest.name)).exists();
         rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));
@@ -48,7 +48,7 @@ pub fn list(args: &PluginArgs) -> Result<ExitCode> {
 pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
     let runtime = serve::runtime()?;
     let mut plugins = Vec::new();
-    for dir in load::plugin_dirs(&args.dir)? {
+    for dir in sources::plugin_dirs(&args.dir)? {
         let built = built_dir(&dir)?;
         plugins.push(runtime.block_on(inspect_plugin(&built))?);
     }
@@ -63,7 +63,7 @@ pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
 /// as allowed.
 pub fn loader(dir: &Path) -> Result<Loader> {
     let (mut backends, mut origins) = (BTreeSet::new(), Vec::new());
-    for dir in load::plugin_dirs(dir)? {
+    for dir in sources::plugin_dirs(dir)? {
         let sandbox = read_manifest(&dir)?.sandbox;
         backends.extend(sandbox.backends);
         origins.extend(sandbox.origins);
@@ -109,7 +109,7 @@ async fn inspect_plugin(dir: &Path) -> Result<Value> {
     let sandbox = &plugin.manifest.sandbox;
     Ok(json!({
         "name": plugin.manifest.name, "version": plugin.manifest.version, "contract": plugin.manifest.contract,
-        "sha256": plugin.digest, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
+        "sha256": plugin.version.component, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
         "origins": sandbox.origins.iter().map(ToString::to_string).collect::<Vec<_>>(), "tools": tools,
     }))
 }

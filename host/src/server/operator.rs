@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod calls;
 pub mod keeping;
+pub mod plugins;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Va
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,
+        method if method.starts_with(plugins::PREFIX) => plugins::answer(pipeline, &user(uid), method).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
             with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await

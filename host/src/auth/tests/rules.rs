@@ -222,7 +222,7 @@ async fn a_token_that_holds_too_much_is_refused_rather_than_cut() {
 async fn a_minted_token_counts_for_whom_it_names_and_not_elsewhere() {
     let minter = Minter::new().expect("random bytes");
     let authenticator = || {
-        let plain = Authenticator::new(None, Principal::named(DEV_ISSUER, "local"), &BTreeMap::new(), TokenLimits::default())
+        let plain = Authenticator::new(None, named("local"), &BTreeMap::new(), TokenLimits::default())
             .expect("sound");
         plain.with_minter(&minter)
     };

@@ -14,7 +14,7 @@ use crate::cli::serve;
 use crate::config::Config;
 use crate::model::Bytes;
 use crate::outbound::{self, Outbound};
-use crate::registry::load::LoadError;
+use crate::registry::LoadError;
 use crate::sandbox::Sandbox;
 use crate::telemetry;
 
@@ -146,7 +146,7 @@ async fn plugins_and_policies(config: &Config) -> Vec<Finding> {
     let of = folder
         .as_ref()
         .map_or_else(|| "no folder, only what the manifests permit".to_owned(), |folder| format!("`{}`", folder.display()));
-    match loader.load(1, root, folder.as_deref()).await {
+    match loader.load(root, folder.as_deref()).await {
         Ok(generation) => vec![
             Finding::ok(
                 "plugins",
