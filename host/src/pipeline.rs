@@ -248,10 +248,10 @@ impl Pipeline {
         ready.tool = Meant::of(&ready.tool).find(&ready.call)?;
         ready.authorized = checks::authorize(&ready.call, &ready.tool, &ready.arguments)?;
         let executor = facts::reasking(&ready.tool, &self.parts.outbound);
-        match &mut ready.key {
-            Some(key) if !key.lease.run_by(executor.as_ref()) => Err(queued::changed(&ready.call, Some(ready.tool.clone()))),
-            _ => Ok(()),
+        if ready.key.as_mut().is_none_or(|key| key.lease.run_by(executor.as_ref())) {
+            return Ok(());
         }
+        Err(queued::changed(&ready.call, Some(ready.tool.clone())))
     }
 
     fn claim_key(&self, call: &Call, tool: &Tool, key: &IdempotencyKey, arguments: &Arguments) -> Result<Claim, Rejection> {

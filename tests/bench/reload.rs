@@ -49,7 +49,8 @@ fn guest(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
     if !out.join(name).exists() {
         let source = root.join("tests/guests").join(name);
-        let built = Command::new(TIDEGATE).args(["plugin", "build"]).arg(source).arg("--out").arg(&out).stdout(Stdio::null()).status();
+        let built =
+            Command::new(TIDEGATE).args(["plugin", "build"]).arg(source).arg("--out").arg(&out).stdout(Stdio::null()).status();
         assert!(built.expect("tidegate runs").success(), "the guest {name} does not build");
     }
     out.join(name)

@@ -100,7 +100,8 @@ fn manifests_that_do_not_fit_are_refused_with_file_and_line() {
     world.refuses(&["declares the tool `which_version`", "the component has a `which_version_0000`"]);
     Version::new(2).manifest("memory = \"8MiB\"", "memory = \"8MiB\"\nbackends = [\"billing\"]").put(world.plugins.path());
     world.refuses(&["backend `billing` is not defined"]);
-    let many: String = (0..300).map(|n| format!("[[tool]]\nname = \"t{n}\"\neffect = \"read\"\nscopes = [\"use:t\"]\n")).collect();
+    let many: String =
+        (0..300).map(|n| format!("[[tool]]\nname = \"t{n}\"\neffect = \"read\"\nscopes = [\"use:t\"]\n")).collect();
     Version::new(2).manifest("rows = \"none\"\n", &format!("rows = \"none\"\n{many}")).put(world.plugins.path());
     world.refuses(&["declares 301 tools"]);
 }

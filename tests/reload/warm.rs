@@ -8,7 +8,8 @@ use crate::harness::{Host, Started, Version};
 
 /// The one compiled component there is.
 fn compiled(data: &Path) -> std::path::PathBuf {
-    let files: Vec<_> = std::fs::read_dir(data.join("compiled")).expect("it is there").map(|file| file.expect("readable").path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(data.join("compiled")).expect("it is there").map(|file| file.expect("readable").path()).collect();
     let [file] = &files[..] else { panic!("one component was compiled: {files:?}") };
     file.clone()
 }
@@ -48,7 +49,9 @@ fn what_somebody_else_may_have_written_is_compiled_anew() {
     let mut flipped = whole.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
-    for (content, said) in [(&flipped[..], "not as this host wrote it"), (&whole[..whole.len() / 2], "not as this host"), (b"", "cut off")] {
+    for (content, said) in
+        [(&flipped[..], "not as this host wrote it"), (&whole[..whole.len() / 2], "not as this host"), (b"", "cut off")]
+    {
         std::fs::write(&file, content).expect("writable");
         let mut host = start(&world, &data);
         serves(&host);

@@ -10,9 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
-use crate::model::{
-    ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PluginVersion, PolicyFileDigest,
-};
+use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PluginVersion, PolicyFileDigest};
 use crate::pipeline::Pipeline;
 use crate::registry::{Generation, Look, Sources, holds_policies, watch};
 
@@ -161,7 +159,11 @@ impl Reload {
                         let gone = change.plugin_changes.iter().filter(|change| change.after.is_none());
                         let plugins: Vec<_> = gone.filter_map(|change| change.before.as_ref()).map(|gone| &gone.plugin).collect();
                         let policies = names(&change.removed);
-                        tracing::info!(?plugins, ?policies, "something is gone; that takes effect if it stays so for {SECOND_LOOK:?}");
+                        tracing::info!(
+                            ?plugins,
+                            ?policies,
+                            "something is gone; that takes effect if it stays so for {SECOND_LOOK:?}"
+                        );
                         *self.lacking.of(part) = Some((found, since));
                         return Some(since + SECOND_LOOK);
                     }

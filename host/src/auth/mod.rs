@@ -160,7 +160,7 @@ impl Authenticator {
         self.0.issuers.values().map(|issuer| (issuer.name.clone(), issuer.keyring.health())).collect()
     }
 
-    /// The local user.
+    /// The local user who started the process: over stdio, or the socket in the data folder.
     pub fn local(&self) -> Arc<Principal> {
         (self.0.local)()
     }
@@ -171,7 +171,6 @@ impl Authenticator {
     /// The credentials are missing or do not verify, or can't be verified now.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, AuthError> {
         match credentials {
-            Credentials::Local => Ok(self.local()),
             Credentials::Anonymous => self.0.anonymous.as_ref().map(|who| who()).ok_or(AuthError::Missing),
             Credentials::Bearer(token) => self.verify(token).await,
         }

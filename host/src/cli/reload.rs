@@ -38,11 +38,15 @@ pub fn status(args: &LiveArgs) -> Result<ExitCode> {
     match args.output {
         Output::Json => print::json(&status)?,
         Output::Table => {
-            const KEYS: [&str; 8] =
-                ["state", "generation", "loaded_at", "source", "folder", "tools", "reloads", "refusals"];
+            const KEYS: [&str; 8] = ["state", "generation", "loaded_at", "source", "folder", "tools", "reloads", "refusals"];
             let mut lines: Vec<String> = KEYS.map(|key| format!("{key:<10} {}", text(&status[key]))).into();
             for plugin in status["plugins"].as_array().into_iter().flatten() {
-                lines.push(format!("plugin     {}  {}  {}", text(&plugin["component"]), text(&plugin["plugin"]), text(&plugin["version"])));
+                lines.push(format!(
+                    "plugin     {}  {}  {}",
+                    text(&plugin["component"]),
+                    text(&plugin["plugin"]),
+                    text(&plugin["version"])
+                ));
             }
             lines.extend(last_refused(&status["last_refused"]));
             print::text(&lines.join("\n"))?;

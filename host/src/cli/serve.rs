@@ -26,7 +26,8 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let trust = trust(&config, args.insecure_no_auth)?;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = telemetry.watcher();
-    let options = Options { data: data_dir(&config), trust, test_hooks: false, watcher, reload_on_hangup: true, watch_plugins: false };
+    let options =
+        Options { data: data_dir(&config), trust, test_hooks: false, watcher, reload_on_hangup: true, watch_plugins: false };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
@@ -113,7 +114,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = telemetry.watcher();
-    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false, watcher, reload_on_hangup: false, watch_plugins: false };
+    let options = Options {
+        data: data_dir(&config),
+        trust: Trust::Nobody,
+        test_hooks: false,
+        watcher,
+        reload_on_hangup: false,
+        watch_plugins: false,
+    };
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = StopSignals::listen()?;

@@ -12,8 +12,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{Ledger, LedgerError};
 use super::cbor::{self, Part};
+use super::{Ledger, LedgerError};
 use crate::model::{Arguments, Digest};
 
 /// The secret `K` of the pinned formats, ready for use.

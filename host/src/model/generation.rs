@@ -195,8 +195,11 @@ mod tests {
         let others = [plugin("a", 1), plugin("c", 4), plugin("d", 5)];
         let version = PolicyVersion { generation: 2, policies: Digest([0; 32]) };
         let earlier = Contents { files: &before, plugins: &plugins };
-        let change =
-            GenerationChange::new(ChangeSource::FileWatch, (None, earlier), (version, Contents { files: &now, plugins: &others }));
+        let change = GenerationChange::new(
+            ChangeSource::FileWatch,
+            (None, earlier),
+            (version, Contents { files: &now, plugins: &others }),
+        );
         assert_eq!(change.added, [file("d.cedar", 4)]);
         assert_eq!(change.changed, [file("b.cedar", 9)]);
         assert_eq!(change.removed, [file("c.cedar", 3)]);

@@ -14,6 +14,9 @@ use crate::model::{ChangeSource, Manifest, Origin, Span, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
 use crate::sandbox::{Definition, Sandbox};
 
+/// The most plugins that are loaded at once: each has its component in memory, and may have as much again to describe its tools.
+const AT_ONCE: usize = 4;
+
 /// Loads generations: what stays the same over all of them.
 pub struct Loader {
     /// Compiles and describes components.
@@ -57,7 +60,7 @@ impl Loader {
             policy_files,
             plugins_came: start,
             policies_came: start,
-            in_memory: InMemory::begin(),
+            _in_memory: InMemory::begin(),
         })
     }
 
@@ -67,9 +70,8 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
     pub async fn load_plugins(&self, dirs: &[PathBuf], in_force: Option<&Generation>) -> Result<PluginSet, LoadError> {
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
         let loading: Vec<_> = dirs.iter().map(|dir| self.load_plugin_beside(dir, in_force)).collect();
-        // Few at once: each has its component in memory.
         let loaded: Vec<_> = futures::stream::iter(loading).buffered(at_once).try_collect().await?;
         let mut set = PluginSet::default();
         let mut names: BTreeMap<String, &Path> = BTreeMap::new();
@@ -92,7 +94,11 @@ impl Loader {
         Ok(set)
     }
 
-    async fn load_plugin_beside(&self, dir: &Path, in_force: Option<&Generation>) -> Result<(Arc<Plugin>, Vec<Arc<Tool>>), LoadError> {
+    async fn load_plugin_beside(
+        &self,
+        dir: &Path,
+        in_force: Option<&Generation>,
+    ) -> Result<(Arc<Plugin>, Vec<Arc<Tool>>), LoadError> {
         let folder = self.read(dir).await?;
         if let Some(in_force) = in_force
             && let Some(same) = in_force.plugins.iter().find(|plugin| plugin.version == folder.version)
@@ -145,11 +151,7 @@ impl Loader {
     ///
     /// # Errors
     /// Every problem found.
-    pub fn compile_policies(
-        &self,
-        tools: &BTreeMap<ToolName, Arc<Tool>>,
-        files: &[PolicyFile],
-    ) -> Result<Policies, PolicyError> {
+    pub fn compile_policies(&self, tools: &BTreeMap<ToolName, Arc<Tool>>, files: &[PolicyFile]) -> Result<Policies, PolicyError> {
         let subjects: Vec<_> = tools
             .values()
             .map(|tool| PolicySubject {

@@ -32,7 +32,7 @@ pub use load::Loader;
 pub use reload::{Candidate, Look, Reloader, Turn};
 pub use schema::Schema;
 pub use sources::Sources;
-pub use status::{PartStatus, Status};
+pub use status::Status;
 
 /// One loaded plugin: a reviewed manifest and the compiled component it belongs to.
 pub struct Plugin {
@@ -106,11 +106,11 @@ pub struct Generation {
     /// How these policies did.
     pub policies_came: Arrival,
     /// Keeps count of it, for operators: one that calls still run on takes up memory.
-    pub in_memory: InMemory,
+    _in_memory: InMemory,
 }
 
 /// One more generation in memory, as long as it is.
-pub struct InMemory(metrics::Gauge);
+struct InMemory(metrics::Gauge);
 
 impl InMemory {
     fn begin() -> Self {

@@ -26,9 +26,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::error::LoadError;
 use super::{Arrival, Generation, InMemory, Loader, PluginSet, Registry, accident, digests};
-use crate::model::{
-    ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PolicyVersion,
-};
+use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PolicyVersion};
 use crate::policy::PolicyFile;
 
 /// Builds the next generation of a registry.
@@ -169,11 +167,6 @@ impl Candidate {
         &self.change
     }
 
-    /// The generation as it would be.
-    pub fn generation(&self) -> &Generation {
-        &self.generation
-    }
-
     /// The same, at somebody's request.
     #[must_use]
     pub fn asked_by(mut self, who: &str) -> Self {
@@ -227,7 +220,7 @@ fn next(
         tools: set.tools,
         policies: Arc::new(policies),
         policy_files,
-        in_memory: InMemory::begin(),
+        _in_memory: InMemory::begin(),
     };
     Ok(Some((generation, change)))
 }

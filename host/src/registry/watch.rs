@@ -42,7 +42,8 @@ pub fn start(part: Part, folder: PathBuf) -> std::io::Result<watch::Receiver<u64
     let (news, receiver) = watch::channel(0);
     let (wake, events) = mpsc::sync_channel(1);
     let watched = Watched { part, root: folder };
-    let watch = Watch { seen: watched.print(), watched, news, wake, events, kernel: None, is_deaf: false, unclosed: Unclosed::default() };
+    let watch =
+        Watch { seen: watched.print(), watched, news, wake, events, kernel: None, is_deaf: false, unclosed: Unclosed::default() };
     std::thread::Builder::new().name(format!("watch-{}", part.as_str())).spawn(move || watch.run())?;
     Ok(receiver)
 }

@@ -359,7 +359,9 @@ fn files_that_are_no_plugins_are_refused_in_words() {
     assert!(other.contains("0.3.0") && other.contains("0.1.0"), "{other}");
     let sockets = plugin(ANSWER).replacen("(component", r#"(component (import "wasi:sockets/tcp@0.2.0" (instance))"#, 1);
     assert!(words(&sockets).contains("wasi:sockets/tcp@0.2.0"), "{}", words(&sockets));
-    assert!(compile_bytes(&sandbox, b"#!/bin/sh").err().expect("it is a script").to_string().contains("not a WebAssembly component"));
+    assert!(
+        compile_bytes(&sandbox, b"#!/bin/sh").err().expect("it is a script").to_string().contains("not a WebAssembly component")
+    );
     let broken = wat::parse_str("(component)").expect("well formed");
     assert!(matches!(compile_bytes(&sandbox, &[&broken[..], b"\xff\xff"].concat()), Err(CompileError::Invalid(_))));
 }

@@ -113,7 +113,7 @@ impl ServerHandler for Mcp {
         let mut result = self.negotiate_initialize(&request)?;
         // The handshake protocols know other tasks than those of the extension (SEP-2663).
         result.capabilities.extensions = None;
-        if self.peer.is_none() {
+        if !self.is_local {
             // Without sessions, nothing can be sent to a handshake client between its requests.
             result.capabilities.tools = Some(Default::default());
         }
@@ -123,7 +123,7 @@ impl ServerHandler for Mcp {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if self.peer.is_none() {
+        if !self.is_local {
             return;
         }
         let (mut changes, closing) = (self.pipeline.changes(), self.closing.clone());

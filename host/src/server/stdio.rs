@@ -202,7 +202,8 @@ impl Connection {
         let recipient = recipient(era, call.request.takes_tasks());
         if call.request.tool == POLL_TOOL {
             let CallRequest { arguments, spans, .. } = &call.request;
-            let told = poll_tool::answer(&self.pipeline, &self.pipeline.local_user(), arguments, spans.position(), &recipient).await;
+            let told =
+                poll_tool::answer(&self.pipeline, &self.pipeline.local_user(), arguments, spans.position(), &recipient).await;
             operation.told(&told);
             return answered(&told.map_err(error_data)?);
         }

@@ -43,7 +43,12 @@ async fn what_is_in_force_outlives_the_record_that_said_so() {
     let files: Vec<_> =
         (0..60).map(|n| PolicyFileDigest { file: format!("rules-of-department-{n}.cedar"), sha256: Digest([n; 32]) }).collect();
     let version = PolicyVersion { generation: 3, policies: Digest([7; 32]) };
-    let plugin = |n| PluginVersion { plugin: format!("p{n}"), version: "1.0.0".into(), component: Digest([n; 32]), manifest: Digest([0; 32]) };
+    let plugin = |n| PluginVersion {
+        plugin: format!("p{n}"),
+        version: "1.0.0".into(),
+        component: Digest([n; 32]),
+        manifest: Digest([0; 32]),
+    };
     let plugins: Vec<_> = (0..60).map(plugin).collect();
     let (nothing, now) = (Contents { files: &[], plugins: &[] }, Contents { files: &files, plugins: &plugins });
     let change = GenerationChange::new(ChangeSource::Start, (None, nothing), (version, now));
