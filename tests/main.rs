@@ -12,13 +12,16 @@
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
+//! | `fetch` | the plugin `fetch`: pages as Markdown, through the operator's allow-list and no further |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
+//! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `connections` | more connections than files, idle ones and slow ones |
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
 //! | `protocol` | what the MCP specification demands on the wire |
+//! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
@@ -47,8 +50,10 @@ mod degradation;
 mod doctor;
 mod durability;
 mod faults;
+mod fetch;
 mod hostile;
 mod idempotency;
+mod installed;
 mod keeping;
 mod kill;
 mod layering;
@@ -58,6 +63,7 @@ mod pending;
 mod policy_tools;
 mod power;
 mod protocol;
+mod python;
 mod readme;
 mod reload;
 mod rows;

@@ -6,7 +6,7 @@ mod credentials;
 mod oauth;
 mod origins;
 mod redirects;
-mod server;
+pub mod server;
 mod tls;
 
 use std::path::Path;

@@ -137,8 +137,8 @@ impl Host {
         let sandbox = Sandbox::new(&config.sandbox, outbound::is_reserved)?;
         let sandbox = Arc::new(sandbox.with_cache(&options.data.join(COMPILED), &ledger.key_for("tidegate/compiled/1"))?);
         let admission = opening::admission(config, &sandbox)?;
-        let loader = Arc::new(opening::loader(config, &sandbox, options.test_hooks));
-        let sources = Sources { plugins: config.plugins.path.clone(), policies: config.policy_folder() };
+        let loader = Arc::new(opening::loader(config, &options.data, &sandbox, options.test_hooks));
+        let sources = opening::sources(config, &options.data);
         let begun = Instant::now();
         let generation = loader.load_dirs(&sources.dirs()?, sources.policies.as_deref()).await?;
         let (plugins, tools, took) = (generation.plugins.len(), generation.tools.len(), begun.elapsed());

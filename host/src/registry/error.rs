@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::installed::InstallError;
 use crate::model::{DocumentError, LoadProblem, Part};
 use crate::policy::PolicyError;
 use crate::sandbox::{CompileError, DescribeError};
@@ -82,6 +83,9 @@ pub enum LoadError {
         /// The one that has it too.
         second: String,
     },
+    /// The plugin is not the one that was installed, or that the config pins; or what is installed can't be read.
+    #[error(transparent)]
+    Installed(#[from] InstallError),
     /// The policies do not compile against these plugins.
     #[error("{0}")]
     Policy(#[from] PolicyError),

@@ -33,6 +33,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// A plugin as it lies on disk.
 pub struct PluginFolder {
+    /// Where it is.
+    pub dir: PathBuf,
     /// What the manifest declares.
     pub manifest: Manifest,
     /// Which contents these are.
@@ -82,7 +84,7 @@ impl PluginFolder {
         })?;
         let (plugin, version) = (manifest.name.clone(), manifest.version.clone());
         let version = PluginVersion { plugin, version, component: Digest(Sha256::digest(&wasm).into()), manifest: digest };
-        Ok(Self { manifest, version, path, wasm })
+        Ok(Self { dir: dir.to_owned(), manifest, version, path, wasm })
     }
 }
 

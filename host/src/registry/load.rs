@@ -9,6 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::advertise::{self, Advertised};
 use super::error::LoadError;
 use super::folder::PluginFolder;
+use super::installed::Promises;
 use super::{Arrival, Generation, InMemory, Plugin, PluginSet, Tool, digests, sources};
 use crate::model::{ChangeSource, Manifest, Origin, Span, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
@@ -31,6 +32,8 @@ pub struct Loader {
     pub permits: GeneratedPermits,
     /// How long answers to calls with an idempotency key are kept, as clients are told.
     pub keep_answers: Span,
+    /// What was promised of the contents of plugins.
+    pub promises: Promises,
 }
 
 impl Loader {
@@ -131,10 +134,12 @@ impl Loader {
     }
 
     async fn compile(&self, folder: PluginFolder) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
-        let PluginFolder { manifest, version, path, wasm } = folder;
+        let PluginFolder { dir, manifest, version, path, wasm } = folder;
         let name = manifest.name.clone();
         self.check_against_host(&manifest)?;
-        let (sandbox, digest) = (self.sandbox.clone(), version.component);
+        let digest = version.component;
+        self.promises.hold(&dir, &name, digest, self.sandbox.max_component())?;
+        let sandbox = self.sandbox.clone();
         // Compiling takes seconds of CPU for a large component.
         let program = tokio::task::spawn_blocking(move || sandbox.compile(&wasm, &digest))
             .await
@@ -178,9 +183,9 @@ impl Loader {
                 return mismatch(format!("its backend `{backend}` is not defined on this host; {hint}"));
             }
         }
-        if let Some(origin) =
-            manifest.sandbox.origins.iter().find(|named| !self.origins.iter().any(|allowed| allowed.covers(named)))
-        {
+        let is_allowed = |named: &&Origin| self.origins.iter().any(|allowed| allowed.covers(named));
+        // One that stands for everything is an upper bound: what of it is reached, the operator decides, and may decide on nothing.
+        if let Some(origin) = manifest.sandbox.origins.iter().find(|named| !named.is_everything() && !is_allowed(named)) {
             let plain = origin.to_string();
             let hint = format!("if it may go there, add \"{plain}\" to `allow` under `[origins]` in tidegate.toml");
             return mismatch(format!("its origin `{plain}` is not allowed on this host; {hint}"));

@@ -3,7 +3,9 @@
 mod accident;
 pub mod advertise;
 pub mod error;
+mod face;
 mod folder;
+pub mod installed;
 pub mod load;
 pub mod manifest;
 mod or_pending;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::LoadError;
 use super::folder::MANIFEST;
+use super::installed::{Shelf, installed_and};
 
 /// The most plugins a host serves.
 const MAX_PLUGINS: usize = 1000;
@@ -16,17 +17,19 @@ const MAX_ENTRIES: usize = 100_000;
 pub struct Sources {
     /// A folder of plugin folders, or one plugin folder.
     pub plugins: PathBuf,
+    /// Where installed plugins lie.
+    pub shelf: Shelf,
     /// The folder of the admin's policies, if there is one.
     pub policies: Option<PathBuf>,
 }
 
 impl Sources {
-    /// The plugin folders there are now, in name order.
+    /// The plugin folders there are now: those of the folder, in name order, and those that are installed.
     ///
     /// # Errors
     /// A folder can't be read, or holds no plugin, or too many.
     pub fn dirs(&self) -> Result<Vec<PathBuf>, LoadError> {
-        plugin_dirs(&self.plugins)
+        installed_and(&self.plugins, self.shelf.dirs(&self.shelf.read()?))
     }
 }
 
