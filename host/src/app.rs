@@ -23,10 +23,9 @@ use crate::auth::{Authenticator, DEV_ISSUER, Minter};
 use crate::config::{Config, PrincipalConfig};
 use crate::ledger::Ledger;
 use crate::model::Watcher;
-use crate::outbound::{self, Outbound};
+use crate::outbound::Outbound;
 use crate::pipeline::Pipeline;
 use crate::registry::{Registry, Reloader, Sources};
-use crate::sandbox::Sandbox;
 use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
 use reload::Reload;
@@ -59,9 +58,6 @@ const ADMIN_SOCKET: &str = "admin.sock";
 
 /// The folder of secrets in the data folder.
 pub const KEYS: &str = "keys";
-
-/// The folder of compiled components in the data folder.
-const COMPILED: &str = "compiled";
 
 /// Whom a host lets in without credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +130,7 @@ impl Host {
     }
 
     async fn load(config: &Config, options: &Options, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
-        let sandbox = Sandbox::new(&config.sandbox, outbound::is_reserved)?;
-        let sandbox = Arc::new(sandbox.with_cache(&options.data.join(COMPILED), &ledger.key_for("tidegate/compiled/1"))?);
+        let sandbox = opening::sandbox(config, &options.data, &ledger)?;
         let admission = opening::admission(config, &sandbox)?;
         let loader = Arc::new(opening::loader(config, &options.data, &sandbox, options.test_hooks));
         let sources = opening::sources(config, &options.data);

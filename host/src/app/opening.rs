@@ -1,6 +1,6 @@
 //! Opening the ledger and the gate: which limits do not fit together, what the last stop cut off, how fast this machine is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,10 +15,13 @@ use crate::ledger::Ledger;
 use crate::outbound;
 use crate::pipeline::installer::Installer;
 use crate::policy::GeneratedPermits;
-use crate::registry::Loader;
-use crate::registry::installed::{Promises, Shelf, installed_and};
+use crate::registry::installed::{Promises, Shelf};
+use crate::registry::{Loader, Sources};
 use crate::sandbox::Sandbox;
 use crate::store::Store;
+
+/// The folder of compiled components in the data folder.
+const COMPILED: &str = "compiled";
 
 /// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
 /// `doctor` too.
@@ -71,6 +74,15 @@ pub async fn open(data: &Path, config: &Config) -> Result<Ledger> {
     Ok(ledger)
 }
 
+/// The sandbox of a host on the data folder `data`, which keeps what it compiled there.
+///
+/// # Errors
+/// `[sandbox]` makes no sense, or the folder for compiled components can't be used.
+pub fn sandbox(config: &Config, data: &Path, ledger: &Ledger) -> Result<Arc<Sandbox>> {
+    let sandbox = Sandbox::new(&config.sandbox, outbound::is_reserved)?;
+    Ok(Arc::new(sandbox.with_cache(&data.join(COMPILED), &ledger.key_for("tidegate/compiled/1"))?))
+}
+
 /// What loads plugins and policies for the data folder `data`, to be run in `sandbox`.
 pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
     Loader {
@@ -97,7 +109,7 @@ pub fn sources(config: &Config, data: &Path) -> Sources {
 /// # Errors
 /// `[sandbox]` makes no sense.
 pub fn installer(config: &Config, data: &Path, ledger: &Ledger) -> Result<Installer> {
-    let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+    let sandbox = sandbox(config, data, ledger)?;
     Ok(Installer {
         ledger: ledger.clone(),
         shelf: Shelf::of(data),
