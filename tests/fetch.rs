@@ -1,7 +1,6 @@
 //! The plugin `fetch`: real pages from real servers, as far as the operator's allow-list reaches.
 
 use std::io::Write;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
