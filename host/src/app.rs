@@ -25,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::model::Watcher;
 use crate::outbound::Outbound;
 use crate::pipeline::Pipeline;
-use crate::registry::{Registry, Reloader, Sources};
+use crate::registry::{Registry, Reloader};
 use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
 use reload::Reload;

@@ -8,8 +8,8 @@ use super::*;
 fn compiled_components_are_kept_where_only_the_host_can_write() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let cache = folder.path().join("compiled");
-    let caching = |folder: &Path, key: u8, limit: u64| {
-        sandbox(SandboxConfig { cache: model::Bytes(limit), ..small() }).with_cache(folder, &[key; 32])
+    let caching = |folder: &Path, key: u8, limit: u64| -> Result<Sandbox, SandboxError> {
+        Sandbox::new(&SandboxConfig { cache: model::Bytes(limit), ..small() }, |_| false)?.with_cache(folder, &[key; 32])
     };
     let entries = || -> Vec<_> {
         let entries = std::fs::read_dir(&cache).expect("it was made").map(|entry| entry.expect("readable").path());
