@@ -12,6 +12,7 @@ mod provider;
 mod receiver;
 mod rpc;
 mod scene;
+mod versions;
 
 pub use backend::Billing;
 pub use failpoints::{CRASHES, FAULTS};
@@ -25,3 +26,4 @@ pub use provider::Provider;
 pub use receiver::Receiver;
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};
+pub use versions::{Version, save};
