@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `admin` | the admin API: who is let in, and that it says what the admin socket says |
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
@@ -38,6 +39,7 @@
 
 mod harness;
 
+mod admin;
 mod audit;
 mod auth;
 mod backpressure;

@@ -13,7 +13,7 @@ use crate::model::{Bytes, Digest, DocumentError, Scope, Span, document};
 use crate::outbound::{BackendConfig, OriginsConfig};
 use crate::registry::installed::{DEFAULT_FOLDER, read_digest};
 use crate::sandbox::SandboxConfig;
-use crate::server::{HttpConfig, StdioConfig};
+use crate::server::{AdminConfig, HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 
@@ -98,20 +98,6 @@ pub struct PoliciesConfig {
 impl Default for PoliciesConfig {
     fn default() -> Self {
         Self { path: None, generate: true }
-    }
-}
-
-/// `[admin]`: health, readiness and metrics, on a listener of their own.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// The port on 127.0.0.1; 0 picks one.
-    pub port: u16,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { port: 7301 }
     }
 }
 
@@ -203,6 +189,9 @@ const PREFIX: &str = "TIDEGATE_";
 /// The token of `tidegate call`: a secret of the caller's, no setting.
 const TOKEN: &str = "TIDEGATE_TOKEN";
 
+/// The admin token of whoever asks a host over its admin API: as little a setting.
+pub const ADMIN_TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
+
 impl Config {
     /// Reads `file` (or `tidegate.toml` here, if it exists, or the defaults), then applies the environment.
     ///
@@ -216,7 +205,8 @@ impl Config {
             None => (default, String::new()),
         };
         let config: Self = document::parse(path, &text)?;
-        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX) && name != TOKEN).collect();
+        let variables: Vec<_> =
+            environment.filter(|(name, _)| name.starts_with(PREFIX) && ![TOKEN, ADMIN_TOKEN].contains(&name.as_str())).collect();
         if variables.is_empty() {
             return Ok(config);
         }
@@ -350,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_callers_token_is_no_setting() {
-        assert!(with(&[("TIDEGATE_TOKEN", "secret")]).is_ok());
+        assert!(with(&[("TIDEGATE_TOKEN", "secret"), ("TIDEGATE_ADMIN_TOKEN", "secret")]).is_ok());
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::live::Live;
-use super::{HostArgs, LiveArgs, Output, print, serve};
+use super::{LiveArgs, Output, print};
 use crate::model::LoadProblem;
 use crate::server::operator::plugins::{RELOAD, STATUS};
 
@@ -16,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `tidegate plugin reload`
 pub fn run(args: &LiveArgs) -> Result<ExitCode> {
-    let mut live = connect(args)?;
+    let mut live = args.host.demand()?;
     live.wait_at_most(PATIENCE)?;
     let answer = live.ask(RELOAD, &Value::Null)?;
     let refused = &answer["refused"];
@@ -34,7 +33,7 @@ pub fn run(args: &LiveArgs) -> Result<ExitCode> {
 
 /// `tidegate plugin status`
 pub fn status(args: &LiveArgs) -> Result<ExitCode> {
-    let status = connect(args)?.ask(STATUS, &Value::Null)?;
+    let status = args.host.demand()?.ask(STATUS, &Value::Null)?;
     match args.output {
         Output::Json => print::json(&status)?,
         Output::Table => {
@@ -53,11 +52,6 @@ pub fn status(args: &LiveArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn connect(args: &LiveArgs) -> Result<Live> {
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    Live::demand(&serve::data_dir(&serve::configure(&host, None)?))
 }
 
 fn describe(answer: &Value) -> String {
