@@ -2,6 +2,7 @@
 
 mod accident;
 pub mod advertise;
+pub mod artifact;
 pub mod error;
 mod face;
 mod folder;
