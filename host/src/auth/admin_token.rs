@@ -10,8 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// The name of the file in the folder of secrets, and what the names of those begin with that are about to take its place.
-pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+use crate::model::ADMIN_TOKEN_FILE;
 
 /// What a token of our own making begins with, so that scanners and people know it where it does not belong.
 const PREFIX: &str = "tga_";

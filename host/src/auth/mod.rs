@@ -32,7 +32,7 @@ use fetch::Fetcher;
 use issuer::Issuer;
 use token::Jwt;
 
-pub use admin_token::{ADMIN_TOKEN_FILE, AdminToken};
+pub use admin_token::AdminToken;
 pub use config::{IssuerConfig, IssuerConfigError, TokenLimits};
 pub use details::DETAILS_TYPE;
 pub use dev::{DEV_ISSUER, LIFETIME, Minter, TokenRequest};

@@ -19,8 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::act::{self, Act};
 use super::chain::TipRow;
 use super::{Ledger, LedgerError, keys, queue};
-use crate::auth::ADMIN_TOKEN_FILE;
-use crate::model::{Digest, Timestamp};
+use crate::model::{ADMIN_TOKEN_FILE, Digest, Timestamp};
 use crate::store::{self, StoreConfig, Urgency};
 
 /// The format of a backup. A change that an older version would misread raises it.
