@@ -45,6 +45,20 @@ fn the_sdk_holds_natively_what_it_promises() {
 }
 
 #[test]
+fn what_the_guide_shows_runs() {
+    let guide = std::fs::read_to_string(workspace().join("docs/python.md")).expect("the guide is there");
+    let blocks: Vec<_> = guide.split("\n```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("python\n")).collect();
+    let [tool, request, test] = blocks[..] else { panic!("the guide shows {} pieces of Python", blocks.len()) };
+    // The request belongs to a running call.
+    let request = request.replace('\n', "\n    ");
+    let script = format!("{tool}\n{test}\ninvoice_id = 'inv_1'\nwith host.running():\n    {request}\n");
+    let mut python = Command::new("python3");
+    python.args(["-B", "-c", &script]).env("PYTHONPATH", workspace().join("plugin-sdk/python")).stdin(Stdio::null());
+    let output = python.output().expect("plugins in Python need Python 3");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
 fn the_twin_of_invoices_passes_its_own_tests_with_a_stand_in_for_the_host() {
     let tested = run(workspace(), &["plugin", "test", TWIN]);
     assert!(tested.status.success() && said(&tested).contains("Ran 9 tests"), "{}", said(&tested));
