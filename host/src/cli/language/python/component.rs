@@ -1,6 +1,7 @@
 //! From Python modules to a component: built once for each state of the sources, and kept for the next time.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -8,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 
 use super::sources::Sources;
-use super::tools::{self, Python};
+use super::tools;
 use crate::model::Digest;
 
 /// What the builder is pointed at: the plugin's module, whose decorators register the tools, and the SDK's half of the contract.
@@ -34,22 +35,31 @@ pub fn compile(dir: &Path) -> Result<PathBuf> {
     let component = folder.join(format!("{}.wasm", key(&sources, &sdk)));
     // One at a time: two would take twice the memory, and the second often finds what the first has built.
     let _alone = tools::lock("components")?;
-    if component.exists() {
+    if is_component(&component) {
         // The last to be dropped is the one used last.
         let used = fs::File::options().append(true).open(&component).and_then(|file| file.set_modified(SystemTime::now()));
         used.with_context(|| format!("can't keep `{}`", component.display()))?;
         return Ok(component);
     }
-    super::import(&Python::find()?, &dir)?;
     let work = folder.join("work");
     let _ = fs::remove_dir_all(&work);
     let built = build(&dir, &sources, &sdk, &work);
     let kept = built.and_then(|built| {
-        fs::rename(&built, &component).with_context(|| format!("can't write `{}`", component.display()))?;
+        // On the disk before it has its name: a name stands for a whole component, also after a loss of power.
+        fs::File::open(&built)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&built, &component))
+            .with_context(|| format!("can't write `{}`", component.display()))?;
         drop_oldest(&folder)
     });
     let _ = fs::remove_dir_all(&work);
     kept.map(|()| component)
+}
+
+/// Whether there is a component that begins like one.
+fn is_component(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\0asm"
 }
 
 /// What a component is made of.
@@ -62,10 +72,10 @@ fn key(sources: &Sources, sdk: &Sources) -> Digest {
 /// Runs the builder in the folder `work`; returns what it made there.
 fn build(dir: &Path, sources: &Sources, sdk: &Sources, work: &Path) -> Result<PathBuf> {
     let [plugin, entry, library, built] = ["plugin", "entry", "sdk", "built.wasm"].map(|name| work.join(name));
-    let dependencies = tools::dependencies(dir)?;
     // Copies: what is built is what was read, and what the interpreter writes beside modules lies with them.
     sources.write(&plugin)?;
     sdk.write(&library)?;
+    let dependencies = tools::dependencies(&plugin)?;
     // An empty environment: what the builder's own holds is no part of the component.
     for folder in [&entry, &work.join("nothing/site-packages")] {
         fs::create_dir_all(folder).with_context(|| format!("can't create `{}`", folder.display()))?;
@@ -73,6 +83,7 @@ fn build(dir: &Path, sources: &Sources, sdk: &Sources, work: &Path) -> Result<Pa
     fs::write(entry.join(format!("{ENTRY_MODULE}.py")), ENTRY)
         .with_context(|| format!("can't write into `{}`", entry.display()))?;
     let mut command = Command::new(tools::builder()?);
+    command.env_remove("PYTHONHOME").env_remove("PYTHONPATH");
     command.arg("--wit-path").arg(library.join("wit")).args(["--world", WORLD, "--quiet", "componentize", ENTRY_MODULE]);
     for path in [Some(plugin), Some(entry), Some(library.join("python")), dependencies].into_iter().flatten() {
         command.arg("--python-path").arg(path);

@@ -39,6 +39,12 @@ impl Sources {
                 let kind = entry.file_type().with_context(|| format!("can't read `{}`", dir.join(&path).display()))?;
                 // A link may lead anywhere, and in a circle.
                 let is_elsewhere = folder.as_os_str().is_empty() && ELSEWHERE.contains(&shown.as_ref());
+                if is_elsewhere && shown != "tests" && dir.join(&path).join("__init__.py").exists() {
+                    bail!("`{}` is left out of components, so no package can be called `{shown}`", dir.join(&path).display());
+                }
+                if kind.is_symlink() && shown.ends_with(".py") {
+                    bail!("`{}` is a link, which may lead anywhere; put the module itself there", dir.join(&path).display());
+                }
                 if is_elsewhere || shown.starts_with('.') || shown == CACHE || kind.is_symlink() {
                     continue;
                 }
@@ -81,6 +87,19 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_be_missing_in_the_component_is_said() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("build")).expect("it can be made");
+        fs::write(folder.path().join("build/__init__.py"), "").expect("writable");
+        let error = Sources::read(folder.path()).err().expect("it would be left out").to_string();
+        assert!(error.contains("no package can be called `build`"), "{error}");
+        fs::remove_dir_all(folder.path().join("build")).expect("removable");
+        std::os::unix::fs::symlink("/etc/hosts", folder.path().join("linked.py")).expect("a link");
+        let error = Sources::read(folder.path()).err().expect("it would be left out").to_string();
+        assert!(error.contains("linked.py` is a link"), "{error}");
+    }
 
     #[test]
     fn sources_are_what_the_author_wrote_for_the_component() {

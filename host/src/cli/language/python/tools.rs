@@ -173,6 +173,8 @@ pub fn digest<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
 fn pip(python: &Path) -> Command {
     let mut command = Command::new(python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]).stdin(Stdio::null());
+    // What else tells pip where to look, such as a mirror, is the user's to say.
+    command.env_remove("PYTHONHOME").env_remove("PYTHONPATH");
     command
 }
 
