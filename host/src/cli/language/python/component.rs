@@ -72,10 +72,18 @@ fn key(sources: &Sources, sdk: &Sources) -> Digest {
 /// Runs the builder in the folder `work`; returns what it made there.
 fn build(dir: &Path, sources: &Sources, sdk: &Sources, work: &Path) -> Result<PathBuf> {
     let [plugin, entry, library, built] = ["plugin", "entry", "sdk", "built.wasm"].map(|name| work.join(name));
-    // Copies: what is built is what was read, and what the interpreter writes beside modules lies with them.
+    // Copies: what is built is what was read, and what the plugin writes into these folders, which is all it can reach while it is
+    // imported, no other plugin ever reads.
     sources.write(&plugin)?;
     sdk.write(&library)?;
-    let dependencies = tools::dependencies(&plugin)?;
+    let dependencies = match tools::dependencies(&plugin)? {
+        Some(shared) => {
+            let own = work.join("dependencies");
+            copy(&shared, &own).with_context(|| format!("can't copy `{}`", shared.display()))?;
+            Some(own)
+        }
+        None => None,
+    };
     // An empty environment: what the builder's own holds is no part of the component.
     for folder in [&entry, &work.join("nothing/site-packages")] {
         fs::create_dir_all(folder).with_context(|| format!("can't create `{}`", folder.display()))?;
@@ -94,6 +102,21 @@ fn build(dir: &Path, sources: &Sources, sdk: &Sources, work: &Path) -> Result<Pa
         bail!("`{}` can't be put into a component:\n{}", dir.display(), in_the_authors_paths(&tools::said(&output), dir));
     }
     Ok(built)
+}
+
+/// Copies a folder that pip made.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target)?;
+        } else {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the builder said, without its own stack, and with the plugin's files where the author knows them.
