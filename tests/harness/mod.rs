@@ -11,6 +11,7 @@ mod plugins;
 mod provider;
 mod python;
 mod receiver;
+mod registry;
 mod rpc;
 mod scene;
 
@@ -25,5 +26,6 @@ pub use plugins::{guest, plugins, workspace};
 pub use provider::Provider;
 pub use python::{TWIN, compiled_once, snake, twin};
 pub use receiver::Receiver;
+pub use registry::{Registry, USER};
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};
