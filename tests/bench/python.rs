@@ -23,7 +23,7 @@ pub fn compare() {
                 for (((_, server), turns), fuel) in languages.iter().zip(&mut turns).zip(&mut fuel) {
                     let before = server.fuel(tool);
                     let calls = server.calls();
-                    turns.push(Load::run(server, &Ask::tool(*tool, arguments), connections, TURN));
+                    turns.push(Load::run(server, &Ask::tool(tool, arguments), connections, TURN));
                     fuel.push((server.fuel(tool) - before) / (server.calls() - calls).max(1.0));
                 }
             }
