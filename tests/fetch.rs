@@ -147,11 +147,9 @@ fn pages_of_every_size_and_kind_are_answered_within_the_limits_of_the_manifest()
     let (host, _plugins) = host(&json!([site.url]));
     let get = |path: &str| fetch(&host, json!({"url": format!("{}{path}", site.url), "max_length": 100}));
     assert!(text(&get("/large")).contains("Content truncated"), "{:?}", get("/large"));
-    for (path, code, said) in [
-        ("/huge", "failed", "larger than"),
-        ("/picture", "failed", "image/png"),
-        ("/missing", "not_found", "404"),
-    ] {
+    for (path, code, said) in
+        [("/huge", "failed", "larger than"), ("/picture", "failed", "image/png"), ("/missing", "not_found", "404")]
+    {
         let answer = get(path);
         let message = answer.envelope()["message"].as_str().expect("a message").to_owned();
         assert!(answer.error() == code && message.contains(said), "{path}: {answer:?}");

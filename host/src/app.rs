@@ -1,6 +1,7 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
 pub mod files;
+mod grants;
 pub mod opening;
 mod reload;
 mod signals;
@@ -120,7 +121,7 @@ impl Host {
         // Before anything else: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
-        opening::check(config)?;
+        opening::check(config, &options.data)?;
         let ledger = opening::open(&options.data, config).await?;
         let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {

@@ -220,8 +220,7 @@ impl Config {
 
     /// Defines the backend `name` as `url`, with whatever else the file says of it.
     pub fn set_backend(&mut self, name: &str, url: &str) {
-        let backend = self.backends.entry(name.to_owned()).or_insert_with(|| BackendConfig::at(url));
-        url.clone_into(&mut backend.url);
+        self.backends.entry(name.to_owned()).or_insert_with(|| BackendConfig::at(url)).set_url(url);
     }
 }
 
@@ -313,7 +312,7 @@ mod tests {
     fn the_examples_for_operators_are_configurations() {
         let text = include_str!("../../docs/backends.md");
         let examples: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 3);
+        assert_eq!(examples.len(), 4);
         for example in examples {
             // What is commented out is an example, too; a table is named before its keys, as in the text.
             let whole = example.replace("\n# ", "\n");

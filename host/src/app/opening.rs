@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::KEYS;
+use super::{KEYS, grants};
 use crate::admission::Admission;
 use crate::auth;
 use crate::config::Config;
@@ -16,12 +16,12 @@ use crate::registry::Loader;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 
-/// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
+/// Whether the config, on the data folder `data`, makes sense where that can be told without opening anything: what every host asks before it starts, and
 /// `doctor` too.
 ///
 /// # Errors
 /// The first thing that makes none.
-pub fn check(config: &Config) -> Result<()> {
+pub fn check(config: &Config, data: &Path) -> Result<()> {
     let (gate, guests) = (&config.admission, &config.sandbox);
     gate.check()?;
     ensure!(
@@ -39,6 +39,7 @@ pub fn check(config: &Config) -> Result<()> {
     );
     config.auth.limits().check().map_err(|problem| anyhow!(problem))?;
     auth::check(&config.auth.issuers)?;
+    grants::check(config, data)?;
     Ok(config.ledger.check()?)
 }
 

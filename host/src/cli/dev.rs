@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::serve::{configure, data_dir, refuse_to_be_reached, runtime};
-use super::{DevArgs, DevProfile, build};
+use super::{DevArgs, DevProfile, build, demo};
 use crate::app::{Addresses, Host, Options, StopSignals, Trust};
 use crate::auth::LIFETIME;
 use crate::config::Config;
@@ -132,7 +132,13 @@ fn start_backends(plugins: &[(PathBuf, Manifest)], config: &mut Config, data: &P
     let mut started = Vec::new();
     for (dir, manifest) in plugins {
         for name in &manifest.sandbox.backends {
-            let crate_manifest = dir.join(name).join("Cargo.toml");
+            let (folder, crate_manifest) = (dir.join(name), dir.join(name).join("Cargo.toml"));
+            if !config.backends.contains_key(name) && folder.is_dir() && !crate_manifest.exists() {
+                let copy = data.join(name);
+                config.backends.insert(name.clone(), demo::directories(&folder, &copy)?);
+                eprintln!("backend `{name}` is a copy of what the plugin ships, in `{}`", copy.display());
+                continue;
+            }
             if config.backends.contains_key(name) || !crate_manifest.exists() {
                 continue;
             }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::Body;
 use super::backend::Health;
 use super::breaker::Pass;
 use super::call::{Accepted, OutboundCall};
@@ -42,7 +42,7 @@ pub(super) struct Attempt {
 
 /// A response whose head is there.
 pub(super) struct Answered {
-    pub response: Response<Incoming>,
+    pub response: Response<Body>,
     pub attempt: Attempt,
     /// The backend is busy with the request until the response has been read or dropped.
     pub turn: OwnedSemaphorePermit,
@@ -81,7 +81,7 @@ impl OutboundCall {
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
         // The guest may have less patience for the head than there is for the whole response.
         let until = attempt.until.min(accepted.until);
-        let sending = backend.exchange.send(request, backend.follows_below(), until, &mut attempt.way);
+        let sending = backend.service.send(request, backend.follows_below(), until, &mut attempt.way);
         let response = match timeout_at(until, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {

@@ -8,8 +8,10 @@ mod backend;
 mod breaker;
 mod call;
 mod collector;
+mod config;
 mod connect;
 mod credential;
+mod directory;
 mod error;
 mod exchange;
 mod figures;
@@ -26,6 +28,7 @@ mod response;
 mod retry;
 mod route;
 mod secret;
+mod service;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -46,11 +49,12 @@ use self::backend::Backend;
 use self::resolve::Lookup;
 use crate::model::{Digest, ErrorCode, Origin, Spans};
 
-pub use self::backend::BackendConfig;
 pub use self::breaker::BreakerState;
 pub use self::call::OutboundCall;
 pub use self::collector::Collector;
+pub use self::config::BackendConfig;
 pub use self::credential::Credential;
+pub use self::directory::DirectoryConfig;
 pub use self::error::OutboundError;
 pub use self::headers::is_reserved;
 pub use self::origins::OriginsConfig;
@@ -122,7 +126,7 @@ impl BackendFailure {
 }
 
 /// How a backend is doing, for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BackendHealth {
     /// How the last request to it went: `untried`, `answers` or `unavailable`.
     pub last: &'static str,
@@ -131,6 +135,9 @@ pub struct BackendHealth {
     /// In how many seconds a request may be sent again, rounded up, if none may now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_seconds: Option<u64>,
+    /// Why the last request failed, where the host itself knows: a directory that is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 impl Outbound {
@@ -172,6 +179,7 @@ impl Outbound {
             last: backend.health.as_str(),
             breaker: backend.breaker.state(),
             waits_seconds: backend.wait().map(|wait| wait.as_millis().div_ceil(1000) as u64),
+            problem: backend.service.problem(),
         };
         let backends = self.backends.iter().map(|(name, backend)| (name.clone(), health(backend)));
         let origins = self.origins.iter().map(|(origin, backend)| (origin.to_string(), health(backend)));

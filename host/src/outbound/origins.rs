@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::backend::{Backend, BackendConfig, Reach, parse_url};
+use super::backend::{Backend, Reach, parse_url};
+use super::config::BackendConfig;
 use super::error::OutboundError;
 use super::resolve::Lookup;
 use crate::model::Origin;

@@ -55,6 +55,10 @@ mod tests {
         ] {
             assert_eq!(decode(body, content_type, true), text, "{content_type}");
         }
-        assert_eq!(decode(b"charset=koi8-r \xd0", "text/plain", false), "charset=koi8-r \u{d0}", "only pages speak for themselves");
+        assert_eq!(
+            decode(b"charset=koi8-r \xd0", "text/plain", false),
+            "charset=koi8-r \u{d0}",
+            "only pages speak for themselves"
+        );
     }
 }

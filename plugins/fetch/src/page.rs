@@ -81,7 +81,8 @@ pub(crate) fn ask(url: &Url, accept: &str, context: &Context) -> Result<Response
 }
 
 fn parse(text: &str) -> Result<Url, Failure> {
-    let wrong = |problem: &str| Failure::invalid_arguments(format!("`url` {problem}; write for example https://example.com/page"));
+    let wrong =
+        |problem: &str| Failure::invalid_arguments(format!("`url` {problem}; write for example https://example.com/page"));
     let url = Url::parse(text.trim()).map_err(|error| wrong(&format!("is no URL ({error})")))?;
     match url.scheme() {
         "http" | "https" => {}
@@ -132,7 +133,8 @@ fn is_binary(content_type: &str, body: &[u8]) -> bool {
     let media = media(content_type);
     let is_picture = ["image/", "audio/", "video/", "font/"].iter().any(|kind| media.starts_with(kind));
     // In UTF-16 every other byte of plain text is zero.
-    let is_wide = body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") || content_type.to_ascii_lowercase().contains("utf-16");
+    let is_wide =
+        body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") || content_type.to_ascii_lowercase().contains("utf-16");
     let holds_zero = body[..body.len().min(SNIFFED)].contains(&0);
     (is_picture && media != "image/svg+xml") || media == "application/pdf" || (holds_zero && !is_wide)
 }

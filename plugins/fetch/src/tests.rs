@@ -23,7 +23,8 @@ fn web(served: impl Fn(&Request) -> Result<Response, HttpError> + 'static) -> Ho
 }
 
 fn fetched(host: &Host, arguments: serde_json::Value) -> Result<String, (String, String)> {
-    let output = PLUGIN.call("fetch", &arguments.to_string(), &host.context()).map_err(|failure| (failure.code, failure.message))?;
+    let output =
+        PLUGIN.call("fetch", &arguments.to_string(), &host.context()).map_err(|failure| (failure.code, failure.message))?;
     let content: serde_json::Value = serde_json::from_str(&output.content).expect("JSON");
     Ok(content[0]["text"].as_str().expect("a text").to_owned())
 }
@@ -57,7 +58,9 @@ fn a_long_page_is_returned_in_parts() {
     let host = web(|_| answer(200, &[("content-type", "text/plain")], "ä".repeat(12).as_bytes()));
     let part = fetched(&host, json!({ "url": "https://example.com/", "max_length": 5, "start_index": 5 })).expect("it is there");
     assert!(part.starts_with("Content type text/plain cannot be simplified"), "{part}");
-    assert!(part.ends_with("äääää\n\n<error>Content truncated. Call the fetch tool with a start_index of 10 to get more content.</error>"));
+    assert!(part.ends_with(
+        "äääää\n\n<error>Content truncated. Call the fetch tool with a start_index of 10 to get more content.</error>"
+    ));
     let last = fetched(&host, json!({ "url": "https://example.com/", "max_length": 5, "start_index": 10 })).expect("it is there");
     assert!(last.ends_with(":\nää"), "{last}");
     let beyond = fetched(&host, json!({ "url": "https://example.com/", "start_index": 12 })).expect("it is there");
@@ -66,7 +69,9 @@ fn a_long_page_is_returned_in_parts() {
 
 #[test]
 fn what_is_no_html_is_returned_as_it_is_and_what_is_no_text_not_at_all() {
-    for (content_type, body) in [("application/json", "{\"a\": 1}"), ("text/markdown", "# A"), ("image/svg+xml", "<svg/>"), ("", "plain")] {
+    for (content_type, body) in
+        [("application/json", "{\"a\": 1}"), ("text/markdown", "# A"), ("image/svg+xml", "<svg/>"), ("", "plain")]
+    {
         let host = web(move |_| answer(200, &[("content-type", content_type)], body.as_bytes()));
         let text = fetched(&host, json!({ "url": "https://example.com/" })).expect("text");
         assert!(text.ends_with(body), "{text}");
@@ -94,14 +99,18 @@ fn redirects_are_followed_to_where_the_host_lets_them_lead() {
         _ => answer(200, &[("content-type", "text/plain")], b"found"),
     });
     let found = fetched(&host, json!({ "url": "https://example.com/here" })).expect("it is there");
-    assert!(found.ends_with("Contents of https://example.com/there?x=1#y (redirected from https://example.com/here):\nfound"), "{found}");
+    assert!(
+        found.ends_with("Contents of https://example.com/there?x=1#y (redirected from https://example.com/here):\nfound"),
+        "{found}"
+    );
     for (path, expected, said) in [
         ("away", code::PERMISSION_DENIED, "nothing was fetched from `https://evil.example`"),
         ("lost", code::FAILED, "does not say where to"),
         ("file", code::FAILED, "redirects to what can't be fetched"),
         ("round", code::FAILED, "more than 5 redirects"),
     ] {
-        let (code, message) = fetched(&host, json!({ "url": format!("https://example.com/{path}") })).expect_err("it leads nowhere");
+        let (code, message) =
+            fetched(&host, json!({ "url": format!("https://example.com/{path}") })).expect_err("it leads nowhere");
         assert!(code == expected && message.contains(said), "{path}: {code}: {message}");
     }
 }
@@ -109,7 +118,15 @@ fn redirects_are_followed_to_where_the_host_lets_them_lead() {
 #[test]
 fn what_is_no_url_of_the_web_is_refused_before_anything_is_sent() {
     let host = html(PAGE);
-    for url in ["example.com", "ftp://example.com/", "file:///etc/passwd", "https://user:secret@example.com/", "https://", "javascript:alert(1)", " "] {
+    for url in [
+        "example.com",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "https://user:secret@example.com/",
+        "https://",
+        "javascript:alert(1)",
+        " ",
+    ] {
         let (code, message) = fetched(&host, json!({ "url": url })).expect_err("no URL");
         assert!(code == code::INVALID_ARGUMENTS && !message.contains("secret"), "{url}: {message}");
     }
@@ -118,7 +135,13 @@ fn what_is_no_url_of_the_web_is_refused_before_anything_is_sent() {
 
 #[test]
 fn a_server_that_answers_with_an_error_is_told_in_words() {
-    for (status, expected) in [(404, code::NOT_FOUND), (403, code::FAILED), (410, code::NOT_FOUND), (429, code::RATE_LIMITED), (500, code::BACKEND_UNAVAILABLE)] {
+    for (status, expected) in [
+        (404, code::NOT_FOUND),
+        (403, code::FAILED),
+        (410, code::NOT_FOUND),
+        (429, code::RATE_LIMITED),
+        (500, code::BACKEND_UNAVAILABLE),
+    ] {
         let host = web(move |_| answer(status, &[("retry-after", "7")], b"<html>internal details</html>"));
         let (code, message) = fetched(&host, json!({ "url": "https://example.com/x" })).expect_err("an error");
         assert!(code == expected && message.contains(&status.to_string()) && !message.contains("internal"), "{code}: {message}");
@@ -132,7 +155,14 @@ fn robots_txt_is_honoured() {
         "/moved" => answer(301, &[("location", "/private/x")], b""),
         _ => answer(200, &[("content-type", "text/plain")], b"found"),
     });
-    for (path, is_allowed) in [("/", true), ("/private/x", false), ("/private/open", false), ("/cgi-bin/a.sh", false), ("/cgi-bin/a.sh?x", true), ("/moved", false)] {
+    for (path, is_allowed) in [
+        ("/", true),
+        ("/private/x", false),
+        ("/private/open", false),
+        ("/cgi-bin/a.sh", false),
+        ("/cgi-bin/a.sh?x", true),
+        ("/moved", false),
+    ] {
         let fetched = fetched(&host, json!({ "url": format!("https://example.com{path}") }));
         match fetched {
             Ok(_) => assert!(is_allowed, "{path}"),
@@ -150,7 +180,12 @@ fn robots_txt_is_honoured() {
 
 #[test]
 fn rules_that_are_no_rules_break_nothing() {
-    for rules in [&b"\xff\xfe\0"[..], b"disallow: /\xc3\xbc*$$**%zz\nuser-agent: *\ndisallow: /z%", b":::\n\r\r\n#", "user-agent: tidegate\ndisallow: /q*€\nallow: *ß".as_bytes()] {
+    for rules in [
+        &b"\xff\xfe\0"[..],
+        b"disallow: /\xc3\xbc*$$**%zz\nuser-agent: *\ndisallow: /z%",
+        b":::\n\r\r\n#",
+        "user-agent: tidegate\ndisallow: /q*€\nallow: *ß".as_bytes(),
+    ] {
         let host = Host::new().backend("https://example.com", move |request| match request.path.as_str() {
             "/robots.txt" => answer(200, &[], rules),
             _ => answer(200, &[("content-type", "text/plain")], b"found"),
@@ -168,6 +203,10 @@ fn the_arguments_are_those_of_the_reference_server() {
     for (name, kind, default) in
         [("max_length", "integer", json!(5000)), ("start_index", "integer", json!(0)), ("raw", "boolean", json!(false))]
     {
-        assert_eq!((&schema["properties"][name]["type"], &schema["properties"][name]["default"]), (&json!(kind), &default), "{schema}");
+        assert_eq!(
+            (&schema["properties"][name]["type"], &schema["properties"][name]["default"]),
+            (&json!(kind), &default),
+            "{schema}"
+        );
     }
 }

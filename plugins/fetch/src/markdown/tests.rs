@@ -32,7 +32,10 @@ fn pages_become_the_markdown_beside_them() {
 #[test]
 fn what_is_no_article_is_shown_whole_with_links_that_lead_somewhere() {
     let html = "<title>T</title><p><a href='/a'>A</a> <a href='b?c=1&amp;d=2#e'>B</a></p><p><img src='i.png' alt='I'>";
-    assert_eq!(of(html, &at("https://x.example/p/q")), "# T\n\n[A](https://x.example/a) [B](https://x.example/p/b?c=1&d=2#e)\n\n![I](https://x.example/p/i.png)");
+    assert_eq!(
+        of(html, &at("https://x.example/p/q")),
+        "# T\n\n[A](https://x.example/a) [B](https://x.example/p/b?c=1&d=2#e)\n\n![I](https://x.example/p/i.png)"
+    );
 }
 
 #[test]
