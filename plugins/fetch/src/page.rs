@@ -119,7 +119,7 @@ fn read(url: Url, is_redirected: bool, response: &Response) -> Result<Page, Fail
 fn is_html(content_type: &str, body: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&body[..body.len().min(SNIFFED)]).to_ascii_lowercase();
     let media = media(content_type);
-    matches!(media.as_str(), "" | "text/html" | "application/xhtml+xml") && (media != "" || start.contains('<'))
+    matches!(media.as_str(), "" | "text/html" | "application/xhtml+xml") && (!media.is_empty() || start.contains('<'))
         || start.trim_start_matches('\u{feff}').trim_start().starts_with("<!doctype html")
         || start.contains("<html")
 }
