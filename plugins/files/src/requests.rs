@@ -96,7 +96,7 @@ pub(crate) fn answered(response: Response) -> Result<Response, Failure> {
         let code = match status {
             403 | 405 => code::PERMISSION_DENIED,
             413 | 416 | 507 => code::FAILED,
-            _ => &failure.code,
+            _ => failure.code.as_str(),
         };
         Failure {
             code: code.to_owned(),
