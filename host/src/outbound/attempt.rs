@@ -187,10 +187,10 @@ impl Attempt {
         }
         backend.health.note(Health::ANSWERS);
         let is_gone = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
-        if is_gone && let Some(pass) = self.pass.take() {
+        if is_gone && let Some(pass) = self.pass.take().filter(|_| !backend.is_everything) {
             pass.failed();
         }
-        let told = backend.patience.heed(status, headers, self.begun);
+        let told = !backend.is_everything && backend.patience.heed(status, headers, self.begun);
         let mut record = self.call.record();
         record.at(self.place).status = Some(status.as_u16());
         match status {
@@ -241,7 +241,7 @@ impl Attempt {
         backend.health.note(Health::UNAVAILABLE);
         let was_fair = self.begun.elapsed() >= FAIR_TIME.min(backend.timeout);
         match self.pass.take() {
-            Some(pass) if kind != io::ErrorKind::TimedOut || was_fair => pass.failed(),
+            Some(pass) if !backend.is_everything && (kind != io::ErrorKind::TimedOut || was_fair) => pass.failed(),
             pass => drop(pass),
         }
         let mut record = self.call.record();

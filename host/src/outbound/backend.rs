@@ -28,6 +28,8 @@ pub(super) struct Backend {
     pub(super) base: String,
     /// Whether it is a literal origin, which the guest knows by its address.
     pub(super) is_origin: bool,
+    /// Whether it stands for every server there is: then what happens at one of them says nothing of the others.
+    pub(super) is_everything: bool,
     pub(super) service: Service,
     pub(super) timeout: Duration,
     pub(super) max_wait: Duration,
@@ -140,6 +142,7 @@ impl Backend {
             authority,
             base,
             is_origin: reach != Reach::Backend,
+            is_everything: false,
             service,
             timeout: config.timeout.duration(),
             max_wait: config.max_wait.duration(),

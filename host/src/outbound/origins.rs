@@ -69,7 +69,8 @@ impl AllowedOrigin {
         let place =
             parse_url(&name).map_err(|problem| OutboundError::Url { backend: name.clone(), url: name.clone(), problem })?;
         let reach = if self.is_private { Reach::AnyOrigin } else { Reach::PublicOrigin };
-        Backend::at(&name, place, &self.limits, reach, lookup)
+        let backend = Backend::at(&name, place, &self.limits, reach, lookup)?;
+        Ok(Backend { is_everything: self.origin.is_everything(), ..backend })
     }
 }
 
