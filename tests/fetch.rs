@@ -110,7 +110,6 @@ fn nothing_beyond_the_allow_list_is_reached_and_the_answer_says_what_is() {
     let (host, _plugins) = host(&json!([allowed.url, "https://docs.example.com", "https://*.wiki.example"]));
     for url in [
         format!("{}/page", other.url),
-        format!("{}/away", allowed.url),
         format!("http://localhost:{}/page", allowed.port),
         format!("https://127.0.0.1:{}/page", allowed.port),
         "http://docs.example.com/".to_owned(),
@@ -125,6 +124,9 @@ fn nothing_beyond_the_allow_list_is_reached_and_the_answer_says_what_is() {
         assert!(message.ends_with(&format!("is not among the origins that this host lets the tool reach: {named}")), "{message}");
         assert!(!message.contains(&format!(": {}", allowed.url)), "private origins are the operator's own: {message}");
     }
+    let away = fetch(&host, json!({"url": format!("{}/away", allowed.url)}));
+    let message = away.envelope()["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("does not say where to"), "nor does a private origin tell what else there is: {message}");
     assert_eq!(other.connections(), 0);
 }
 

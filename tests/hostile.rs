@@ -22,7 +22,7 @@ fn besieged() -> Arc<Besieged> {
     let mut besieged = BESIEGED.lock().unwrap_or_else(PoisonError::into_inner);
     besieged.upgrade().unwrap_or_else(|| {
         let billing = Billing::start(&[]);
-        let plugins = plugins(&["hostile", "echo"]);
+        let plugins = plugins(&["hostile", "socket", "echo"]);
         let host = Host::dev(plugins.path()).with(&["--backend", &format!("billing={}", billing.url)]).start();
         let started = Arc::new(Besieged { host, billing, _plugins: plugins });
         *besieged = Arc::downgrade(&started);
@@ -176,6 +176,24 @@ fn a_guest_reaches_no_address_of_its_choice() {
     // Its own backend it does reach, under the name it knows it by, whatever host it claims to want.
     let own = attack("fetch", json!({"url": "http://billing/healthz", "headers": {"host": "evil.example"}}));
     assert_eq!(own.structured()["status"], json!(200), "{own:?}");
+}
+
+#[test]
+fn a_guest_that_imports_sockets_gets_none_of_any_kind() {
+    let there = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    there.set_nonblocking(true).expect("a socket");
+    let datagrams = std::net::UdpSocket::bind(there.local_addr().expect("bound")).expect("the same port, over UDP");
+    datagrams.set_nonblocking(true).expect("a socket");
+    let answer = attack("open_socket", json!({"address": there.local_addr().expect("bound").to_string()}));
+    let attempts = answer.structured().as_object().expect("what became of each attempt");
+    assert_eq!(attempts.len(), 4, "{attempts:?}");
+    for (attempt, result) in attempts {
+        let result = result.as_str().expect("in words").to_lowercase();
+        // A name that may not be looked up is one that has no address, to a C library.
+        let closed = ["denied", "not permitted", "failed to lookup"];
+        assert!(closed.iter().any(|word| result.contains(word)), "{attempt}: {result}");
+    }
+    assert!(there.accept().is_err() && datagrams.recv(&mut [0; 8]).is_err(), "nobody knocked");
 }
 
 #[test]

@@ -16,11 +16,13 @@
 //! | `files` | the plugin `files`: granted directories, what leads out of them and does not, crashes and full disks |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
+//! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
 //! | `bad_input` | manifests, configs, components and command lines that are wrong |
 //! | `connections` | more connections than files, idle ones and slow ones |
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
 //! | `protocol` | what the MCP specification demands on the wire |
+//! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
@@ -52,6 +54,7 @@ mod fetch;
 mod files;
 mod hostile;
 mod idempotency;
+mod installed;
 mod keeping;
 mod kill;
 mod layering;
@@ -61,6 +64,7 @@ mod pending;
 mod policy_tools;
 mod power;
 mod protocol;
+mod python;
 mod readme;
 mod rows;
 mod signals;

@@ -133,10 +133,10 @@ impl Host {
     async fn load(config: &Config, options: &Options, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let admission = opening::admission(config, &sandbox)?;
-        let loader = opening::loader(config, &sandbox, options.test_hooks);
+        let loader = opening::loader(config, &options.data, &sandbox, options.test_hooks);
         let permits = loader.permits;
         let policy_folder = config.policy_folder();
-        let generation = loader.load(1, &config.plugins.path, policy_folder.as_deref()).await?;
+        let generation = loader.load_dirs(1, &opening::plugin_dirs(config, &options.data)?, policy_folder.as_deref()).await?;
         match &policy_folder {
             Some(folder) => tracing::info!(folder = %folder.display(), "the policies of this folder are in force"),
             None => {

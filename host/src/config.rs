@@ -1,6 +1,7 @@
 //! `tidegate.toml`: every module's own config, overridden by `TIDEGATE_…`, overridden by flags.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -8,8 +9,9 @@ use serde::Deserialize;
 use crate::admission::AdmissionConfig;
 use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
-use crate::model::{Bytes, DocumentError, Scope, Span, document};
+use crate::model::{Bytes, Digest, DocumentError, Scope, Span, document};
 use crate::outbound::{BackendConfig, OriginsConfig};
+use crate::registry::installed::{DEFAULT_FOLDER, read_digest};
 use crate::sandbox::SandboxConfig;
 use crate::server::{HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
@@ -49,17 +51,34 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
-/// `[plugins]`: where the plugins lie.
+/// `[plugins]`: where the plugins lie, and which ones may be served.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
-    /// A folder of plugin folders, or one plugin folder.
+    /// A folder of plugin folders, or one plugin folder. Installed plugins are served besides.
     pub path: PathBuf,
+    /// `[plugins.pins]`: the digest that a plugin must have, by its name. None by default.
+    pub pins: BTreeMap<String, Pin>,
+    /// The file of standing approvals: how far plugins may widen without anybody being asked. None by default.
+    pub approvals: Option<PathBuf>,
+    /// How many versions of each installed plugin are kept, with the one in force. Default 5.
+    pub keep: NonZeroUsize,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { path: "plugins".into() }
+        let keep = NonZeroUsize::new(5).expect("five is not zero");
+        Self { path: DEFAULT_FOLDER.into(), pins: BTreeMap::new(), approvals: None, keep }
+    }
+}
+
+/// A digest as configs write it, `"sha256:…"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(pub Digest);
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_digest(&String::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

@@ -12,6 +12,7 @@ mod facts;
 mod finish;
 mod guest;
 mod handles;
+pub mod installer;
 pub mod keys;
 mod poll;
 mod queued;

@@ -5,7 +5,7 @@
 //! runs, and what the kernel has is kept, as after `kill -9`.
 
 /// Where a host can be made to crash, in the order in which a call comes by; what has happened there, and what has not.
-pub const CRASHES: [(&str, &str); 18] = [
+pub const CRASHES: [(&str, &str); 23] = [
     ("call::claim", "the call is authorized; its key was not looked up"),
     ("call::queued", "it waits durably; its caller was not told"),
     ("call::claimed", "it may run; its key is reserved in memory, nothing is written"),
@@ -24,6 +24,11 @@ pub const CRASHES: [(&str, &str); 18] = [
     ("compact::written", "at the start, the store is written anew beside the old one; it has not taken its place"),
     ("compact::exchanged", "the new one has taken the place of the old one, which is still there"),
     ("recovery::page", "at the start after a crash, some open calls got their outcome"),
+    ("install::staged", "the files of a plugin are written and synced, beside those that are installed"),
+    ("install::laid_down", "they are durable under their digest; nothing names it"),
+    ("install::recorded", "the log says that they are put in force; they are not"),
+    ("install::written", "what would be in force is written beside what is"),
+    ("install::committed", "it is in force on disk; the host that runs does not serve it"),
 ];
 
 /// Where a host can be made to fail, or to leave something out.

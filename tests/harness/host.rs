@@ -22,6 +22,8 @@ pub fn command() -> Command {
     for name in TOLD_TO_TESTS {
         command.env_remove(name);
     }
+    // What is fetched for plugins in Python stays among what tests build, and is there for the next run.
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 

@@ -1,18 +1,23 @@
 //! Opening the ledger and the gate: which limits do not fit together, what the last stop cut off, how fast this machine is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tokio::sync::Mutex;
 
 use super::{KEYS, grants};
 use crate::admission::Admission;
 use crate::auth;
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::outbound;
+use crate::pipeline::installer::Installer;
 use crate::policy::GeneratedPermits;
 use crate::registry::Loader;
+use crate::registry::installed::{Promises, Shelf, installed_and};
+use crate::registry::load::LoadError;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 
@@ -68,8 +73,8 @@ pub async fn open(data: &Path, config: &Config) -> Result<Ledger> {
     Ok(ledger)
 }
 
-/// What loads plugins and policies, to be run in `sandbox`.
-pub fn loader(config: &Config, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
+/// What loads plugins and policies for the data folder `data`, to be run in `sandbox`.
+pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
     Loader {
         sandbox: Arc::clone(sandbox),
         backends: config.backends.keys().cloned().collect(),
@@ -77,7 +82,39 @@ pub fn loader(config: &Config, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Load
         test_hooks,
         permits: if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off },
         keep_answers: config.ledger.keep_answers,
+        promises: Promises {
+            shelf: Some(Shelf::of(data)),
+            pins: config.plugins.pins.iter().map(|(name, pin)| (name.clone(), pin.0)).collect(),
+        },
     }
+}
+
+/// The plugin folders to serve: those of the configured folder, and those that are installed in the data folder `data`.
+///
+/// # Errors
+/// They can't be read, or there are none.
+pub fn plugin_dirs(config: &Config, data: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let shelf = Shelf::of(data);
+    installed_and(&config.plugins.path, shelf.dirs(&shelf.read()?))
+}
+
+/// What installs plugins in the data folder `data` of a stopped host, which has the ledger open.
+///
+/// # Errors
+/// `[sandbox]` makes no sense.
+pub fn installer(config: &Config, data: &Path, ledger: &Ledger) -> Result<Installer> {
+    let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+    Ok(Installer {
+        ledger: ledger.clone(),
+        shelf: Shelf::of(data),
+        loader: Arc::new(loader(config, data, &sandbox, false)),
+        plugins: config.plugins.path.clone(),
+        policies: config.policy_folder(),
+        approvals: config.plugins.approvals.clone(),
+        keep: config.plugins.keep.get(),
+        max_component: sandbox.max_component(),
+        turn: Mutex::default(),
+    })
 }
 
 /// Opens the gate for a host that runs its guests in `sandbox`.

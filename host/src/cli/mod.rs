@@ -24,6 +24,7 @@ pub use audit::AuditVerb;
 pub use bench::BenchArgs;
 pub use calls::CallsVerb;
 pub use doctor::DoctorArgs;
+pub use plugin::{DiffArgs, InstallArgs, RemoveArgs, RollbackArgs};
 pub use policy::PolicyVerb;
 pub use top::TopArgs;
 
@@ -169,12 +170,36 @@ pub struct CallArgs {
 /// `tidegate plugin …`
 #[derive(Debug, Subcommand)]
 pub enum PluginVerb {
-    /// List the plugins and tools in a folder.
-    List(PluginArgs),
+    /// List what is installed, or the plugins and tools in a folder.
+    List(ListArgs),
     /// Load one plugin as a host would, and show its tools, schemas, scopes and limits.
     Inspect(PluginArgs),
+    /// Install a plugin, or another version of one; what of it widens has to be approved.
+    Install(InstallArgs),
+    /// Show what one version of a plugin could do that the other could not.
+    Diff(DiffArgs),
+    /// Go back to a version that was installed before.
+    Rollback(RollbackArgs),
+    /// Remove an installed plugin, with all its versions.
+    Remove(RemoveArgs),
     /// Compile plugin crates to components, ready to be served.
     Build(BuildArgs),
+}
+
+/// `tidegate plugin list`
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// A folder of plugin folders, or one plugin folder; what is installed if absent.
+    pub dir: Option<PathBuf>,
+    /// The configuration file; `tidegate.toml` here if it exists.
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub config: Option<PathBuf>,
+    /// The data folder of the host, live or stopped.
+    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    pub data: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// The folder a plugin verb looks at.

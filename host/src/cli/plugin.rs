@@ -1,4 +1,9 @@
-//! `tidegate plugin list` and `inspect`: what lies in a folder, as a host would see it.
+//! `tidegate plugin …`: what lies in a folder, as a host would see it, and what is installed.
+
+mod act;
+mod changes;
+mod diff;
+mod installed;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,18 +14,27 @@ use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{Output, PluginArgs, build, print, serve};
+use super::{HostArgs, ListArgs, Output, PluginArgs, build, print, serve};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
+use crate::registry::installed::Promises;
 use crate::registry::{Loader, load, manifest};
 use crate::sandbox::{Sandbox, SandboxConfig};
 
+pub use act::{InstallArgs, RemoveArgs, RollbackArgs, install, remove, roll_back};
+pub use diff::{DiffArgs, run as diff};
+
 /// `tidegate plugin list`
-pub fn list(args: &PluginArgs) -> Result<ExitCode> {
+pub fn list(args: &ListArgs) -> Result<ExitCode> {
+    let Some(dir) = &args.dir else {
+        let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
+        installed::list(&serve::data_dir(&serve::configure(&host, None)?), args.output)?;
+        return Ok(ExitCode::SUCCESS);
+    };
     let mut rows = Vec::new();
-    for dir in load::plugin_dirs(&args.dir)? {
+    for dir in load::plugin_dirs(dir)? {
         let manifest = read_manifest(&dir)?;
         let is_built = dir.join(format!("{}.wasm", manifest.name)).exists();
         rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));
@@ -76,6 +90,7 @@ pub fn loader(dir: &Path) -> Result<Loader> {
         test_hooks: true,
         permits: GeneratedPermits::On,
         keep_answers: LedgerConfig::default().keep_answers,
+        promises: Promises::default(),
     })
 }
 

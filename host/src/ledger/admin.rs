@@ -106,7 +106,7 @@ impl Ledger {
         Ok(Some(Restated { place, draft: Draft { kind: Kind::Admin, call: None, generation, body } }))
     }
 
-    async fn record_admin(
+    pub(super) async fn record_admin(
         &self,
         version: PolicyVersion,
         mut body: Body,

@@ -77,8 +77,8 @@ impl Effect {
     }
 }
 
-/// The retention class of a tool's audit records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The retention class of a tool's audit records, ordered by how long they are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Risk {
     /// Kept for the short default.

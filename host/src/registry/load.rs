@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::advertise::{self, Advertised};
+use super::installed::{InstallError, Promises};
 use super::{Generation, Plugin, Tool, manifest, reload};
 use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Origin, Span, Timestamp, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
@@ -77,6 +78,9 @@ pub enum LoadError {
         /// The one that has it too.
         second: String,
     },
+    /// The plugin is not the one that was installed, or that the config pins; or what is installed can't be read.
+    #[error(transparent)]
+    Installed(#[from] InstallError),
     /// The policies do not compile against these plugins.
     #[error("{0}")]
     Policy(#[from] PolicyError),
@@ -96,6 +100,8 @@ pub struct Loader {
     pub permits: GeneratedPermits,
     /// How long answers to calls with an idempotency key are kept, as clients are told.
     pub keep_answers: Span,
+    /// What was promised of the contents of plugins.
+    pub promises: Promises,
 }
 
 impl Loader {
@@ -162,6 +168,7 @@ impl Loader {
         }
         let wasm = read(&path)?;
         let digest = Digest(Sha256::digest(&wasm).into());
+        self.promises.hold(dir, &name, digest, self.sandbox.max_component())?;
         let sandbox = self.sandbox.clone();
         // Compiling takes seconds of CPU for a large component.
         let program = tokio::task::spawn_blocking(move || sandbox.compile(&wasm))

@@ -1,6 +1,8 @@
 //! The tools the host serves: plugins and policies as one generation, swapped whole, never changed in place.
 
 pub mod advertise;
+mod face;
+pub mod installed;
 pub mod load;
 pub mod manifest;
 mod or_pending;

@@ -12,9 +12,17 @@ const COMPATIBLE: &str = "0.1.";
 const TOOLS: &str = "tidegate:plugin/tools";
 const PACKAGE: &str = "tidegate:plugin/";
 
-/// Interfaces that are linked. Versions are left to the linker, which knows which ones are compatible.
-const IMPORTS: [&str; 7] =
-    ["tidegate:plugin/host", "wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:http/"];
+/// Interfaces that are linked, files and sockets closed. Versions are left to the linker, which knows which ones are compatible.
+const IMPORTS: [&str; 8] = [
+    "tidegate:plugin/host",
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:http/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 /// Refuses bytes that are not a component, before the compiler sees them.
 pub(super) fn check_kind(wasm: &[u8]) -> Result<(), CompileError> {
@@ -45,12 +53,8 @@ pub(super) fn check_interfaces(engine: &Engine, component: &Component) -> Result
             return Err(other(version));
         }
         if !IMPORTS.iter().any(|known| import.starts_with(known)) {
-            return Err(CompileError::ForbiddenImport { import: import.to_owned(), hint: hint(import) });
+            return Err(CompileError::ForbiddenImport { import: import.to_owned() });
         }
     }
     Ok(())
-}
-
-fn hint(import: &str) -> &'static str {
-    if import.starts_with("wasi:sockets/") { "; reach a backend over `wasi:http`, as `http://<backend>/`" } else { "" }
 }

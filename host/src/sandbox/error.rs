@@ -55,12 +55,10 @@ pub enum CompileError {
         supported: &'static str,
     },
     /// The component wants something that no guest gets.
-    #[error("the component imports `{import}`, which no plugin gets{hint}")]
+    #[error("the component imports `{import}`, which no plugin gets")]
     ForbiddenImport {
         /// The interface.
         import: String,
-        /// What to use instead, if there is something, starting with a separator.
-        hint: &'static str,
     },
     /// An import is offered, but not in the shape the component wants.
     #[error("an import of the component does not fit this host: {0}")]

@@ -199,6 +199,11 @@ impl Sandbox {
         self.config.max_memory
     }
 
+    /// The largest component file.
+    pub fn max_component(&self) -> model::Bytes {
+        self.config.max_component
+    }
+
     /// Compiles a component and checks that it is a plugin of this contract. Takes up to seconds of CPU: call it where
     /// blocking is allowed.
     pub fn compile(&self, wasm: &[u8]) -> Result<Program, CompileError> {

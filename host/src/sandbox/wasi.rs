@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+use wasmtime_wasi::p2::bindings::{cli, filesystem, random, sockets};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
 
 use super::logs::{Log, LogStream, Source};
@@ -17,7 +18,8 @@ use super::state::State;
 /// What the clocks can tell apart. Finer would let a guest time its neighbours.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
-/// Links what a plugin may import of WASI. Sockets are not among it, so a component that wants them does not load.
+/// Links what a plugin may import of WASI. Files and sockets are among it because standard libraries import them; what makes or finds
+/// one is closed in [`closed`].
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // Streams, polling, clocks, standard streams.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
@@ -31,6 +33,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)?;
     filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    link_sockets(linker)?;
     // Ours instead of the library's, so that randomness is bounded and paid for.
     linker.allow_shadowing(true);
     random::random::add_to_linker::<State, HasRandom>(linker, |state| &mut state.random)?;
@@ -40,11 +43,26 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// A guest's WASI: no arguments, environment, files or stdin; clocks that run if `live` and stand still otherwise.
+/// Links sockets that nobody can make: CPython imports them whether or not a plugin has a use for them.
+fn link_sockets(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    sockets::network::add_to_linker::<State, WasiSockets>(linker, &sockets::network::LinkOptions::default(), State::sockets)?;
+    sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::tcp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::udp::add_to_linker::<State, WasiSockets>(linker, State::sockets)
+}
+
+/// A guest's WASI: no arguments, environment, files, sockets or stdin; clocks that run if `live` and stand still otherwise.
 pub(super) fn closed(log: &Log, meter: &Arc<Meter>, live: bool) -> WasiCtx {
     let stream = |source| LogStream { log: log.clone(), meter: Arc::clone(meter), source };
     let mut builder = WasiCtxBuilder::new();
     builder.stdout(stream(Source::Stdout)).stderr(stream(Source::Stderr));
+    // The library's defaults too, but what a guest can reach must not hang on those. Each refuses before anything is opened or asked;
+    // the check of addresses is behind them, should one ever let something through.
+    builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    builder.socket_addr_check(|_, _| Box::pin(async { false }));
     if live {
         builder.wall_clock(Clock::Live(Instant::now())).monotonic_clock(Clock::Live(Instant::now()));
     } else {

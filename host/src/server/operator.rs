@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod calls;
+pub mod installed;
 pub mod keeping;
 
 use std::path::PathBuf;

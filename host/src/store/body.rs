@@ -135,7 +135,10 @@ impl Drop for Staged {
 }
 
 /// Writes a new file that only the owner may read, and syncs it.
-pub(super) fn write_synced(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+///
+/// # Errors
+/// It can't be written, and is gone then, or was there.
+pub fn write_synced(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(content)?;
@@ -149,11 +152,17 @@ pub(super) fn write_synced(path: &Path, content: &[u8]) -> Result<(), StoreError
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// The operating system refuses.
+pub fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync the folder", path))
 }
 
 /// Creates a folder, and those above it, that only the owner may enter.
-pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// The operating system refuses.
+pub fn create_folder(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::io("create the folder", path))
 }

@@ -117,7 +117,7 @@ impl StoreError {
     }
 
     /// For `map_err`: an I/O error and what it interrupted.
-    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 }

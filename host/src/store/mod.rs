@@ -46,6 +46,7 @@ use queue::{Queue, Queued, Turn};
 use space::Space;
 use writer::Writer;
 
+pub use body::{create_folder, sync_folder, write_synced};
 pub use commit::Receipt;
 pub use config::StoreConfig;
 pub use error::StoreError;

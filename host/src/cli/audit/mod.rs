@@ -11,7 +11,7 @@ mod resume;
 mod show;
 mod source;
 mod table;
-mod time;
+pub mod time;
 mod verify;
 
 use std::path::PathBuf;

@@ -98,7 +98,7 @@ impl Listing {
 
 /// Names come from callers: on a terminal, no control character of theirs may act, nor one that hides or turns around others.
 pub fn printable(text: &str) -> String {
-    let is_unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let is_unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e01ef}');
     text.chars().flat_map(|c| if c.is_control() || is_unseen(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
@@ -159,6 +159,10 @@ fn admin_action(body: &Value) -> String {
     line.extend(
         [&body["source"], &body["verdict"], &body["class"]].into_iter().find_map(Value::as_str).map(|what| format!(" ({what})")),
     );
+    if let Some(plugin) = body["plugin"].as_str() {
+        let version = |of: &Value| of["version"].as_str().map_or("none".to_owned(), str::to_owned);
+        line.push_str(&format!(" {plugin} {} → {}", version(&body["before"]), version(&body["after"])));
+    }
     for (sign, list) in [('+', &body["added"]), ('~', &body["changed"]), ('-', &body["removed"])] {
         let files = list.as_array().into_iter().flatten().filter_map(|file| file["file"].as_str());
         files.for_each(|file| line.extend([' ', sign].into_iter().chain(file.chars())));

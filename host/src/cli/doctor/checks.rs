@@ -34,7 +34,7 @@ pub async fn all(config: &Config) -> Vec<Finding> {
     let mut findings = settings(config, &data);
     findings.push(store(config, &data, is_live));
     findings.push(clock(&data));
-    findings.extend(plugins_and_policies(config).await);
+    findings.extend(plugins_and_policies(config, &data).await);
     findings.extend(backends(config).await);
     findings.push(collector(config).await);
     findings.push(open_files(config));
@@ -139,17 +139,21 @@ fn clock(data: &Path) -> Finding {
     }
 }
 
-async fn plugins_and_policies(config: &Config) -> Vec<Finding> {
+async fn plugins_and_policies(config: &Config, data: &Path) -> Vec<Finding> {
     let root = &config.plugins.path;
     let loader = match Sandbox::new(&config.sandbox, outbound::is_reserved) {
-        Ok(sandbox) => opening::loader(config, &Arc::new(sandbox), false),
+        Ok(sandbox) => opening::loader(config, data, &Arc::new(sandbox), false),
         Err(error) => return vec![Finding::broken("plugins", error.to_string(), "correct `[sandbox]`")],
     };
     let folder = config.policy_folder();
     let of = folder
         .as_ref()
         .map_or_else(|| "no folder, only what the manifests permit".to_owned(), |folder| format!("`{}`", folder.display()));
-    match loader.load(1, root, folder.as_deref()).await {
+    let loaded = match opening::plugin_dirs(config, data) {
+        Ok(dirs) => loader.load_dirs(1, &dirs, folder.as_deref()).await,
+        Err(error) => Err(error),
+    };
+    match loaded {
         Ok(generation) => vec![
             Finding::ok(
                 "plugins",

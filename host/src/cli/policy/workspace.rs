@@ -14,6 +14,7 @@ use crate::model::{Arguments, Rejection, ToolName};
 use crate::outbound;
 use crate::pipeline::keys;
 use crate::policy::GeneratedPermits;
+use crate::registry::installed::Promises;
 use crate::registry::load::LoadError;
 use crate::registry::{Generation, Loader, load};
 use crate::sandbox::Sandbox;
@@ -73,7 +74,8 @@ impl Workspace {
         let policies = config.policy_folder();
         let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
         let permits = if config.policies.generate { GeneratedPermits::On } else { GeneratedPermits::Off };
-        let loader = Loader { sandbox, backends, origins, test_hooks: false, permits, keep_answers: config.ledger.keep_answers };
+        let (keep_answers, promises) = (config.ledger.keep_answers, Promises::default());
+        let loader = Loader { sandbox, backends, origins, test_hooks: false, permits, keep_answers, promises };
         Ok(Self { config, plugins, policies, loader })
     }
 

@@ -58,7 +58,21 @@ impl Scope {
     ///
     /// It is decided condition by condition, so it may say no where a cleverer proof would say yes, never the reverse.
     pub fn covers(&self, needed: &Self, bindings: &Bindings<'_>) -> bool {
-        let implied = |held: &Condition| needed.conditions.iter().any(|needed| implies(needed, held, bindings));
+        self.covers_with(needed, |condition| bindings.of_condition(condition))
+    }
+
+    /// Whether every row that `narrower` speaks of is one that `self` speaks of, whoever calls with whatever arguments: what names
+    /// stand for is not known, so two of them are the same only if they are spelled the same.
+    pub fn contains(&self, narrower: &Self) -> bool {
+        self.covers_with(narrower, |condition| match &condition.term {
+            Term::Integer(number) => Meaning::Values(vec![Scalar::Integer(*number)]),
+            Term::Text(text) => Meaning::Values(vec![Scalar::Text(text.clone())]),
+            Term::Principal(_) | Term::Argument(_) => Meaning::Nothing,
+        })
+    }
+
+    fn covers_with(&self, needed: &Self, meaning: impl Fn(&Condition) -> Meaning) -> bool {
+        let implied = |held: &Condition| needed.conditions.iter().any(|needed| implies(needed, held, &meaning));
         self.action == needed.action && self.resource == needed.resource && self.conditions.iter().all(implied)
     }
 
@@ -160,14 +174,14 @@ fn compare(comparison: Comparison, value: &Scalar, values: &[Scalar]) -> bool {
 }
 
 /// Whether every value that fulfils `needed` fulfils `held`, as far as the two conditions alone tell.
-fn implies(needed: &Condition, held: &Condition, bindings: &Bindings<'_>) -> bool {
+fn implies(needed: &Condition, held: &Condition, meaning: &impl Fn(&Condition) -> Meaning) -> bool {
     if needed.attribute != held.attribute {
         return false;
     }
     if needed == held {
         return true;
     }
-    let (bound, limit) = match (bindings.of_condition(needed), bindings.of_condition(held)) {
+    let (bound, limit) = match (meaning(needed), meaning(held)) {
         (Meaning::Nothing, _) | (_, Meaning::Nothing) => return false,
         (Meaning::Later, _) | (_, Meaning::Later) => return true,
         (Meaning::Values(bound), Meaning::Values(limit)) => (bound, limit),

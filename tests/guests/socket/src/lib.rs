@@ -1,4 +1,4 @@
-//! A plugin that opens sockets: its component imports `wasi:sockets`, so a host refuses to load it.
+//! A plugin that tries to open sockets: its component imports `wasi:sockets`, and a host gives it none.
 
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 

@@ -1,0 +1,180 @@
+//! `tidegate plugin install`, `rollback`, `remove`: what becomes of installed plugins, at a live host or on the data of a stopped one.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::changes;
+use crate::app::{self, opening};
+use crate::cli::live::Live;
+use crate::cli::{HostArgs, Output, print, serve};
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::pipeline::installer::{Approve, Contents, Done, State};
+use crate::registry::installed::read_digest;
+use crate::server::operator;
+use crate::server::operator::installed::{self, Install, Remove, Rollback};
+use crate::store::{Store, StoreError};
+
+/// How long a live host may take: it fetches and compiles the plugin, and waits for whoever installs another one.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long to wait for another process that has the data folder open.
+const TURN: Duration = Duration::from_secs(60);
+
+/// How often to look whether it has it no longer, or has become a live host.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// `tidegate plugin install`
+#[derive(Debug, Clone, Args)]
+pub struct InstallArgs {
+    /// The plugin: a folder with `plugin.toml` and `<name>.wasm`.
+    pub source: String,
+    /// Approve what widens: whatever is printed, or only the contents with this digest.
+    #[arg(long, value_name = "sha256:DIGEST", num_args = 0..=1, default_missing_value = SHOWN, value_parser = approve)]
+    pub approve: Option<Approve>,
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `tidegate plugin rollback`
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// The plugin's name.
+    pub name: String,
+    /// A version that is kept, by its name or digest; else what was in force before.
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `tidegate plugin remove`
+#[derive(Debug, Clone, Args)]
+pub struct RemoveArgs {
+    /// The plugin's name.
+    pub name: String,
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// What `--approve` without a digest stands for.
+const SHOWN: &str = "shown";
+
+fn approve(text: &str) -> Result<Approve, String> {
+    if text == SHOWN {
+        return Ok(Approve::Shown);
+    }
+    read_digest(text).map(Approve::Digest).map_err(|problem| format!("{problem}; the plugin's place comes before `--approve`"))
+}
+
+/// `tidegate plugin install`
+pub fn install(args: &InstallArgs) -> Result<ExitCode> {
+    // The host stands in another folder.
+    let source = std::path::absolute(&args.source).with_context(|| format!("`{}` is no path", args.source))?;
+    let question = Install { source: source.display().to_string(), approve: args.approve };
+    let done = ask(&args.host, installed::INSTALL, &json!(question))?;
+    tell(&done, args.output, Some(&args.source))
+}
+
+/// `tidegate plugin rollback`
+pub fn roll_back(args: &RollbackArgs) -> Result<ExitCode> {
+    let question = Rollback { name: args.name.clone(), to: args.to.clone() };
+    tell(&ask(&args.host, installed::ROLLBACK, &json!(question))?, args.output, None)
+}
+
+/// `tidegate plugin remove`
+pub fn remove(args: &RemoveArgs) -> Result<ExitCode> {
+    tell(&ask(&args.host, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
+}
+
+/// Asks the live host, or does on the data of a stopped one what it would do. Waits for others who do such things.
+fn ask(host: &HostArgs, method: &str, question: &Value) -> Result<Done> {
+    let config = serve::configure(host, None)?;
+    let data = serve::data_dir(&config);
+    let begun = Instant::now();
+    let mut has_told = false;
+    let answer = loop {
+        if let Some(mut live) = Live::connect(&data)? {
+            live.wait_at_most(PATIENCE)?;
+            break live.ask(method, question)?;
+        }
+        match Store::open(&data, &config.store) {
+            Ok(store) => break on_stopped(&config, &data, store, method, question)?,
+            // Another one that installs, or a host that starts or stops.
+            Err(error @ StoreError::InUse { .. }) if begun.elapsed() < TURN => {
+                if !std::mem::replace(&mut has_told, true) {
+                    eprintln!("waiting: {error}");
+                }
+                thread::sleep(LOOK);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    serde_json::from_value(answer).context("the host's answer makes no sense; is it of another version?")
+}
+
+fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question: &Value) -> Result<Value> {
+    let (ledger, _) = Ledger::open(store, &data.join(app::KEYS), &config.ledger)?;
+    let runtime = serve::runtime()?;
+    let by = operator::user(rustix::process::geteuid().as_raw());
+    let done = opening::installer(config, data, &ledger)
+        .and_then(|installer| Ok(runtime.block_on(installed::answer(&installer, &by, method, question.clone()))?));
+    let closed = runtime.block_on(ledger.close());
+    let done = done?;
+    closed?;
+    Ok(done)
+}
+
+/// Tells what came of it; fails if something has to be approved first.
+fn tell(done: &Done, output: Output, source: Option<&str>) -> Result<ExitCode> {
+    let code = if done.state == State::Unapproved { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    if output == Output::Json {
+        print::json(done)?;
+        return Ok(code);
+    }
+    let name = |contents: &Contents| format!("{} (sha256:{})", contents.version, contents.sha256);
+    let plugin = &done.plugin;
+    let headline = match (done.state, &done.before, &done.after) {
+        (State::Unchanged, _, Some(after)) => format!("{plugin} {} is in force already", name(after)),
+        (State::Done, None, Some(after)) => format!("{plugin} {} is in force", name(after)),
+        (State::Done, Some(before), Some(after)) => {
+            format!("{plugin} {} is in force, in the place of {}", name(after), name(before))
+        }
+        (State::Unapproved, None, Some(after)) => format!("{plugin} {} is new", name(after)),
+        (State::Unapproved, Some(before), Some(after)) => {
+            format!("{plugin} {} would take the place of {}", name(after), name(before))
+        }
+        (_, Some(before), None) => format!("{plugin} {} is removed, with all that was kept of it", name(before)),
+        (_, None, None) => plugin.clone(),
+    };
+    print::text(&headline)?;
+    if !done.changes.is_empty() {
+        print::text(&format_args!("\n{}", changes::table(&done.changes)))?;
+    }
+    if let (State::Unapproved, Some(after)) = (done.state, &done.after) {
+        let asked = done.unapproved.iter().filter(|change| change.needs_approval()).count();
+        let source = source.unwrap_or(plugin);
+        eprintln!(
+            "nothing was installed: {asked} of these changes {} to be approved first. If they are all right:\n  \
+             tidegate plugin install {source} --approve sha256:{}",
+            if asked == 1 { "has" } else { "have" },
+            after.sha256
+        );
+    }
+    Ok(code)
+}

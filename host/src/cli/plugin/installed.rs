@@ -1,0 +1,56 @@
+//! `tidegate plugin list` without a folder: what is installed, and what of it is in force.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use crate::cli::audit::{printable, time};
+use crate::cli::live::Live;
+use crate::cli::{Output, print};
+use crate::pipeline::installer::Listed;
+use crate::registry::installed::Shelf;
+use crate::server::operator::installed::LIST;
+
+/// How many digits of a digest are shown; enough to name it by.
+const DIGITS: usize = 12;
+
+/// Lists what is installed in a data folder.
+///
+/// # Errors
+/// It can't be read.
+pub fn list(data: &Path, output: Output) -> Result<()> {
+    let listed: Vec<Listed> = match Live::connect(data)? {
+        Some(mut live) => serde_json::from_value(live.ask(LIST, &Value::Null)?).context("the host's answer makes no sense")?,
+        None => Listed::all(Shelf::of(data).read()?),
+    };
+    if output == Output::Json {
+        return print::json(&listed);
+    }
+    if listed.is_empty() {
+        eprintln!("no plugin is installed in `{}`; `tidegate plugin list DIR` lists those in a folder", data.display());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "plugin",
+        "version",
+        "sha256",
+        "in force since",
+        "signed by",
+        "installed by",
+        "from",
+    ]);
+    for Listed { name, active, version } in &listed {
+        table.add_row([
+            name.clone(),
+            printable(&version.version),
+            version.digest.to_string()[..DIGITS].to_owned(),
+            if *active { time::show(version.active_ms.as_millis()) } else { "kept".to_owned() },
+            version.signed_by.as_deref().map_or_else(String::new, printable),
+            printable(&version.by),
+            printable(&version.source),
+        ]);
+    }
+    print::text(&table)
+}

@@ -1,0 +1,110 @@
+//! What is asked of an installation, and what comes of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::LedgerError;
+use crate::model::{Change, Digest, DocumentError};
+use crate::registry::installed::{InstallError, InstalledSet, Version};
+use crate::registry::load::LoadError;
+
+/// What the operator approves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approve {
+    /// Whatever the answer shows.
+    Shown,
+    /// These contents and no others: what was shown before.
+    Digest(Digest),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// Whether it was done.
+    pub state: State,
+    /// The plugin.
+    pub plugin: String,
+    /// What was in force before.
+    pub before: Option<Contents>,
+    /// What is in force now, or would be.
+    pub after: Option<Contents>,
+    /// How the two differ, gravest first.
+    pub changes: Vec<Change>,
+    /// Those that still have to be approved.
+    pub unapproved: Vec<Change>,
+    /// Who signed it, if that was looked at.
+    pub signed_by: Option<String>,
+}
+
+/// Whether something was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is in force.
+    Done,
+    /// It is in force already.
+    Unchanged,
+    /// Nothing was done: something has to be approved first.
+    Unapproved,
+}
+
+/// One version by its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// What its author calls it.
+    pub version: String,
+    /// The digest of all its files.
+    pub sha256: Digest,
+}
+
+/// One version that is kept, as listings show it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// The plugin's name.
+    pub name: String,
+    /// Whether this version is in force.
+    pub active: bool,
+    /// What is known of the version.
+    #[serde(flatten)]
+    pub version: Version,
+}
+
+impl Listed {
+    /// Every version that is kept, by plugin and in the order in which they came.
+    pub fn all(set: InstalledSet) -> Vec<Self> {
+        let listed = set.plugins.into_iter().flat_map(|(name, history)| {
+            let active = history.active;
+            history.versions.into_iter().map(move |version| Self {
+                name: name.clone(),
+                active: version.digest == active,
+                version,
+            })
+        });
+        listed.collect()
+    }
+}
+
+/// Why it was not done. What was in force stays so.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDone {
+    /// The plugin, or what is installed, is not in order.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// With it, no host could serve.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It can't be written down.
+    #[error("it can't be written down, so it is not done: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The standing approvals are broken.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// What was approved is something else.
+    #[error("what was approved is sha256:{approved}, but what is there now is sha256:{found}; look at it again")]
+    Other {
+        /// The digest that was approved.
+        approved: Digest,
+        /// The digest found.
+        found: Digest,
+    },
+}

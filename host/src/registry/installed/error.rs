@@ -1,0 +1,81 @@
+//! What can go wrong with installed plugins, in words for the operator.
+
+use std::path::PathBuf;
+
+use crate::model::{Bytes, Digest, DocumentError};
+use crate::store::StoreError;
+
+/// Why plugins could not be installed, found or put in force. What was in force stays so.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The disk, or the operating system.
+    #[error(transparent)]
+    Disk(#[from] StoreError),
+    /// A file could not be read.
+    #[error("can't read `{}`: {source}", .path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that is longer than such a file may be.
+    #[error("`{}` is longer than the {limit} it may have", .path.display())]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+        /// The most it may have.
+        limit: Bytes,
+    },
+    /// What should hold a plugin holds none.
+    #[error("`{}` holds no plugin: there is no `{missing}` in it; build it with `tidegate plugin build`", .dir.display())]
+    NoPlugin {
+        /// The folder.
+        dir: PathBuf,
+        /// The file that is missing.
+        missing: String,
+    },
+    /// The manifest is broken.
+    #[error(transparent)]
+    Manifest(#[from] DocumentError),
+    /// Contents that are not what they were when they were installed.
+    #[error(
+        "`{}` was changed after it was installed: its digest is sha256:{found}; install `{plugin}` again, or go back to another version \
+         of it with `tidegate plugin rollback {plugin} --to VERSION`",
+        .dir.display()
+    )]
+    Tampered {
+        /// The plugin.
+        plugin: String,
+        /// The folder, named by the digest it should have.
+        dir: PathBuf,
+        /// The digest it has.
+        found: Digest,
+    },
+    /// A plugin that is not the one that the config pins.
+    #[error(
+        "`[plugins.pins]` pins `{plugin}` to sha256:{pinned}, but `{}` is sha256:{found}; put the pinned one there, or change the pin",
+        .dir.display()
+    )]
+    Pinned {
+        /// The plugin.
+        plugin: String,
+        /// The digest that the config wants.
+        pinned: Digest,
+        /// The folder it lies in.
+        dir: PathBuf,
+        /// The digest found.
+        found: Digest,
+    },
+    /// The file that says what is in force makes no sense.
+    #[error("`{}` is damaged: {problem}; restore it from a backup, or move it away and install the plugins again", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// No such plugin, or no such version of it.
+    #[error("{0}")]
+    Unknown(String),
+}

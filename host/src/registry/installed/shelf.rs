@@ -1,0 +1,263 @@
+//! The folder of installed plugins: contents are laid down whole, and what is in force changes by one rename.
+
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{Artifact, InstallError, InstalledSet};
+use crate::model::{Bytes, Digest};
+use crate::store::{StoreError, create_folder, sync_folder, write_synced};
+
+/// The folder in the data folder.
+const FOLDER: &str = "plugins";
+
+/// The file that says what is in force.
+const SET: &str = "installed.json";
+
+/// The longest such file.
+const SET_MAX: Bytes = Bytes::mib(16);
+
+/// Where installed plugins lie.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    root: PathBuf,
+}
+
+/// A folder to be filled, gone when dropped.
+pub struct Staged {
+    dir: PathBuf,
+}
+
+impl Shelf {
+    /// The shelf of a data folder. Touches nothing.
+    pub fn of(data: &Path) -> Self {
+        Self { root: data.join(FOLDER) }
+    }
+
+    /// What is installed; nothing if nothing ever was. Blocks on the disk.
+    ///
+    /// # Errors
+    /// It can't be read, or makes no sense: then nothing is taken for installed rather than less than there was.
+    pub fn read(&self) -> Result<InstalledSet, InstallError> {
+        let path = self.root.join(SET);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(InstalledSet::default()),
+            Ok(file) if file.len() > SET_MAX.0 => return Err(InstallError::TooLong { path, limit: SET_MAX }),
+            _ => {}
+        }
+        let bytes = fs::read(&path).map_err(|source| InstallError::Unreadable { path: path.clone(), source })?;
+        InstalledSet::from_bytes(&bytes).map_err(|problem| InstallError::Damaged { path, problem })
+    }
+
+    /// The folder of contents with this digest.
+    pub fn dir(&self, digest: Digest) -> PathBuf {
+        self.contents().join(digest.to_string())
+    }
+
+    /// The folders of what is in force in `set`, in name order of the plugins.
+    pub fn dirs(&self, set: &InstalledSet) -> Vec<PathBuf> {
+        set.active().map(|(_, digest)| self.dir(digest)).collect()
+    }
+
+    /// The digest that contents in `dir` must have, if that is a folder of this shelf.
+    pub fn promised(&self, dir: &Path) -> Option<Digest> {
+        (dir.parent() == Some(&self.contents())).then(|| dir.file_name()?.to_str()?.parse().ok()).flatten()
+    }
+
+    /// A new folder to be filled. Blocks on the disk.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn stage(&self) -> Result<Staged, InstallError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).expect("the operating system's random source is available");
+        let dir = self.staging().join(format!("{:016x}", u64::from_be_bytes(random)));
+        create_folder(&dir)?;
+        Ok(Staged { dir })
+    }
+
+    /// Puts what was staged under its digest, read-only and durable. Contents that lie there already are left, if they are whole.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// It can't be written, or is no plugin; nothing is under its digest then, or what was.
+    pub fn lay_down(&self, staged: Staged, max_component: Bytes) -> Result<Artifact, InstallError> {
+        let artifact = Artifact::open(&staged.dir, max_component)?;
+        let (dir, contents) = (self.dir(artifact.content()), self.contents());
+        let is_there = dir.exists();
+        if is_there
+            && let Ok(there) = Artifact::open(&dir, max_component)
+            && there.content() == artifact.content()
+        {
+            return Ok(there);
+        }
+        for path in artifact.files() {
+            let protect = || {
+                fs::set_permissions(&path, Permissions::from_mode(0o400))?;
+                File::open(&path)?.sync_all()
+            };
+            protect().map_err(StoreError::io("protect", &path))?;
+        }
+        sync_folder(&staged.dir)?;
+        fail::fail_point!("install::staged", |_| std::process::abort());
+        create_folder(&contents)?;
+        // Contents that somebody has changed make room for the ones that were meant, without a moment in between.
+        let renamed = match is_there {
+            true => renameat_with(CWD, &staged.dir, CWD, &dir, RenameFlags::EXCHANGE).map_err(std::io::Error::from),
+            false => fs::rename(&staged.dir, &dir),
+        };
+        renamed.map_err(StoreError::io("put in place", &dir))?;
+        sync_folder(&contents)?;
+        sync_folder(&self.root)?;
+        fail::fail_point!("install::laid_down", |_| std::process::abort());
+        Ok(Artifact { dir, ..artifact })
+    }
+
+    /// Puts `set` in force, whole; durable on return. What it names must lie here already. Blocks on the disk.
+    ///
+    /// # Errors
+    /// It can't be written; what was in force stays so.
+    pub fn commit(&self, set: &InstalledSet) -> Result<(), InstallError> {
+        let (path, unfinished) = (self.root.join(SET), self.root.join(format!("{SET}.new")));
+        create_folder(&self.root)?;
+        // Left by a crash at this very place.
+        let _ = fs::remove_file(&unfinished);
+        write_synced(&unfinished, &set.to_bytes())?;
+        fail::fail_point!("install::written", |_| std::process::abort());
+        fs::rename(&unfinished, &path).map_err(StoreError::io("replace", &path))?;
+        sync_folder(&self.root)?;
+        fail::fail_point!("install::committed", |_| std::process::abort());
+        Ok(())
+    }
+
+    /// Removes what crashes left behind, and contents that `set` does not keep. For whoever owns the data folder. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Something can't be removed.
+    pub fn sweep(&self, set: &InstalledSet) -> Result<(), InstallError> {
+        let kept = set.kept();
+        for dir in list(&self.staging())? {
+            remove(&dir)?;
+        }
+        for dir in list(&self.contents())? {
+            let digest = dir.file_name().and_then(|name| name.to_str()?.parse::<Digest>().ok());
+            if digest.is_some_and(|digest| !kept.contains(&digest)) {
+                remove(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn contents(&self) -> PathBuf {
+        self.root.join("sha256")
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+}
+
+impl Staged {
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What is left is swept by whoever comes next.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, InstallError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()),
+    };
+    Ok(entries.map_err(StoreError::io("list the folder", dir))?)
+}
+
+fn remove(dir: &Path) -> Result<(), InstallError> {
+    Ok(fs::remove_dir_all(dir).map_err(StoreError::io("remove", dir))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::registry::installed::Version;
+
+    const MOST: Bytes = Bytes(100);
+
+    fn staged(shelf: &Shelf, component: &[u8]) -> Staged {
+        let text = "name = \"demo\"\nversion = \"1\"\ncontract = \"0.1\"\n[[tool]]\nname = \"t\"\neffect = \"read\"\nscopes = [\"use:t\"]\n";
+        let staged = shelf.stage().expect("staged");
+        fs::write(staged.dir().join("plugin.toml"), text).expect("writable");
+        fs::write(staged.dir().join("demo.wasm"), component).expect("writable");
+        staged
+    }
+
+    fn set(artifact: &Artifact) -> InstalledSet {
+        let version = Version {
+            digest: artifact.content(),
+            version: "1".into(),
+            component: artifact.component,
+            source: "somewhere".into(),
+            signed_by: None,
+            by: "root (uid 0)".into(),
+            installed_ms: Timestamp(1),
+            active_ms: Timestamp(1),
+            replaced: None,
+        };
+        let mut set = InstalledSet::default();
+        set.install("demo", version);
+        set
+    }
+
+    #[test]
+    fn contents_are_laid_down_once_read_only_and_mended_if_somebody_changed_them() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let shelf = Shelf::of(data.path());
+        let artifact = shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down");
+        assert_eq!(shelf.promised(&artifact.dir), Some(artifact.content()));
+        let component = artifact.dir.join("demo.wasm");
+        assert_eq!(fs::metadata(&component).expect("there").permissions().mode() & 0o777, 0o400);
+        fs::remove_file(&component).expect("the folder is ours");
+        fs::write(&component, b"two").expect("writable");
+        shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down again");
+        assert_eq!(fs::read(&component).expect("readable"), b"one");
+        shelf.lay_down(staged(&shelf, b"one"), MOST).expect("there already");
+        assert_eq!(fs::read_dir(shelf.staging()).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn what_nobody_keeps_is_swept_and_the_rest_stays() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let shelf = Shelf::of(data.path());
+        assert_eq!(shelf.read().expect("nothing is wrong"), InstalledSet::default());
+        let kept = shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down");
+        let stray = shelf.lay_down(staged(&shelf, b"two"), MOST).expect("laid down");
+        let set = set(&kept);
+        std::mem::forget(shelf.stage().expect("staged"));
+        shelf.commit(&set).expect("committed");
+        assert_eq!(shelf.read().expect("readable"), set);
+        shelf.sweep(&set).expect("swept");
+        assert!(kept.dir.exists() && !stray.dir.exists());
+        assert_eq!(fs::read_dir(shelf.staging()).expect("there").count(), 0);
+        assert_eq!(shelf.dirs(&set), [kept.dir]);
+    }
+
+    #[test]
+    fn a_set_that_makes_no_sense_is_refused_in_words() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(data.path().join(FOLDER)).expect("writable");
+        fs::write(data.path().join(FOLDER).join(SET), "{").expect("writable");
+        let refused = Shelf::of(data.path()).read().expect_err("damaged").to_string();
+        assert!(refused.contains("installed.json` is damaged") && refused.contains("install the plugins again"), "{refused}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Whatever dies in the middle of an installation leaves the old or the new, and nothing in anybody's way.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use super::{World, path};
+
+/// The places where an installation can die, in order, and whether what was installed is in force then.
+pub const CRASHES: [(&str, bool); 5] = [
+    ("install::staged", false),
+    ("install::laid_down", false),
+    ("install::recorded", false),
+    ("install::written", false),
+    ("install::committed", true),
+];
+
+#[test]
+fn killed_at_any_step_an_installation_has_happened_or_has_not() {
+    for (place, has_happened) in CRASHES {
+        let world = World::new();
+        world.install(&world.version("first", &[])).done();
+        let second = world.version("second", &[("0.1.0", "0.2.0")]);
+        let died = world.failing(&format!("{place}=return"), &["install", path(&second)]);
+        assert_eq!(died.code, None, "{place} was never reached: {died:?}");
+        assert_eq!(world.active().as_deref(), Some(if has_happened { "0.2.0" } else { "0.1.0" }), "{place}");
+        // A host starts on it, whichever it is.
+        let mut host = world.start();
+        assert_eq!(host.client().call("echo", json!({"text": "x"})).structured(), &json!({"text": "x"}), "{place}");
+        assert!(host.stop("-TERM").success());
+        // The next one sweeps what was left, and does what was meant.
+        world.plugin(&["install", path(&second)]).done();
+        assert_eq!(world.active().as_deref(), Some("0.2.0"), "{place}");
+        let plugins = world.data().join("plugins");
+        assert_eq!(fs::read_dir(plugins.join("staging")).expect("there").count(), 0, "{place}");
+        assert_eq!(fs::read_dir(plugins.join("sha256")).expect("there").count(), 2, "{place}");
+        assert!(!plugins.join("installed.json.new").exists(), "{place}");
+        world.plugin(&["rollback", "echo"]).done();
+        assert_eq!(world.active().as_deref(), Some("0.1.0"), "{place}");
+    }
+}
+
+/// A small disk in memory over the folder of installed plugins; gone when dropped.
+pub struct Small(PathBuf);
+
+impl Small {
+    pub fn mounted_at(path: &Path) -> Self {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m,mode=0700", "none"])
+            .arg(path)
+            .output()
+            .expect("mount runs");
+        assert!(mounted.status.success(), "needs root: {}", String::from_utf8_lossy(&mounted.stderr));
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Fills the disk to the last page; answers with which file.
+pub fn fill(dir: &Path) -> PathBuf {
+    let filler = dir.join("filler");
+    let mut file = fs::File::create(&filler).expect("there is room");
+    while file.write_all(&[7; 4096]).is_ok() {}
+    filler
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_installed_and_with_room_it_is() {
+    let world = World::new();
+    let plugins = world.data().join("plugins");
+    fs::create_dir_all(&plugins).expect("writable");
+    let _small = Small::mounted_at(&plugins);
+    world.install(&world.version("first", &[])).done();
+    let second = world.version("second", &[("0.1.0", "0.2.0")]);
+    let filler = fill(&plugins);
+    world.plugin(&["install", path(&second)]).refused(&["No space left"]);
+    assert_eq!(world.active().as_deref(), Some("0.1.0"));
+    fs::remove_file(filler).expect("removable");
+    world.plugin(&["install", path(&second)]).done();
+    assert_eq!(world.active().as_deref(), Some("0.2.0"));
+}
