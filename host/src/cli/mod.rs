@@ -6,7 +6,7 @@ pub mod build;
 pub mod call;
 pub mod calls;
 pub mod demo;
-mod dev;
+pub mod dev;
 pub mod doctor;
 pub mod live;
 pub mod plugin;

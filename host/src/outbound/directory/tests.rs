@@ -44,7 +44,7 @@ async fn a_file_that_is_replaced_keeps_its_mode_but_no_privilege() {
     let disk = disk();
     std::fs::write(disk.folder.path().join("a"), "old").expect("written");
     for (mode, kept) in [(0o600, 0o600), (0o755, 0o755), (0o4711, 0o711)] {
-        std::fs::set_permissions(disk.folder.path().join("a"), PermissionsExt::from_mode(mode)).expect("it is ours");
+        std::fs::set_permissions(disk.folder.path().join("a"), std::fs::Permissions::from_mode(mode)).expect("it is ours");
         assert_eq!(disk.ask("PUT", "/d/a", &[], "new").await.0, StatusCode::OK);
         assert_eq!(disk.mode("a"), kept);
     }
