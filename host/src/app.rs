@@ -32,6 +32,7 @@ use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
 use reload::Reload;
 
+pub use grants::DEMO;
 pub use signals::StopSignals;
 
 /// How long running calls get to end after shutdown was asked for.
@@ -108,7 +109,7 @@ pub struct Host {
 pub struct Addresses {
     /// The MCP endpoint.
     pub mcp: SocketAddr,
-    /// Health, readiness and metrics.
+    /// Health, readiness, metrics and the admin API.
     pub admin: SocketAddr,
 }
 
@@ -218,7 +219,7 @@ impl Host {
     pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
         let files = files::raise_limit();
         let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port")?;
-        let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port")?;
+        let admin = bind(config.admin.socket_address(), "--admin-port")?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
         self.listen_locally(&config.stdio).await?;
 
@@ -241,10 +242,11 @@ impl Host {
                 tracing::error!(%error, "the MCP endpoint ended");
             }
         });
+        let (hosts, token) = (config.admin.hosts()?, opening::admin_token(&self.data, &config.admin)?);
         let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             let render = Arc::new(move || metrics.render());
-            server::admin::serve(admin, pipeline, render, shutdown).await;
+            server::admin::serve(admin, pipeline, hosts, token, render, shutdown).await;
         });
         Ok(addresses)
     }

@@ -13,7 +13,7 @@ use crate::model::{Bytes, Digest, DocumentError, Scope, Span, document};
 use crate::outbound::{BackendConfig, OriginsConfig};
 use crate::registry::installed::{DEFAULT_FOLDER, read_digest};
 use crate::sandbox::SandboxConfig;
-use crate::server::{HttpConfig, StdioConfig};
+use crate::server::{AdminConfig, HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 
@@ -21,6 +21,9 @@ use crate::telemetry::TelemetryConfig;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The file that it was read from, if there is one.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// The folder that holds the store, the keys and the control socket.
     pub data: Option<PathBuf>,
     /// `[plugins]`
@@ -95,20 +98,6 @@ pub struct PoliciesConfig {
 impl Default for PoliciesConfig {
     fn default() -> Self {
         Self { path: None, generate: true }
-    }
-}
-
-/// `[admin]`: health, readiness and metrics, on a listener of their own.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// The port on 127.0.0.1; 0 picks one.
-    pub port: u16,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { port: 7301 }
     }
 }
 
@@ -200,6 +189,9 @@ const PREFIX: &str = "TIDEGATE_";
 /// The token of `tidegate call`: a secret of the caller's, no setting.
 const TOKEN: &str = "TIDEGATE_TOKEN";
 
+/// The admin token of whoever asks a host over its admin API: as little a setting.
+pub const ADMIN_TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
+
 impl Config {
     /// Reads `file` (or `tidegate.toml` here, if it exists, or the defaults), then applies the environment.
     ///
@@ -212,17 +204,20 @@ impl Config {
             None if default.exists() => (default, read(default)?),
             None => (default, String::new()),
         };
-        let config: Self = document::parse(path, &text)?;
-        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX) && name != TOKEN).collect();
+        let own = path.exists().then(|| path.to_owned());
+        let config = Self { file: own.clone(), ..document::parse(path, &text)? };
+        let variables: Vec<_> =
+            environment.filter(|(name, _)| name.starts_with(PREFIX) && ![TOKEN, ADMIN_TOKEN].contains(&name.as_str())).collect();
         if variables.is_empty() {
             return Ok(config);
         }
         let file: toml::Table = document::parse(path, &text)?;
         // Only all variables together need to make sense; if they don't, the first one that breaks things is to blame.
-        overridden(file.clone(), &variables).map_err(|error| {
+        let config = overridden(file.clone(), &variables).map_err(|error| {
             let blamed = (1..=variables.len()).find_map(|count| overridden(file.clone(), &variables[..count]).err());
             blamed.unwrap_or(error)
-        })
+        })?;
+        Ok(Self { file: own, ..config })
     }
 }
 
@@ -346,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_callers_token_is_no_setting() {
-        assert!(with(&[("TIDEGATE_TOKEN", "secret")]).is_ok());
+        assert!(with(&[("TIDEGATE_TOKEN", "secret"), ("TIDEGATE_ADMIN_TOKEN", "secret")]).is_ok());
     }
 
     #[test]

@@ -70,3 +70,43 @@ fn on_a_full_disk_nothing_is_written_and_what_was_there_stays() {
     });
     assert_eq!(granted.content("notes/b.txt"), "new");
 }
+
+#[test]
+fn a_write_whose_time_is_over_never_lands_and_its_key_is_free() {
+    let slow = |host: Host| host.failing("directory::written=1*sleep(4000)->off");
+    let granted = Granted::start_with("files", "timeout = \"1s\"", slow);
+    let first = || granted.write("write_file", json!({"path": "notes/b.txt", "content": "late"}), "files-late-0000001");
+    let late = first();
+    let envelope = late.envelope();
+    assert_eq!((late.error().as_str(), &envelope["effect"]), ("backend_timeout", &json!("none")), "{late:?}");
+    assert_eq!(granted.content("notes/b.txt"), "one\ntwo\n");
+    // Whoever changes something in the directory waits until the first, of whom nobody knows any more, is gone.
+    crate::harness::until_back(|| {
+        granted.write("write_file", json!({"path": "notes/c.txt", "content": "in time"}), "files-late-0000002")
+    });
+    assert_eq!(granted.content("notes/b.txt"), "one\ntwo\n", "what nobody waited for did not come");
+    let mut names: Vec<_> =
+        std::fs::read_dir(granted.at("notes")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["b.txt", "c.txt"], "and nothing of it is left");
+    let again = first();
+    assert!(!again.is_replayed() && text(&again).contains("Successfully"), "{again:?}");
+    assert_eq!(granted.content("notes/b.txt"), "late");
+}
+
+#[test]
+fn what_was_refused_did_nothing_and_the_same_key_may_try_again() {
+    let granted = Granted::start("files", "");
+    let write = || granted.write("write_file", json!({"path": "notes/sub/b.txt", "content": "new"}), "files-refused-free-1");
+    std::fs::rename(granted.at("notes"), granted.at("gone")).expect("moved");
+    let gone = write();
+    assert_eq!((gone.error().as_str(), &gone.envelope()["effect"]), ("backend_unavailable", &json!("none")), "{gone:?}");
+    std::fs::rename(granted.at("gone"), granted.at("notes")).expect("moved");
+    let missing = write();
+    assert_eq!((missing.error().as_str(), &missing.envelope()["effect"]), ("not_found", &json!("none")), "{missing:?}");
+    std::fs::create_dir(granted.at("notes/sub")).expect("made");
+    let done = write();
+    assert!(!done.is_replayed() && text(&done).contains("Successfully"), "{done:?}");
+    assert!(write().is_replayed(), "what was done is done once");
+    assert_eq!(granted.content("notes/sub/b.txt"), "new");
+}

@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -17,20 +18,68 @@ fn hostile() -> Granted {
     granted
 }
 
+/// Ends whoever asks it, when the test ends: also when it fails.
+struct Over<'f>(&'f AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Granted {
+    /// Asks the directories by the tool for it: only one that writes may change something.
     fn ask(&self, method: &str, target: &str, headers: Value, body: &str) -> Answer {
-        self.call("fetch", json!({"url": format!("http://files{target}"), "method": method, "headers": headers, "body": body}))
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let wanted = json!({"url": format!("http://files{target}"), "method": method, "headers": headers, "body": body});
+        match method {
+            "GET" | "HEAD" => self.call("fetch", wanted),
+            _ => self.write("change", wanted, &format!("files-change-{:08}", CALLS.fetch_add(1, Ordering::Relaxed))),
+        }
     }
 
-    /// Holds that a request comes to nothing: refused by the host, or by the directories, with a status of 4xx.
+    /// Holds that a request comes to nothing, refused by the host, or by the directories with a status of 4xx; while an honest one is
+    /// answered.
     fn comes_to_nothing(&self, method: &str, target: &str) {
         let answer = self.ask(method, target, json!({}), if method == "PUT" { "x" } else { "" });
         assert!(!answer.body.to_string().contains(SECRET), "{method} {target}: {answer:?}");
-        if answer.body["result"]["isError"] != json!(true) {
+        if answer.body["result"]["isError"] == json!(true) {
+            // Not let through by the host, or no URL at all.
+            let is_refused = ["permission_denied", "backend_unavailable", "invalid_arguments"].contains(&answer.error().as_str());
+            assert!(is_refused && answer.envelope()["effect"] == json!("none"), "{method} {target}: {answer:?}");
+        } else {
             let status = answer.structured()["status"].as_u64().expect("a status");
             assert!((400..500).contains(&status), "{method} {target}: {answer:?}");
         }
+        let honest = self.ask("GET", "/notes/b.txt", json!({}), "");
+        assert_eq!(honest.structured()["status"], 200, "after {method} {target}: {honest:?}");
         assert_eq!(self.content("outside/secret"), SECRET);
+    }
+}
+
+#[test]
+fn a_tool_that_only_reads_changes_nothing_however_it_asks() {
+    let granted = hostile();
+    let wanted = |method: &str, target: &str| json!({"url": format!("http://files{target}"), "method": method, "body": "x"});
+    let changes = [
+        ("PUT", "/notes/b.txt"),
+        ("PUT", "/notes/new"),
+        ("PUT", "/notes/folder?folder"),
+        ("POST", "/notes/b.txt?move-to=%2Fnotes%2Fmoved"),
+    ];
+    for (method, target) in changes {
+        let answer = granted.call("fetch", wanted(method, target));
+        assert_eq!(answer.error(), "permission_denied", "{method} {target}: {answer:?}");
+        assert!(message(&answer).contains("the tool only reads"), "{answer:?}");
+        let names: Vec<_> =
+            std::fs::read_dir(granted.at("notes")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        assert_eq!((names, granted.content("notes/b.txt")), (vec!["b.txt".into()], "one\ntwo\n".to_owned()));
+    }
+    for (method, target) in changes {
+        let answer = granted.ask(method, target, json!({}), "x");
+        assert!(matches!(answer.structured()["status"].as_u64(), Some(200 | 201)), "{method} {target}: {answer:?}");
+        let keyless = granted.call("change", wanted(method, target));
+        assert_eq!(keyless.error(), "idempotency_key_required", "{keyless:?}");
     }
 }
 
@@ -133,7 +182,8 @@ fn a_folder_that_is_swapped_for_a_link_between_looking_and_reading_leads_nowhere
     std::fs::write(granted.at("notes/turn/secret"), "harmless").expect("written");
     std::fs::write(granted.at("outside/b.txt"), SECRET).expect("written");
     let is_over = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
+        let over = Over(&is_over);
         scope.spawn(|| {
             let (turn, aside, link) = (granted.at("notes/turn"), granted.at("aside"), granted.at("link"));
             symlink(granted.at("outside"), &link).expect("made");
@@ -144,8 +194,8 @@ fn a_folder_that_is_swapped_for_a_link_between_looking_and_reading_leads_nowhere
                 std::fs::rename(&aside, &turn).expect("moved");
             }
         });
-        let mut seen = (0, 0);
-        for turn in 0..150 {
+        let (mut seen, begun) = ((0, 0), Instant::now());
+        for turn in 0.. {
             let read = granted.ask("GET", "/notes/turn/secret", json!({}), "");
             assert!(!read.body.to_string().contains(SECRET), "{read:?}");
             match read.structured()["status"].as_u64() {
@@ -153,11 +203,13 @@ fn a_folder_that_is_swapped_for_a_link_between_looking_and_reading_leads_nowhere
                 _ => seen.1 += 1,
             }
             granted.ask("PUT", &format!("/notes/turn/new-{turn}"), json!({}), "x");
+            if turn >= 150 && seen.0 > 0 && seen.1 > 0 {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(120), "both are met some time: {seen:?}");
         }
-        is_over.store(true, Ordering::Relaxed);
-        seen
+        drop(over);
     });
-    assert!(seen.0 > 0 && seen.1 > 0, "both were met: {seen:?}");
     let outside: Vec<_> =
         std::fs::read_dir(granted.at("outside")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(outside.len(), 2, "{outside:?}");

@@ -30,6 +30,8 @@ pub(super) struct Backend {
     pub(super) is_origin: bool,
     /// Whether it stands for every server there is: then what happens at one of them says nothing of the others.
     pub(super) is_everything: bool,
+    /// Whether only a manifest that names it reaches it, and none that names everything.
+    pub(super) is_by_name_only: bool,
     pub(super) service: Service,
     pub(super) timeout: Duration,
     pub(super) max_wait: Duration,
@@ -81,6 +83,11 @@ impl Backend {
     pub(super) fn told(&self) -> Option<Duration> {
         let told = self.patience.left().map(|(left, _)| left);
         told.max(self.breaker.wait())
+    }
+
+    /// Whether what happens to one request says something of the next: that is one server, and neither all there are nor the host.
+    pub(super) fn is_one(&self) -> bool {
+        !self.is_everything && !self.service.is_own()
     }
 
     /// The logical backend `name`.
@@ -143,6 +150,7 @@ impl Backend {
             base,
             is_origin: reach != Reach::Backend,
             is_everything: false,
+            is_by_name_only: false,
             service,
             timeout: config.timeout.duration(),
             max_wait: config.max_wait.duration(),

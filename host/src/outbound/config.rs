@@ -1,7 +1,7 @@
 //! `[backends.<name>]` in `tidegate.toml`: where a backend is, and how much it may take.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::uri::Scheme;
 use serde::Deserialize;
@@ -163,6 +163,13 @@ impl BackendConfig {
         &self.directories
     }
 
+    /// The files with its secrets and certificates.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let secret = self.credential.as_ref().and_then(|credential| credential.file.as_deref());
+        let ca = if let Ca::File(path) = &self.ca { Some(path.as_path()) } else { None };
+        [secret, ca, self.client_cert.as_deref(), self.client_key.as_deref()].into_iter().flatten()
+    }
+
     /// Where it is; if that can't be told, why, and what to do.
     pub(super) fn place(&self) -> Result<Place<'_>, String> {
         let (Some(url), true) = (&self.url, self.directories.is_empty()) else {
@@ -194,6 +201,7 @@ impl BackendConfig {
             ("max_idle", self.max_idle != defaults::max_idle()),
             ("idle_timeout", self.idle_timeout != defaults::idle_timeout()),
             ("keyed_for", self.keyed_for != defaults::keyed_for()),
+            ("breaker", self.breaker != BreakerConfig::default()),
             ("credential", self.credential.is_some()),
             ("ca", self.ca != Ca::default()),
             ("client_cert", self.client_cert.is_some()),

@@ -15,6 +15,7 @@ mod directory;
 mod error;
 mod exchange;
 mod figures;
+mod greet;
 mod headers;
 mod oauth;
 mod origins;
@@ -47,7 +48,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
 use self::resolve::Lookup;
-use crate::model::{Digest, ErrorCode, Origin, Spans};
+use crate::model::{Digest, Effect, ErrorCode, Origin, Spans};
 
 pub use self::breaker::BreakerState;
 pub use self::call::OutboundCall;
@@ -56,6 +57,7 @@ pub use self::config::BackendConfig;
 pub use self::credential::Credential;
 pub use self::directory::DirectoryConfig;
 pub use self::error::OutboundError;
+pub use self::greet::greet;
 pub use self::headers::is_reserved;
 pub use self::origins::OriginsConfig;
 pub use self::post::Poster;
@@ -63,7 +65,7 @@ pub use self::post::Poster;
 /// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Derives the `Idempotency-Key` of an unsafe request from backend, method, path (without query) and its number among
+/// Derives the `Idempotency-Key` of an unsafe request from backend, method, path (without query, but for directories) and its number among
 /// the unsafe requests of the call, counted from 1.
 pub type DeriveKey = Arc<dyn Fn(&str, &str, &str, u32) -> String + Send + Sync>;
 
@@ -91,6 +93,9 @@ pub struct CallScope {
     pub deadline: Duration,
     /// Whether nothing unsafe may be sent before [`OutboundCall::allow_unsafe`]: the call changes rows, and none is permitted yet.
     pub gated: bool,
+    /// Whether the tool may change something. The host's own directories are not changed by one that may not: what a server makes of
+    /// a request nobody knows, but what a write to a file is, is known.
+    pub effect: Effect,
     /// What is awaited before an unsafe request is sent; nothing for calls that change nothing.
     pub commit: Option<Commit>,
 }
@@ -219,7 +224,9 @@ impl Outbound {
     /// What a plugin reaches whose manifest names this origin: of what the operator allows, no more than that.
     fn origins(&self, named: &Origin) -> Vec<(String, Arc<Backend>)> {
         if named.is_everything() {
-            let allowed = self.origins.iter().filter(|(allowed, _)| named.covers(allowed));
+            // INVARIANT: nobody reaches a private address by a URL of their own unless the operator said so of that very address.
+            let covered = self.origins.iter().filter(|(allowed, _)| named.covers(allowed));
+            let allowed = covered.filter(|(_, backend)| !backend.is_by_name_only);
             return allowed.map(|(allowed, backend)| (allowed.to_string(), Arc::clone(backend))).collect();
         }
         let covering = self.origins.iter().filter(|(allowed, _)| allowed.covers(named));

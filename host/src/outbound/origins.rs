@@ -16,19 +16,22 @@ pub struct OriginsConfig {
     pub allow: Vec<AllowedOrigin>,
 }
 
-/// One of them: `"https://api.example.com"`, or a table with `origin`, `private` and the limits that backends have.
+/// One of them: `"https://api.example.com"`, or a table with `origin`, `private`, `by_wildcard` and the limits that backends have.
 #[derive(Clone, Debug)]
 pub struct AllowedOrigin {
     /// The origin.
     pub origin: Origin,
     /// Whether it may be on a private network, or on this very machine.
     pub is_private: bool,
+    /// Whether a private one is reached also by plugins whose manifest names no origin but `http://*` or `https://*`: whoever calls
+    /// them says where they go.
+    pub by_wildcard: bool,
     /// Its limits.
     pub limits: BackendConfig,
 }
 
 /// What says nothing to an origin: the guest knows no secret of it, and neither does the host.
-const BACKENDS_ONLY: [&str; 3] = ["url", "credential", "keyed_for"];
+const BACKENDS_ONLY: [&str; 4] = ["url", "directories", "credential", "keyed_for"];
 
 impl<'de> Deserialize<'de> for AllowedOrigin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -48,7 +51,11 @@ impl<'de> Deserialize<'de> for AllowedOrigin {
         }
         let origin = table.remove("origin").ok_or_else(|| D::Error::missing_field("origin"))?;
         let origin: Origin = origin.try_into().map_err(D::Error::custom)?;
-        let is_private = table.remove("private").map_or(Ok(false), toml::Value::try_into).map_err(D::Error::custom)?;
+        let mut flag = |name: &str| table.remove(name).map_or(Ok(false), toml::Value::try_into).map_err(D::Error::custom);
+        let (is_private, by_wildcard) = (flag("private")?, flag("by_wildcard")?);
+        if by_wildcard && !is_private {
+            return Err(D::Error::custom(format!("`by_wildcard` says nothing to `{origin}`, which is not `private`; remove it")));
+        }
         if is_private && origin.is_everything() {
             let problem = format!(
                 "`private` with `{origin}` would open your whole network to plugins; name the private origins that they may reach"
@@ -57,7 +64,7 @@ impl<'de> Deserialize<'de> for AllowedOrigin {
         }
         table.insert("url".to_owned(), origin.to_string().into());
         let limits = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| D::Error::custom(error.message()))?;
-        Ok(Self { origin, is_private, limits })
+        Ok(Self { origin, is_private, by_wildcard, limits })
     }
 }
 
@@ -70,7 +77,8 @@ impl AllowedOrigin {
             parse_url(&name).map_err(|problem| OutboundError::Url { backend: name.clone(), url: name.clone(), problem })?;
         let reach = if self.is_private { Reach::AnyOrigin } else { Reach::PublicOrigin };
         let backend = Backend::at(&name, place, &self.limits, reach, lookup)?;
-        Ok(Backend { is_everything: self.origin.is_everything(), ..backend })
+        let is_by_name_only = self.is_private && !self.by_wildcard;
+        Ok(Backend { is_everything: self.origin.is_everything(), is_by_name_only, ..backend })
     }
 }
 
@@ -103,6 +111,8 @@ mod tests {
             ("allow = [{ origin = \"https://a.example\", private = \"yes\" }]", "boolean"),
             ("allow = [{ origin = \"https://a.example\", timout = \"1s\" }]", "unknown field `timout`"),
             ("allow = [{ origin = \"https://a.example\", credential = { env = \"A\" } }]", "an origin has no `credential`"),
+            ("allow = [{ origin = \"https://a.example\", directories.d.path = \"/srv\" }]", "an origin has no `directories`"),
+            ("allow = [{ origin = \"https://a.example\", by_wildcard = true }]", "which is not `private`"),
             ("allow = [{ origin = \"https://*\", private = true }]", "would open your whole network"),
             ("allowed = []", "unknown field `allowed`"),
         ] {

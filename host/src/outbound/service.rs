@@ -34,7 +34,7 @@ impl Service {
                 let response = exchange.send(request, base, until, way).await?;
                 Ok(response.map(|body| body.map_err(|_| std::io::ErrorKind::ConnectionReset.into()).boxed_unsync()))
             }
-            Self::Directories(directories) => Ok(directories.answer(request, way).await),
+            Self::Directories(directories) => Ok(directories.answer(request, until, way).await),
         }
     }
 
@@ -44,6 +44,11 @@ impl Service {
             Self::Server(exchange) => exchange.credential_header(),
             Self::Directories(_) => None,
         }
+    }
+
+    /// Whether the host answers itself.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::Directories(_))
     }
 
     /// Whether requests go to the public internet and nowhere else.

@@ -52,8 +52,8 @@ impl Tool for EditFile {
     fn call(wanted: Edits, context: &Context) -> Result<Content, Failure> {
         let path = Path::parse(&wanted.path)?;
         let before = read::whole(path, context)?;
-        // Callers write line breaks as they see them; the file keeps its own.
-        let is_crlf = before.text.contains("\r\n");
+        // Callers write line breaks as they see them; the file keeps its own. One with both kinds is taken to the letter.
+        let is_crlf = before.text.contains("\r\n") && !before.text.replace("\r\n", "").contains('\n');
         let plain = |text: &str| if is_crlf { text.replace("\r\n", "\n") } else { text.to_owned() };
         let mut text = plain(&before.text);
         for (index, edit) in wanted.edits.iter().enumerate() {

@@ -203,6 +203,9 @@ fn an_edit_keeps_the_line_breaks_of_the_file() {
     let (host, disk) = disk(&[("/notes/a", "one\r\ntwo\r\n")]);
     call(&host, "edit_file", json!({"path": "notes/a", "edits": [{"oldText": "one\ntwo", "newText": "1\n2"}]})).expect("edited");
     assert_eq!(disk.borrow()["/notes/a"], b"1\r\n2\r\n");
+    disk.borrow_mut().insert("/notes/a".into(), b"one\r\ntwo\nthree\n".to_vec());
+    call(&host, "edit_file", json!({"path": "notes/a", "edits": [{"oldText": "two\n", "newText": "2\n"}]})).expect("edited");
+    assert_eq!(disk.borrow()["/notes/a"], b"one\r\n2\nthree\n", "of a file with both kinds nothing else changes");
 }
 
 #[test]

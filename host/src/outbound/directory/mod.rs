@@ -4,8 +4,10 @@
 //! `POST …?move-to=` moves. Nothing else is reachable: a path is walked name by name from the directory, and no symbolic link is
 //! followed on the way.
 
+mod asked;
 mod folder;
 mod listing;
+mod moment;
 mod moving;
 mod place;
 mod read;
@@ -16,15 +18,18 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, request};
 use http_body_util::{BodyExt, Full};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
+use self::asked::Asked;
 use self::folder::Folder;
+use self::moment::Moment;
 use self::place::Place;
 use self::reply::{Refusal, Reply};
 use super::Body;
@@ -73,22 +78,21 @@ struct Inner {
     by_name: BTreeMap<String, Directory>,
     max_request: u64,
     max_response: u64,
-    problem: Mutex<Option<String>>,
 }
 
 /// One of them.
 struct Directory {
     path: PathBuf,
     is_writable: bool,
-    /// Whoever changes something in it: between looking and changing nobody else of this host does.
-    changing: Mutex<()>,
+    /// Held by whoever changes something in it: between looking and changing nobody else of this host does.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// Why the last request to it failed, if the machine is to blame.
+    problem: Mutex<Option<String>>,
 }
 
 impl Directory {
-    /// Waits until nobody else changes anything in it.
-    fn changes(&self) -> MutexGuard<'_, ()> {
-        // What a change that panicked left is whole: a file takes its place in one step.
-        self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn problem(&self) -> MutexGuard<'_, Option<String>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,44 +123,100 @@ impl Directories {
             }
         }
         let by_name = directories.iter().map(|(name, config)| {
-            let directory = Directory { path: config.path.clone(), is_writable: config.write, changing: Mutex::default() };
+            let (changing, problem) = Default::default();
+            let directory = Directory { path: config.path.clone(), is_writable: config.write, changing, problem };
             (name.clone(), directory)
         });
-        let inner = Inner {
-            by_name: by_name.collect(),
-            max_request: config.max_request.0,
-            max_response: config.max_response.0,
-            problem: Mutex::default(),
-        };
+        let inner = Inner { by_name: by_name.collect(), max_request: config.max_request.0, max_response: config.max_response.0 };
         let most = config.max_concurrent.min(Semaphore::MAX_PERMITS);
         Ok(Self { inner: Arc::new(inner), at_work: Arc::new(Semaphore::new(most)) })
     }
 
-    /// Does what a request asks for. Files are no work for the threads that calls run on.
-    pub(super) async fn answer(&self, request: Request<Full<Bytes>>, way: &mut Way) -> Response<Body> {
+    /// Does what a request asks for, until then. Files are no work for the threads that calls run on.
+    ///
+    /// INVARIANT: whoever waits is told by `way` that nothing was done if that is certain, and then nothing will be: a change that
+    /// comes after its caller was told of a failure would undo what the caller did since.
+    pub(super) async fn answer(&self, request: Request<Full<Bytes>>, until: Instant, way: &mut Way) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let (asked, alone) = match self.inner.prepare(&head, until).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                way.did_nothing();
+                return refusal.into_response();
+            }
+        };
         let Ok(turn) = Arc::clone(&self.at_work).try_acquire_owned() else {
+            way.did_nothing();
             return Refusal::busy().into_response();
         };
-        let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
-        let inner = Arc::clone(&self.inner);
+        let (inner, moment) = (Arc::clone(&self.inner), Arc::new(Moment::before(until)));
+        let is_change = !asked.changed().is_empty();
         way.leaves();
+        let waiting = Waiting { moment: Arc::clone(&moment), way, is_change };
         let work = move || {
-            let _turn = turn;
-            inner.serve(&head, &body)
+            let (_turn, _alone) = (turn, alone);
+            inner.serve(&asked, &head, &body, &moment)
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Refusal::broken("the host failed").into_response())
+        let response = tokio::task::spawn_blocking(work).await;
+        let response = response.unwrap_or_else(|_| Refusal::broken("the host failed").into_response());
+        if response.status().is_success() {
+            waiting.is_over();
+        }
+        response
     }
 
-    /// Why the last request failed, if the machine is to blame.
+    /// Why the last requests failed, if the machine is to blame.
     pub(super) fn problem(&self) -> Option<String> {
-        self.inner.problem().clone()
+        let problems: Vec<_> = self.inner.by_name.values().filter_map(|directory| directory.problem().clone()).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    }
+}
+
+/// Somebody who waits for an answer. When it is dropped, with an answer that is no success or without one, nothing is changed any
+/// more.
+struct Waiting<'w> {
+    moment: Arc<Moment>,
+    way: &'w mut Way,
+    is_change: bool,
+}
+
+impl Waiting<'_> {
+    /// It was done.
+    fn is_over(mut self) {
+        self.is_change = false;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.is_change && self.moment.give_up() {
+            self.way.did_nothing();
+        }
     }
 }
 
 impl Inner {
-    fn serve(&self, head: &request::Parts, body: &Bytes) -> Response<Body> {
-        let reply = self.reply(head, body);
+    /// What is asked for, if it may be; and the directories that it changes, for nobody else until these are dropped.
+    async fn prepare(&self, head: &request::Parts, until: Instant) -> Result<(Asked, Vec<OwnedMutexGuard<()>>), Refusal> {
+        let asked = Asked::parse(head)?;
+        let mut directories = BTreeMap::new();
+        for place in asked.changed() {
+            let directory = self.directory(place)?;
+            self.check_writable(place, directory)?;
+            directories.insert(&place.directory, directory);
+        }
+        let mut alone = Vec::new();
+        // In the order of their names, so that no two wait for each other.
+        for directory in directories.into_values() {
+            let locked = timeout_at(until, Arc::clone(&directory.changing).lock_owned()).await;
+            alone.push(locked.map_err(|_| Refusal::busy())?);
+        }
+        Ok((asked, alone))
+    }
+
+    fn serve(&self, asked: &Asked, head: &request::Parts, body: &Bytes, moment: &Moment) -> Response<Body> {
+        let reply = self.reply(asked, head, body, moment);
         let mut response = match reply {
             Ok(reply) => reply.into_response(),
             Err(refusal) => refusal.into_response(),
@@ -167,50 +227,19 @@ impl Inner {
         response
     }
 
-    fn reply(&self, head: &request::Parts, body: &Bytes) -> Result<Reply, Refusal> {
-        let Some(place) = Place::parse(head.uri.path())? else {
-            return match head.method {
-                Method::GET | Method::HEAD => {
-                    Ok(listing::directories(self.by_name.iter().map(|(name, one)| (name, one.is_writable))))
-                }
-                _ => Err(Refusal::not_allowed("the list of directories is the operator's")),
-            };
-        };
-        let query = Query::parse(head.uri.query().unwrap_or_default())?;
-        let directory = self.directory(&place)?;
-        match (&head.method, query) {
-            (&Method::GET | &Method::HEAD, Query::Info) => listing::info(self.open(directory)?, &place),
-            (&Method::GET | &Method::HEAD, Query::Depth(depth)) => {
-                listing::entries(self.open(directory)?, &place, depth, self.max_response)
+    fn reply(&self, asked: &Asked, head: &request::Parts, body: &Bytes, moment: &Moment) -> Result<Reply, Refusal> {
+        match asked {
+            Asked::Directories => Ok(listing::directories(self.by_name.iter().map(|(name, one)| (name, one.is_writable)))),
+            Asked::Info(place) => listing::info(self.open(place)?, place),
+            Asked::Entries(place, depth) => listing::entries(self.open(place)?, place, *depth, self.max_response),
+            Asked::Content(place) => read::file(self.open(place)?, place, &head.headers, self.max_response),
+            Asked::Write(place) => {
+                let most = self.max_request.max(self.max_response);
+                write::file(self.open(place)?, place, &head.headers, body, most, moment)
             }
-            (&Method::GET | &Method::HEAD, Query::None) => {
-                read::file(self.open(directory)?, &place, &head.headers, self.max_response)
-            }
-            (&Method::PUT, Query::None) => {
-                self.check_writable(&place, directory)?;
-                let _alone = directory.changes();
-                write::file(self.open(directory)?, &place, &head.headers, body, self.max_request.max(self.max_response))
-            }
-            (&Method::PUT, Query::Folder) => {
-                self.check_writable(&place, directory)?;
-                let _alone = directory.changes();
-                write::folder(self.open(directory)?, &place)
-            }
-            (&Method::POST, Query::MoveTo(to)) => self.moved(&place, directory, &to),
-            _ => Err(Refusal::not_allowed("files are read with GET, written with PUT, and moved with POST and `?move-to=`")),
+            Asked::Folder(place) => write::folder(self.open(place)?, place, moment),
+            Asked::Move(from, to) => moving::rename(self.open(from)?, from, self.open(to)?, to, moment),
         }
-    }
-
-    fn moved(&self, from: &Place, directory: &Directory, to: &str) -> Result<Reply, Refusal> {
-        let to = Place::parse(to)?.ok_or_else(|| Refusal::invalid("`move-to` names no file"))?;
-        let target = self.directory(&to)?;
-        self.check_writable(from, directory)?;
-        self.check_writable(&to, target)?;
-        // In the order of their names, so that no two wait for each other.
-        let (first, second) = if from.directory <= to.directory { (directory, target) } else { (target, directory) };
-        let _alone = first.changes();
-        let _too = (from.directory != to.directory).then(|| second.changes());
-        moving::rename(self.open(directory)?, from, self.open(target)?, &to)
     }
 
     fn directory(&self, place: &Place) -> Result<&Directory, Refusal> {
@@ -227,49 +256,14 @@ impl Inner {
         Err(Refusal::forbidden(&format!("the directory `{}` is for reading only", place.directory)))
     }
 
-    fn open(&self, directory: &Directory) -> Result<Folder, Refusal> {
+    fn open(&self, place: &Place) -> Result<Folder, Refusal> {
+        let directory = self.directory(place)?;
         let opened = Folder::open(&directory.path);
         let problem = opened.as_ref().err().map(|error| format!("`{}` can't be opened: {error}", directory.path.display()));
         if let Some(problem) = &problem {
             tracing::warn!(problem, "a directory is not there");
         }
-        *self.problem() = problem;
+        *directory.problem() = problem;
         opened.map_err(|_| Refusal::gone())
-    }
-
-    fn problem(&self) -> MutexGuard<'_, Option<String>> {
-        self.problem.lock().expect("no code panics while it holds a problem")
-    }
-}
-
-/// What a request asks for beside its path.
-enum Query {
-    None,
-    /// What there is to know of a file or a folder.
-    Info,
-    /// A listing that goes so many levels down.
-    Depth(usize),
-    /// A folder, rather than a file.
-    Folder,
-    /// Where it is to be moved to.
-    MoveTo(String),
-}
-
-impl Query {
-    fn parse(query: &str) -> Result<Self, Refusal> {
-        let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-        let (first, more) = (pairs.next(), pairs.next());
-        let unknown = || Refusal::invalid("the query is none of `info`, `folder`, `depth=` and `move-to=`");
-        match (first.as_ref().map(|(key, value)| (&**key, &**value)), more) {
-            (None, _) => Ok(Self::None),
-            (Some(("info", "")), None) => Ok(Self::Info),
-            (Some(("folder", "")), None) => Ok(Self::Folder),
-            (Some(("depth", depth)), None) => match depth.parse() {
-                Ok(depth @ 1..=listing::MAX_DEPTH) => Ok(Self::Depth(depth)),
-                _ => Err(Refusal::invalid(&format!("`depth` is from 1 to {}", listing::MAX_DEPTH))),
-            },
-            (Some(("move-to", to)), None) => Ok(Self::MoveTo(to.to_owned())),
-            _ => Err(unknown()),
-        }
     }
 }

@@ -119,6 +119,7 @@ impl Refusal {
             Errno::NAMETOOLONG => (StatusCode::BAD_REQUEST, "has a name that is too long"),
             Errno::XDEV => (StatusCode::CONFLICT, "is on another disk; read it and write it there"),
             Errno::INVAL => (StatusCode::CONFLICT, "can't be moved there"),
+            Errno::CANCELED => (StatusCode::SERVICE_UNAVAILABLE, "was left as it is: the time for the request was over"),
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => (StatusCode::INSUFFICIENT_STORAGE, "was not written: the disk is full"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "can't be used: the disk is in trouble"),
         };
@@ -131,6 +132,12 @@ impl Refusal {
     /// What the system says of a file, as the standard library passes it on.
     pub(super) fn of_io(error: &std::io::Error, place: &Place) -> Self {
         Self::of(Errno::from_io_error(error).unwrap_or(Errno::IO), place)
+    }
+
+    /// With more words.
+    pub(super) fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
     }
 
     pub(super) fn into_response(self) -> Response<Body> {

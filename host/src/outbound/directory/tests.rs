@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -20,6 +21,10 @@ fn disk() -> Disk {
     Disk { directories, folder }
 }
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 impl Disk {
     async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &'static str) -> (StatusCode, String) {
         let mut request = Request::builder().method(method).uri(format!("http://files{target}"));
@@ -28,7 +33,7 @@ impl Disk {
         }
         let request = request.body(Full::from(body)).expect("a request");
         let mut way = Way::default();
-        let response = self.directories.answer(request, &mut way).await;
+        let response = self.directories.answer(request, soon(), &mut way).await;
         let status = response.status();
         let body = response.into_body().collect().await.expect("it is all there").to_bytes();
         (status, String::from_utf8_lossy(&body).into_owned())
@@ -99,6 +104,35 @@ async fn while_the_disk_hangs_no_more_threads_do() {
     let _hanging = Arc::clone(&disk.directories.at_work).try_acquire_many_owned(most).expect("nothing is under way");
     let (status, said) = disk.ask("GET", "/d?depth=1", &[], "").await;
     assert!(status == StatusCode::SERVICE_UNAVAILABLE && said.contains("busy"), "{status} {said}");
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_another_for_too_long_did_nothing_and_is_never_made() {
+    let disk = disk();
+    let changing = Arc::clone(&disk.directories.inner.by_name["d"].changing);
+    let other = changing.clone().lock_owned().await;
+    let request = || Request::builder().method("PUT").uri("http://files/d/a").body(Full::from("late")).expect("a request");
+    let mut way = Way::default();
+    let response = disk.directories.answer(request(), Instant::now() + Duration::from_millis(50), &mut way).await;
+    assert_eq!((response.status(), way.is_undone()), (StatusCode::SERVICE_UNAVAILABLE, true));
+    drop(other);
+    // In time for its turn, but its time is over then.
+    let mut way = Way::default();
+    let response = disk.directories.answer(request(), Instant::now(), &mut way).await;
+    assert_eq!((response.status(), way.is_undone()), (StatusCode::SERVICE_UNAVAILABLE, true));
+    drop(changing.lock().await);
+    assert!(disk.folder.path().read_dir().expect("a folder").next().is_none(), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_folder_is_made_with_those_it_lies_in_and_is_new_once() {
+    let disk = disk();
+    let long = "n".repeat(255);
+    std::fs::write(disk.folder.path().join("file"), "").expect("written");
+    let (status, said) = disk.ask("PUT", "/d/file/b?folder", &[], "").await;
+    assert!(status == StatusCode::CONFLICT && !said.contains("was made"), "{status} {said}");
+    assert_eq!(disk.ask("PUT", &format!("/d/a/{long}?folder"), &[], "").await.0, StatusCode::CREATED);
+    assert_eq!(disk.ask("PUT", &format!("/d/a/{long}?folder"), &[], "").await.0, StatusCode::OK, "it was there");
 }
 
 #[test]

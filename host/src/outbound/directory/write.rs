@@ -8,6 +8,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::folder::{Folder, Kind, check_file, kind};
+use super::moment::Moment;
 use super::place::Place;
 use super::read;
 use super::reply::{Refusal, Reply};
@@ -22,7 +23,14 @@ pub(super) fn is_reserved(name: &str) -> bool {
 
 /// Writes a file. Its tag, or that there is none, may be demanded (RFC 9110 §13.1.1 and §13.1.2); a file of more than `most` bytes has
 /// no tag. Keeps the mode of the file it replaces.
-pub(super) fn file(root: Folder, place: &Place, headers: &HeaderMap, body: &[u8], most: u64) -> Result<Reply, Refusal> {
+pub(super) fn file(
+    root: Folder,
+    place: &Place,
+    headers: &HeaderMap,
+    body: &[u8],
+    most: u64,
+    moment: &Moment,
+) -> Result<Reply, Refusal> {
     let (above, name) = place.split()?;
     let folder = root.walk(above, place)?;
     let present = match folder.info(name) {
@@ -48,7 +56,7 @@ pub(super) fn file(root: Folder, place: &Place, headers: &HeaderMap, body: &[u8]
         }
     }
     let mode = present.as_ref().map(|info| Mode::from_raw_mode((info.stx_mode & 0o777).into()));
-    put(&folder, name, body, mode, only_if_new).map_err(|error| match error {
+    put(&folder, name, body, mode, only_if_new, moment).map_err(|error| match error {
         Errno::EXIST => Refusal::changed(&format!("`{}` is there already", place.shown())),
         other => folder.refusal(other, name, place),
     })?;
@@ -57,13 +65,13 @@ pub(super) fn file(root: Folder, place: &Place, headers: &HeaderMap, body: &[u8]
 }
 
 /// Puts a file in its place. Whatever fails before leaves what was there.
-fn put(folder: &Folder, name: &str, body: &[u8], mode: Option<Mode>, only_if_new: bool) -> Result<(), Errno> {
+fn put(folder: &Folder, name: &str, body: &[u8], mode: Option<Mode>, only_if_new: bool, moment: &Moment) -> Result<(), Errno> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| Errno::IO)?;
     let part = format!("{}{:016x}{}", PART.0, u64::from_ne_bytes(random), PART.1);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // A new file is as open as the host's umask says.
-    let written = fs::openat(folder, &*part, flags, Mode::from_raw_mode(0o666)).and_then(|file| {
+    // A new file is as open as the host's umask says; one that is replaced was never more open than it is to be, not for a moment.
+    let written = fs::openat(folder, &*part, flags, mode.unwrap_or(Mode::from_raw_mode(0o666))).and_then(|file| {
         if let Some(mode) = mode {
             fs::fchmod(&file, mode)?;
         }
@@ -72,10 +80,10 @@ fn put(folder: &Folder, name: &str, body: &[u8], mode: Option<Mode>, only_if_new
         fs::fsync(&file)?;
         fail::fail_point!("directory::written", |_| std::process::abort());
         let flags = if only_if_new { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
-        match flags.is_empty() {
+        moment.step(|| match flags.is_empty() {
             true => fs::renameat(folder, &*part, folder, name),
             false => fs::renameat_with(folder, &*part, folder, name, flags),
-        }
+        })
     });
     if written.is_err() {
         // What is left of it says nothing to anybody; that it is gone matters less than what failed.
@@ -87,27 +95,32 @@ fn put(folder: &Folder, name: &str, body: &[u8], mode: Option<Mode>, only_if_new
 }
 
 /// Makes a folder, and those it lies in.
-pub(super) fn folder(root: Folder, place: &Place) -> Result<Reply, Refusal> {
-    let (mut folder, mut is_new) = (root, false);
-    for name in &place.names {
-        let made = match folder.folder(name) {
-            Err(Errno::NOENT) => {
-                match fs::mkdirat(&folder, name.as_str(), Mode::from_raw_mode(0o777)) {
-                    // Somebody else may have been quicker.
-                    Ok(()) | Err(Errno::EXIST) => is_new = true,
-                    Err(error) => return Err(folder.refusal(error, name, place)),
+pub(super) fn folder(root: Folder, place: &Place, moment: &Moment) -> Result<Reply, Refusal> {
+    let (mut folder, mut made) = (root, None);
+    for (depth, name) in place.names.iter().enumerate() {
+        let next = match folder.folder(name) {
+            Err(Errno::NOENT) => match moment.step(|| fs::mkdirat(&folder, name.as_str(), Mode::from_raw_mode(0o777))) {
+                Ok(()) => {
+                    made = Some(depth);
+                    fs::fsync(&folder).and_then(|()| folder.folder(name))
                 }
-                fs::fsync(&folder).and_then(|()| folder.folder(name))
-            }
+                // Somebody else was quicker.
+                Err(Errno::EXIST) => folder.folder(name),
+                Err(error) => Err(error),
+            },
             other => other,
         };
-        folder = match made {
-            Ok(next) => next,
-            Err(Errno::NOTDIR) if folder.stat(name) == Ok(Kind::File) => {
-                return Err(Refusal::conflict(&format!("`{}` can't be made: `{name}` is a file", place.shown())));
-            }
-            Err(error) => return Err(folder.refusal(error, name, place)),
-        };
+        let is_file = |error| error == Errno::NOTDIR && folder.stat(name) == Ok(Kind::File);
+        folder = next.map_err(|error| {
+            let refusal = match is_file(error) {
+                true => Refusal::conflict(&format!("`{}` can't be made: `{name}` is a file", place.shown())),
+                false => folder.refusal(error, name, place),
+            };
+            // What was made stays: somebody else may have put something in it.
+            let Some(depth) = made else { return refusal };
+            let above = Place { directory: place.directory.clone(), names: place.names[..=depth].to_vec() };
+            refusal.and(&format!("; `{}` was made before", above.shown()))
+        })?;
     }
-    Ok(Reply::done(if is_new { StatusCode::CREATED } else { StatusCode::OK }))
+    Ok(Reply::done(if made.is_some() { StatusCode::CREATED } else { StatusCode::OK }))
 }
