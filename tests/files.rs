@@ -112,7 +112,7 @@ fn directories_are_listed_read_searched_written_and_edited() {
     for (method, path, status) in [
         ("GET", "/docs/a.txt", 206),
         ("PUT", "/notes/b.txt", 200),
-        ("PUT", "/notes/old/2025?folder", 201),
+        ("PUT", "/notes/old/2025?folder=", 201),
         ("POST", moved_to, 200),
     ] {
         let is_it = |sent: &&Value| sent["method"] == method && sent["path"] == path && sent["backend"] == "files";

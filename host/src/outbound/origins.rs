@@ -75,8 +75,11 @@ impl AllowedOrigin {
         // Whom a request goes to is read from the request: this one may stand for many.
         let place =
             parse_url(&name).map_err(|problem| OutboundError::Url { backend: name.clone(), url: name.clone(), problem })?;
+        // Unused connections are counted for each server, and of these there is no end.
+        let max_idle = if self.origin.is_everything() { 0 } else { self.limits.max_idle };
+        let limits = BackendConfig { max_idle, ..self.limits.clone() };
         let reach = if self.is_private { Reach::AnyOrigin } else { Reach::PublicOrigin };
-        let backend = Backend::at(&name, place, &self.limits, reach, lookup)?;
+        let backend = Backend::at(&name, place, &limits, reach, lookup)?;
         let is_by_name_only = self.is_private && !self.by_wildcard;
         Ok(Backend { is_everything: self.origin.is_everything(), is_by_name_only, ..backend })
     }

@@ -76,20 +76,23 @@ impl Folder {
         fs::statx(&self.0, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
     }
 
-    /// The names in it, `most` of them, in no order; and whether there are more. Names that are no text are left out: no request
-    /// could have one.
+    /// The names in it, in no order, as far as `most` entries tell; and whether there are more. Names that are no text are left out: no
+    /// request could have one.
     pub(super) fn names(&self, most: usize) -> io::Result<(Vec<String>, bool)> {
-        let mut names = Vec::new();
+        let (mut names, mut looked) = (Vec::new(), 0);
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | "..") || super::write::is_reserved(name) {
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
             }
-            if names.len() == most {
+            if looked == most {
                 return Ok((names, true));
             }
-            names.push(name.to_owned());
+            looked += 1;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if !super::write::is_reserved(name) {
+                names.push(name.to_owned());
+            }
         }
         Ok((names, false))
     }

@@ -13,6 +13,8 @@ use super::reply::{Refusal, Reply};
 pub(super) const MAX_DEPTH: usize = 32;
 /// The most entries of one listing.
 const MAX_ENTRIES: usize = 10_000;
+/// The most entries of one folder that are looked at, to list the first of them by name.
+const MAX_LOOKED: usize = 100_000;
 /// What an entry takes in an answer beside its path, about, in bytes.
 const ENTRY: u64 = 96;
 
@@ -61,7 +63,7 @@ pub(super) fn entries(root: Folder, place: &Place, depth: usize, most: u64) -> R
 
 /// Lists one folder in the order of names, each folder before what lies in it.
 fn list(folder: &Folder, above: &str, depth: usize, into: &mut Listing, left: &mut u64) -> std::io::Result<()> {
-    let (mut names, has_more) = folder.names(MAX_ENTRIES)?;
+    let (mut names, has_more) = folder.names(MAX_LOOKED)?;
     into.truncated |= has_more;
     names.sort_unstable();
     for name in names {

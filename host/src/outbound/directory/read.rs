@@ -46,15 +46,36 @@ pub(super) fn file(root: Folder, place: &Place, headers: &HeaderMap, most: u64) 
 }
 
 /// Up to so many bytes of a file, from where it stands.
-pub(super) fn content(file: &File, most: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn content(file: &File, most: u64) -> std::io::Result<Vec<u8>> {
+    // As much as it will take, at once: growing would hold it twice. What a file says of its size is no promise.
+    let expected = file.metadata()?.len().saturating_add(1).min(most);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
+/// The tag of what a file holds, if that is no more than so many bytes. Nothing of it is kept.
+pub(super) fn tag_of(file: &File, most: u64) -> std::io::Result<Option<String>> {
+    let (mut hash, mut left, mut part) = (Sha256::new(), most, [0; 16 << 10]);
+    let mut file = file;
+    loop {
+        let read = file.read(&mut part)?;
+        if read == 0 {
+            return Ok(Some(quoted(hash)));
+        }
+        let Some(rest) = left.checked_sub(read as u64) else { return Ok(None) };
+        left = rest;
+        hash.update(&part[..read]);
+    }
+}
+
 /// The strong tag of a content (RFC 9110 §8.8.3). Of the content itself: clocks are too coarse for two writes in a row.
 pub(super) fn tag(content: &[u8]) -> String {
-    format!("\"{}\"", Digest(Sha256::digest(content).into()))
+    quoted(Sha256::new_with_prefix(content))
+}
+
+fn quoted(hash: Sha256) -> String {
+    format!("\"{}\"", Digest(hash.finalize().into()))
 }
 
 /// From where on, and how many bytes, if a range is asked for (RFC 9110 §14.1.2). Several at once are not: then all is sent.

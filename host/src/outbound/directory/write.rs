@@ -47,9 +47,8 @@ pub(super) fn file(
     }
     if let Some(wanted) = headers.get(header::IF_MATCH) {
         let is_same = present.is_some() && {
-            let content = read::content(&folder.file(name, place)?, most.saturating_add(1));
-            let content = content.map_err(|error| Refusal::of_io(&error, place))?;
-            content.len() as u64 <= most && wanted.as_bytes() == read::tag(&content).as_bytes()
+            let tag = read::tag_of(&folder.file(name, place)?, most).map_err(|error| Refusal::of_io(&error, place))?;
+            tag.is_some_and(|tag| wanted.as_bytes() == tag.as_bytes())
         };
         if !is_same {
             return Err(Refusal::changed(&format!("`{}` was changed, or removed, since it was read", place.shown())));

@@ -81,7 +81,12 @@ impl Tool for Change {
     type Output = Fetched;
 
     fn call(wanted: Wanted, context: &Context) -> Result<Fetched, Failure> {
-        Fetch::call(wanted, context)
+        let fetched = Fetch::call(wanted, context)?;
+        match fetched.status {
+            // A change that was not made is no success, or the host would say so in words of its own.
+            400.. => Err(Failure::failed(format!("status {}", fetched.status))),
+            _ => Ok(fetched),
+        }
     }
 }
 
