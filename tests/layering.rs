@@ -23,7 +23,7 @@ const LAYERS: [(&str, u8); 15] = [
 ];
 
 /// Crate, the only modules that may name it.
-const ENGINES: [(&str, &[&str]); 11] = [
+const ENGINES: [(&str, &[&str]); 12] = [
     ("sled", &["store"]),
     ("cedar_policy", &["policy"]),
     ("wasmtime", &["sandbox"]),
@@ -31,6 +31,7 @@ const ENGINES: [(&str, &[&str]); 11] = [
     ("wasmtime_wasi_http", &["sandbox"]),
     ("hyper_rustls", &["outbound", "auth"]),
     ("rustls", &["outbound"]),
+    ("oci_client", &["outbound"]),
     ("jsonwebtoken", &["auth"]),
     ("rmcp", &["server"]),
     ("axum", &["server"]),

@@ -23,6 +23,7 @@
 //! | `connections` | more connections than files, idle ones and slow ones |
 //! | `outbound` | what leaves the host: credentials, TLS, redirects, literal origins, backends that are slow, endless or broken |
 //! | `pending` | calls that go on without their callers: the host's own tool, the URL, the command line |
+//! | `provenance` | who signed a plugin, and how plugins travel: archives, URLs, registries, honest ones and others |
 //! | `protocol` | what the MCP specification demands on the wire |
 //! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
@@ -68,6 +69,7 @@ mod pending;
 mod policy_tools;
 mod power;
 mod protocol;
+mod provenance;
 mod python;
 mod readme;
 mod rows;

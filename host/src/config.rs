@@ -11,6 +11,7 @@ use crate::auth::{IssuerConfig, TokenLimits};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Digest, DocumentError, Scope, Span, document};
 use crate::outbound::{BackendConfig, OriginsConfig};
+use crate::registry::artifact::Unsigned;
 use crate::registry::installed::{DEFAULT_FOLDER, read_digest};
 use crate::sandbox::SandboxConfig;
 use crate::server::{AdminConfig, HttpConfig, StdioConfig};
@@ -54,7 +55,7 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
-/// `[plugins]`: where the plugins lie, and which ones may be served.
+/// `[plugins]`: where the plugins lie, whose are let in, and which ones may be served.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
@@ -66,12 +67,25 @@ pub struct PluginsConfig {
     pub approvals: Option<PathBuf>,
     /// How many versions of each installed plugin are kept, with the one in force. Default 5.
     pub keep: NonZeroUsize,
+    /// The trust file: whose signatures count. Nobody's without one.
+    pub trust: Option<PathBuf>,
+    /// Whether a plugin may be installed that nobody vouches for who is trusted.
+    pub unsigned: Unsigned,
+    /// The longest that fetching a plugin may take altogether.
+    pub fetch_timeout: Span,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        let keep = NonZeroUsize::new(5).expect("five is not zero");
-        Self { path: DEFAULT_FOLDER.into(), pins: BTreeMap::new(), approvals: None, keep }
+        Self {
+            path: DEFAULT_FOLDER.into(),
+            pins: BTreeMap::new(),
+            approvals: None,
+            keep: NonZeroUsize::new(5).expect("five is not zero"),
+            trust: None,
+            unsigned: Unsigned::default(),
+            fetch_timeout: Span::seconds(120),
+        }
     }
 }
 

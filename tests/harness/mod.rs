@@ -10,6 +10,7 @@ mod log;
 mod plugins;
 mod provider;
 mod receiver;
+mod registry;
 mod rpc;
 mod scene;
 
@@ -23,5 +24,6 @@ pub use log::Log;
 pub use plugins::{guest, plugins, workspace};
 pub use provider::Provider;
 pub use receiver::Receiver;
+pub use registry::{Registry, USER};
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};

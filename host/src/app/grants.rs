@@ -50,6 +50,7 @@ fn own(config: &Config, data: &Path) -> Vec<(&'static str, PathBuf)> {
         ("the plugins", Some(config.plugins.path.clone())),
         ("the policies", config.policy_folder()),
         ("the configuration", config.file.clone()),
+        ("the trusted keys", config.plugins.trust.clone()),
         ("the approvals", config.plugins.approvals.clone()),
         ("the compiled plugins", config.sandbox.cache.clone()),
         ("the admin token", config.admin.token_file.clone()),

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_example_for_operators_is_one() {
-        let text = include_str!("../../../docs/plugins.md");
+        let text = include_str!("../../../docs/installing.md");
         let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
         let standing: Standing = toml::from_str(example).expect("a standing approval");
         assert!(standing.plugins["invoices"].words);

@@ -1,6 +1,7 @@
 //! The tools the host serves: plugins and policies as one generation, swapped whole, never changed in place.
 
 pub mod advertise;
+pub mod artifact;
 mod face;
 pub mod installed;
 pub mod load;

@@ -9,7 +9,10 @@ mod finding;
 mod inspect;
 mod installed;
 mod list;
+mod ship;
+mod sign;
 mod test;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,7 +38,10 @@ pub use build::{BuildArgs, stage};
 pub use check::CheckArgs;
 pub use diff::DiffArgs;
 pub use list::ListArgs;
+pub use ship::{PackArgs, PushArgs};
+pub use sign::{KeygenArgs, SignArgs};
 pub use test::TestArgs;
+pub use verify::VerifyArgs;
 
 /// Where built plugins go when nobody says.
 const BUILT: &str = "target/plugins";
@@ -61,6 +67,16 @@ pub enum PluginVerb {
     Test(TestArgs),
     /// Find everything a host would refuse a plugin for, with file and line, and without backends; exits with 1 if there is something.
     Check(CheckArgs),
+    /// Make a key to sign plugins with; the public half is printed.
+    Keygen(KeygenArgs),
+    /// Sign a built plugin: its files, and what it tells of its tools.
+    Sign(SignArgs),
+    /// See who vouches for a plugin, wherever it is; exits with 1 if nobody does who is trusted.
+    Verify(VerifyArgs),
+    /// Pack a built plugin as a `.tar.gz`.
+    Pack(PackArgs),
+    /// Push a built plugin to an OCI registry.
+    Push(PushArgs),
 }
 
 /// The folder a plugin verb looks at.
@@ -86,6 +102,11 @@ pub fn run(verb: &PluginVerb) -> Result<ExitCode> {
         PluginVerb::Build(args) => build::run(args),
         PluginVerb::Test(args) => test::run(args),
         PluginVerb::Check(args) => check::run(args),
+        PluginVerb::Keygen(args) => sign::keygen(args),
+        PluginVerb::Sign(args) => sign::sign(args),
+        PluginVerb::Verify(args) => verify::run(args),
+        PluginVerb::Pack(args) => ship::pack(args),
+        PluginVerb::Push(args) => ship::push(args),
     }
 }
 
