@@ -42,6 +42,9 @@ impl CallRequest {
     }
 }
 
+/// The file among a host's secrets with what the operator proves it with; the names of those about to take its place begin like that.
+pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+
 /// How a caller proves who it is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
@@ -49,8 +52,6 @@ pub enum Credentials {
     Anonymous,
     /// A bearer token (RFC 6750), not yet verified.
     Bearer(String),
-    /// The local user who started the process: stdio, or the socket in the data folder.
-    Local,
 }
 
 /// The token never reaches a log.
@@ -59,7 +60,6 @@ impl fmt::Debug for Credentials {
         f.write_str(match self {
             Self::Anonymous => "Anonymous",
             Self::Bearer(_) => "Bearer(..)",
-            Self::Local => "Local",
         })
     }
 }

@@ -12,8 +12,7 @@ use crate::ledger::{Ledger, PluginAct, PluginContents};
 use crate::model::widening::compare;
 use crate::model::{Bytes, Change, Standing, Timestamp, document};
 use crate::registry::installed::{Artifact, InstallError, InstalledSet, Shelf, Version, installed_and};
-use crate::registry::load::LoadError;
-use crate::registry::{Generation, Loader};
+use crate::registry::{Generation, LoadError, Loader};
 use crate::store::write_synced;
 
 pub use done::{Approve, Contents, Done, Listed, NotDone, State};
@@ -255,7 +254,7 @@ impl Installer {
             Err(LoadError::NoPlugins(_)) if set.plugins.is_empty() => Vec::new(),
             dirs => dirs?,
         };
-        Ok(self.loader.load_dirs(1, &dirs, self.policies.as_deref()).await?)
+        Ok(self.loader.load_dirs(&dirs, self.policies.as_deref()).await?)
     }
 
     /// How the plugin differs from what is in force. If that can't be told any more, all of it counts as new.

@@ -66,7 +66,15 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     config.server.empty_catalogues = is_conformance;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = Some(Watcher::remembering(telemetry.watcher()));
-    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, watcher, reload_on_hangup: false };
+    // Whatever is edited is built first; what was built is then loaded at once, and whole.
+    let options = Options {
+        data,
+        trust: Trust::Everyone,
+        test_hooks: is_conformance,
+        watcher,
+        reload_on_hangup: false,
+        watch_plugins: false,
+    };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
@@ -78,6 +86,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
             }
         };
         greeting::print(host.pipeline(), addresses)?;
+        rebuild::keep_building(workshop, host.pipeline().clone())?;
         signals.arrive().await;
         eprintln!("draining");
         host.close().await;

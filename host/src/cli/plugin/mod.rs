@@ -9,6 +9,7 @@ mod finding;
 mod inspect;
 mod installed;
 mod list;
+pub mod reload;
 mod ship;
 mod sign;
 mod test;
@@ -23,14 +24,14 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Output;
 use super::language::{Language, Purpose};
+use super::{LiveArgs, Output};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
 use crate::registry::installed::Promises;
-use crate::registry::{Loader, load, manifest};
+use crate::registry::{Loader, manifest, sources};
 use crate::sandbox::{Sandbox, SandboxConfig};
 
 pub use act::{InstallArgs, RemoveArgs, RollbackArgs};
@@ -65,6 +66,10 @@ pub enum PluginVerb {
     Build(BuildArgs),
     /// Run a plugin's own tests, then load its component as a host would.
     Test(TestArgs),
+    /// Have the running host load plugins and policies anew: all of them take effect at once, or none, and then it says why.
+    Reload(LiveArgs),
+    /// What the running host says of its plugins: which are in force, since when, and what was refused.
+    Status(LiveArgs),
     /// Find everything a host would refuse a plugin for, with file and line, and without backends; exits with 1 if there is something.
     Check(CheckArgs),
     /// Make a key to sign plugins with; the public half is printed.
@@ -100,6 +105,8 @@ pub fn run(verb: &PluginVerb) -> Result<ExitCode> {
         PluginVerb::Rollback(args) => act::roll_back(args),
         PluginVerb::Remove(args) => act::remove(args),
         PluginVerb::Build(args) => build::run(args),
+        PluginVerb::Reload(args) => reload::run(args),
+        PluginVerb::Status(args) => reload::status(args),
         PluginVerb::Test(args) => test::run(args),
         PluginVerb::Check(args) => check::run(args),
         PluginVerb::Keygen(args) => sign::keygen(args),
@@ -118,7 +125,7 @@ fn here() -> PathBuf {
 /// A loader for looking: what a backend's address is does not matter for that, so every backend counts as defined, and every origin
 /// as allowed.
 pub fn loader(dir: &Path) -> Result<Loader> {
-    loader_of(&load::plugin_dirs(dir)?)
+    loader_of(&sources::plugin_dirs(dir)?)
 }
 
 /// [`loader`] for these plugin folders.

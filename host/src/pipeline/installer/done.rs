@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::LedgerError;
 use crate::model::{Change, Digest, DocumentError};
+use crate::registry::LoadError;
 use crate::registry::installed::{InstallError, InstalledSet, Version};
-use crate::registry::load::LoadError;
 
 /// What the operator approves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
