@@ -60,9 +60,8 @@ impl Granted {
 
 /// A config that grants `docs` and `notes` in a folder, with more settings of the backend.
 fn config(folder: &Path, more: &str) -> String {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     format!(
-        "[sandbox]\ncache = {cache:?}\n[backends.files]\n{more}\n[backends.files.directories]\ndocs = {{ path = {:?} }}\n\
+        "[backends.files]\n{more}\n[backends.files.directories]\ndocs = {{ path = {:?} }}\n\
          notes = {{ path = {:?}, write = true }}\n",
         folder.join("docs"),
         folder.join("notes")

@@ -52,7 +52,6 @@ fn own(config: &Config, data: &Path) -> Vec<(&'static str, PathBuf)> {
         ("the configuration", config.file.clone()),
         ("the trusted keys", config.plugins.trust.clone()),
         ("the approvals", config.plugins.approvals.clone()),
-        ("the compiled plugins", config.sandbox.cache.clone()),
         ("the admin token", config.admin.token_file.clone()),
         ("the checkpoints", config.ledger.checkpoint_copy.clone()),
     ];
@@ -85,9 +84,8 @@ mod tests {
             .map(|(n, (path, write))| format!("[backends.b{n}.directories.d]\npath = {:?}\nwrite = {write}\n", at(path)))
             .collect();
         let text = format!(
-            "{grants}[plugins]\npath = {:?}\n[sandbox]\ncache = {:?}\n[backends.pay]\nurl = \"https://pay\"\ncredential.file = {:?}\n",
+            "{grants}[plugins]\npath = {:?}\n[backends.pay]\nurl = \"https://pay\"\ncredential.file = {:?}\n",
             at("host/plugins"),
-            at("cache"),
             at("secrets/key"),
         );
         let mut config: Config = toml::from_str(&text).expect("well formed");
@@ -114,7 +112,7 @@ mod tests {
             ("link", "holds the data folder"),
             ("link/plugins/invoices", "lies in the plugins"),
             ("host/policies", "the policies"),
-            ("cache/a", "lies in the compiled plugins"),
+            ("host/data/compiled", "lies in the data folder"),
             ("etc", "holds the configuration"),
             ("secrets", "holds a secret"),
             ("", "holds the data folder"),
