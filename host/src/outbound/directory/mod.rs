@@ -161,7 +161,7 @@ impl Directories {
         let response = tokio::task::spawn_blocking(work).await;
         let response = response.unwrap_or_else(|_| Refusal::broken("the host failed").into_response());
         if response.status().is_success() {
-            waiting.is_over();
+            waiting.answered();
         }
         response
     }
@@ -183,7 +183,7 @@ struct Waiting<'w> {
 
 impl Waiting<'_> {
     /// It was done.
-    fn is_over(mut self) {
+    fn answered(mut self) {
         self.is_change = false;
     }
 }
