@@ -127,7 +127,7 @@ mod tests {
             File::create_new(shipped.join("large")).and_then(|file| file.set_len(MAX_SIZE.0 + 1)).expect("written");
         };
         for (folder, result) in [copied(many), copied(large)] {
-            let said = format!("{:#}", result.err().expect("it is too much"));
+            let said = format!("{:#}", result.expect_err("it is too much"));
             assert!(said.contains("it holds more than"), "{said}");
             assert!(!folder.path().join("data/demo/plugin/files").exists());
         }
