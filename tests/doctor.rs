@@ -233,3 +233,20 @@ fn a_live_host_a_stopped_one_and_a_stuck_one_are_told_apart() {
     let (state, said) = store(&host);
     assert!(state == "broken" && said.contains("does not answer"), "{said}");
 }
+
+#[test]
+fn directories_that_a_backend_cannot_use_are_named() {
+    let plugins = plugins(&["files"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let grants = format!(
+        "[backends.files.directories]\ndocs = {{ path = {:?}, write = true }}\nnotes = {{ path = {:?} }}\n",
+        folder.path(),
+        folder.path().join("notes")
+    );
+    let data = tempfile::tempdir().expect("a folder");
+    let (well, findings) = doctor(&format!("{PORTS}{grants}"), plugins.path(), &data.path().join("data"));
+    assert!(!well);
+    assert_eq!(of(&findings, "backend files docs").0, "ok", "{findings:#?}");
+    let (state, said) = of(&findings, "backend files notes");
+    assert!(state == "broken" && said.contains("No such file") && said.contains("correct its `path`"), "{said}");
+}

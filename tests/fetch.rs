@@ -45,7 +45,13 @@ fn large(bytes: usize) -> String {
 fn host(allow: &Value) -> (Started, tempfile::TempDir) {
     let plugins = plugins(&["fetch"]);
     let allow = allow.as_array().expect("a list").iter().map(|origin| match origin {
-        Value::String(private) if private.starts_with("http://127.") => format!("{{ origin = \"{private}\", private = true }}"),
+        Value::String(private) if private.starts_with("http://127.") => {
+            format!("{{ origin = \"{private}\", private = true, by_wildcard = true }}")
+        }
+        Value::Object(entry) => {
+            let members: Vec<_> = entry.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
         other => other.to_string(),
     });
     let allow: Vec<_> = allow.collect();
@@ -139,6 +145,17 @@ fn the_whole_public_internet_is_no_private_network() {
         assert!(message.contains("outside of the public internet"), "{message}");
     }
     assert_eq!(site.connections(), 0, "nobody knocked");
+}
+
+#[test]
+fn a_private_origin_that_was_allowed_for_others_is_not_reached_by_a_url_of_the_callers() {
+    let (theirs, ours) = (site(), site());
+    let (host, _plugins) = host(&json!([{ "origin": theirs.url, "private": true }, ours.url]));
+    let answer = fetch(&host, json!({"url": format!("{}/page", theirs.url)}));
+    assert_eq!(answer.error(), "permission_denied", "{answer:?}");
+    assert!(!answer.body.to_string().contains("Contents of"), "{answer:?}");
+    text(&fetch(&host, json!({"url": format!("{}/page", ours.url)})));
+    assert_eq!(theirs.connections(), 0, "nobody knocked");
 }
 
 #[test]

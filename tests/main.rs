@@ -15,6 +15,7 @@
 //! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
 //! | `fetch` | the plugin `fetch`: pages as Markdown, through the operator's allow-list and no further |
+//! | `files` | the plugin `files`: granted directories, what leads out of them and does not, crashes and full disks |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
@@ -56,6 +57,7 @@ mod doctor;
 mod durability;
 mod faults;
 mod fetch;
+mod files;
 mod hostile;
 mod idempotency;
 mod installed;

@@ -1,6 +1,7 @@
 //! From a configuration to a running host, and back: wiring, recovery, listeners, shutdown.
 
 pub mod files;
+mod grants;
 pub mod opening;
 mod reload;
 mod signals;
@@ -31,6 +32,7 @@ use crate::server::{self, StdioConfig};
 use reload::Reload;
 use vouched::{LOCAL_USER, print_of, vouched};
 
+pub use grants::DEMO;
 pub use signals::StopSignals;
 pub use vouched::is_local_user;
 
@@ -120,7 +122,7 @@ impl Host {
         // Before anything else: whoever tells a daemon to look again must not end it, however early, and with whichever folders.
         let hangup = options.reload_on_hangup.then(|| signal(SignalKind::hangup())).transpose();
         let hangup = hangup.context("can't listen for SIGHUP")?;
-        opening::check(config)?;
+        opening::check(config, &options.data)?;
         let ledger = opening::open(&options.data, config).await?;
         let host = Self::load(config, options, ledger.clone(), hangup).await;
         if host.is_err() {

@@ -22,6 +22,9 @@ use crate::telemetry::TelemetryConfig;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The file that it was read from, if there is one.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// The folder that holds the store, the keys and the control socket.
     pub data: Option<PathBuf>,
     /// `[plugins]`
@@ -219,7 +222,8 @@ impl Config {
             None if default.exists() => (default, read(default)?),
             None => (default, String::new()),
         };
-        let config: Self = document::parse(path, &text)?;
+        let own = path.exists().then(|| path.to_owned());
+        let config = Self { file: own.clone(), ..document::parse(path, &text)? };
         let variables: Vec<_> =
             environment.filter(|(name, _)| name.starts_with(PREFIX) && ![TOKEN, ADMIN_TOKEN].contains(&name.as_str())).collect();
         if variables.is_empty() {
@@ -227,10 +231,11 @@ impl Config {
         }
         let file: toml::Table = document::parse(path, &text)?;
         // Only all variables together need to make sense; if they don't, the first one that breaks things is to blame.
-        overridden(file.clone(), &variables).map_err(|error| {
+        let config = overridden(file.clone(), &variables).map_err(|error| {
             let blamed = (1..=variables.len()).find_map(|count| overridden(file.clone(), &variables[..count]).err());
             blamed.unwrap_or(error)
-        })
+        })?;
+        Ok(Self { file: own, ..config })
     }
 }
 
@@ -247,8 +252,7 @@ impl Config {
 
     /// Defines the backend `name` as `url`, with whatever else the file says of it.
     pub fn set_backend(&mut self, name: &str, url: &str) {
-        let backend = self.backends.entry(name.to_owned()).or_insert_with(|| BackendConfig::at(url));
-        url.clone_into(&mut backend.url);
+        self.backends.entry(name.to_owned()).or_insert_with(|| BackendConfig::at(url)).set_url(url);
     }
 }
 
@@ -340,7 +344,7 @@ mod tests {
     fn the_examples_for_operators_are_configurations() {
         let text = include_str!("../../docs/backends.md");
         let examples: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 3);
+        assert_eq!(examples.len(), 4);
         for example in examples {
             // What is commented out is an example, too; a table is named before its keys, as in the text.
             let whole = example.replace("\n# ", "\n");

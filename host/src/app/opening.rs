@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use tokio::sync::Mutex;
 
-use super::KEYS;
+use super::{KEYS, grants};
 use crate::admission::Admission;
 use crate::auth::{self, AdminToken};
 use crate::config::Config;
@@ -24,12 +24,12 @@ use crate::store::Store;
 /// The folder of compiled components in the data folder.
 const COMPILED: &str = "compiled";
 
-/// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
-/// `doctor` too.
+/// Whether the config, on the data folder `data`, makes sense where that can be told without opening anything: what every host asks
+/// before it starts, and `doctor` too.
 ///
 /// # Errors
 /// The first thing that makes none.
-pub fn check(config: &Config) -> Result<()> {
+pub fn check(config: &Config, data: &Path) -> Result<()> {
     let (gate, guests) = (&config.admission, &config.sandbox);
     gate.check()?;
     ensure!(
@@ -47,6 +47,7 @@ pub fn check(config: &Config) -> Result<()> {
     );
     config.auth.limits().check().map_err(|problem| anyhow!(problem))?;
     auth::check(&config.auth.issuers)?;
+    grants::check(config, data)?;
     config.admin.hosts()?;
     Ok(config.ledger.check()?)
 }

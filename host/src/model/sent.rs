@@ -9,7 +9,8 @@ pub struct Sent {
     pub backend: String,
     /// The HTTP method.
     pub method: String,
-    /// The path, without the query: queries carry values that may be personal.
+    /// The path, without the query: queries carry values that may be personal. With it for directories, where it says what is asked
+    /// for.
     pub path: String,
     /// The request's number in the call, from 1. Attempts at the same request share it, and the `Idempotency-Key`.
     pub request: u32,
@@ -17,7 +18,8 @@ pub struct Sent {
     pub attempt: u32,
     /// Whether it carried an `Idempotency-Key` that the backend honours, so that it can be asked again.
     pub keyed: bool,
-    /// Whether it left the host: whether a connection came about and the request may have reached the backend.
+    /// Whether it left the host: whether a connection came about and the request may have reached the backend. Not, if
+    /// the backend are directories of the host, which did nothing.
     pub left: bool,
     /// The response's status, if one came.
     pub status: Option<u16>,

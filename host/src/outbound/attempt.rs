@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::Body;
 use super::backend::Health;
 use super::breaker::Pass;
 use super::call::{Accepted, OutboundCall};
@@ -42,7 +42,7 @@ pub(super) struct Attempt {
 
 /// A response whose head is there.
 pub(super) struct Answered {
-    pub response: Response<Incoming>,
+    pub response: Response<Body>,
     pub attempt: Attempt,
     /// The backend is busy with the request until the response has been read or dropped.
     pub turn: OwnedSemaphorePermit,
@@ -81,7 +81,7 @@ impl OutboundCall {
         fail::fail_point!("outbound::leaves", |_| std::process::abort());
         // The guest may have less patience for the head than there is for the whole response.
         let until = attempt.until.min(accepted.until);
-        let sending = backend.exchange.send(request, backend.follows_below(), until, &mut attempt.way);
+        let sending = backend.service.send(request, backend.follows_below(), until, &mut attempt.way);
         let response = match timeout_at(until, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -187,10 +187,10 @@ impl Attempt {
         }
         backend.health.note(Health::ANSWERS);
         let is_gone = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
-        if is_gone && let Some(pass) = self.pass.take() {
+        if is_gone && let Some(pass) = self.pass.take().filter(|_| backend.is_one()) {
             pass.failed();
         }
-        let told = backend.patience.heed(status, headers, self.begun);
+        let told = backend.is_one() && backend.patience.heed(status, headers, self.begun);
         let mut record = self.call.record();
         record.at(self.place).status = Some(status.as_u16());
         match status {
@@ -208,9 +208,9 @@ impl Attempt {
         self.call.record().at(self.place).bytes_in += bytes;
     }
 
-    /// Whether it certainly did not reach the backend. Final once nobody sends it any more.
+    /// Whether it certainly did not reach the backend, or the host, being the backend, did nothing of it. Final once nobody sends it any more.
     fn never_left(&self) -> bool {
-        self.status.is_none() && !self.way.has_left()
+        self.way.is_undone() || self.status.is_none() && !self.way.has_left()
     }
 
     /// It failed on the way, or its response did.
@@ -231,7 +231,7 @@ impl Attempt {
                 record.refusal = Some(format!("`{}` leads to an address outside of the public internet", self.accepted.name));
                 return;
             }
-            _ if never_left => (SentError::Unreachable, ErrorCode::BackendUnavailable),
+            _ if never_left && !self.way.is_undone() => (SentError::Unreachable, ErrorCode::BackendUnavailable),
             io::ErrorKind::TimedOut => (SentError::TimedOut, ErrorCode::BackendTimeout),
             io::ErrorKind::InvalidData => (SentError::NotHttp, ErrorCode::BackendUnavailable),
             _ => (SentError::BrokenOff, ErrorCode::BackendUnavailable),
@@ -241,7 +241,7 @@ impl Attempt {
         backend.health.note(Health::UNAVAILABLE);
         let was_fair = self.begun.elapsed() >= FAIR_TIME.min(backend.timeout);
         match self.pass.take() {
-            Some(pass) if kind != io::ErrorKind::TimedOut || was_fair => pass.failed(),
+            Some(pass) if backend.is_one() && (kind != io::ErrorKind::TimedOut || was_fair) => pass.failed(),
             pass => drop(pass),
         }
         let mut record = self.call.record();

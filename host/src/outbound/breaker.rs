@@ -23,7 +23,7 @@ use crate::model::Span;
 const A_DAY: Span = Span::seconds(24 * 60 * 60);
 
 /// `[backends.<name>.breaker]` in `tidegate.toml`: when a backend is left alone, and for how long.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerConfig {
     /// So many failures in a row open it.

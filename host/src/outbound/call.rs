@@ -19,7 +19,7 @@ use super::record::Record;
 use super::response::Received;
 use super::route::Reachable;
 use super::{BackendFailure, Body, CallScope, Commit, DeriveKey, headers, refusal, route};
-use crate::model::{Sent, SentError, Spans};
+use crate::model::{Effect, Sent, SentError, Spans};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
 const MAX_OPEN: usize = 8;
@@ -39,6 +39,7 @@ pub struct OutboundCall {
     key: Option<DeriveKey>,
     /// Whether the backends honour the keys.
     keyed: bool,
+    effect: Effect,
     commit: Option<Commit>,
     pub(super) open: Arc<Semaphore>,
     /// When its requests end at the latest.
@@ -88,7 +89,7 @@ impl Accepted {
 
 impl OutboundCall {
     pub(super) fn new(backends: Reachable, scope: CallScope) -> Arc<Self> {
-        let CallScope { trace, key, keyed, gated, commit, deadline, .. } = scope;
+        let CallScope { trace, key, keyed, gated, effect, commit, deadline, .. } = scope;
         let now = Instant::now();
         let time = deadline.saturating_sub(LAST_WORDS.min(deadline / 10));
         Arc::new(Self {
@@ -96,6 +97,7 @@ impl OutboundCall {
             trace,
             keyed: keyed && key.is_some(),
             key,
+            effect,
             commit,
             open: Arc::new(Semaphore::new(MAX_OPEN)),
             until: now.checked_add(time).unwrap_or_else(|| now + FOR_EVER),
@@ -196,13 +198,22 @@ impl OutboundCall {
             denied(reason);
             io::ErrorKind::InvalidInput
         })?;
-        let path = head.uri.path().to_owned();
+        let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
+        // INVARIANT: only a tool that writes changes files, so that every change has a key, a claim and a record of its own.
+        if backend.service.is_own() && is_unsafe && self.effect == Effect::Read {
+            record.refusal = Some(format!("the tool only reads, so it can't change anything in `{name}`"));
+            return Err(denied("the tool's effect is `read`, and directories are changed by tools that write"));
+        }
+        // What is asked of a directory, and where a file goes, is in the query; elsewhere queries carry values that may be personal.
+        let path = match head.uri.path_and_query().filter(|_| backend.service.is_own()) {
+            Some(whole) => whole.as_str().to_owned(),
+            None => head.uri.path().to_owned(),
+        };
         head.uri = uri;
         head.headers = headers::outgoing(&head.headers, &backend);
         // The client writes host, length and connection itself.
         head.version = http::Version::HTTP_11;
         head.extensions.clear();
-        let is_unsafe = !matches!(head.method, Method::GET | Method::HEAD);
         // Nobody says of an origin that it honours keys.
         let honours_keys = self.keyed && !backend.is_origin && !backend.keyed_for.is_zero();
         let is_repeatable = !is_unsafe || honours_keys;

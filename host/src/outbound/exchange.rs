@@ -12,7 +12,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::{Instant, timeout};
 
-use super::backend::BackendConfig;
+use super::config::BackendConfig;
 use super::connect::{self, Client, Connecting};
 use super::credential::Badge;
 use super::error::OutboundError;
@@ -39,12 +39,29 @@ pub(super) struct Way {
     has_left: bool,
     /// The connection that it is handed to now, once there is one.
     connection: Option<CaptureConnection>,
+    /// The host itself was asked, and certainly did nothing.
+    is_undone: bool,
 }
 
 impl Way {
     /// Whether it may have reached the backend; if not, it never had a connection.
     pub(super) fn has_left(&self) -> bool {
         self.has_left || self.connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
+    }
+
+    /// The host does itself what it asks for.
+    pub(super) fn leaves(&mut self) {
+        self.has_left = true;
+    }
+
+    /// The host did nothing of it, and never will.
+    pub(super) fn did_nothing(&mut self) {
+        (self.has_left, self.is_undone) = (false, true);
+    }
+
+    /// Whether the host itself was asked, and certainly did nothing.
+    pub(super) fn is_undone(&self) -> bool {
+        self.is_undone
     }
 
     /// It is about to be sent, maybe once more.

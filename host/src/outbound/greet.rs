@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 use tower::{Service as _, ServiceExt as _};
 
-use super::backend::BackendConfig;
+use super::config::BackendConfig;
 use super::connect;
 use super::exchange::connecting;
 use super::resolve;
@@ -22,7 +22,7 @@ const SECOND_THOUGHTS: Duration = Duration::from_millis(300);
 /// # Errors
 /// None comes about: why, in words for the operator.
 pub async fn greet(name: &str, config: &BackendConfig) -> Result<(), String> {
-    let url: Uri = config.url.parse().map_err(|_| "its url is none".to_owned())?;
+    let url: Uri = config.url().and_then(|url| url.parse().ok()).ok_or("its url is none")?;
     let connecting = connecting(name, config, false, resolve::system()).map_err(|error| error.to_string())?;
     let connected = connecting.connector().ready_oneshot().await;
     let connected = match connected {

@@ -85,7 +85,7 @@ pub(super) fn outgoing(guest: &HeaderMap, backend: &Backend) -> HeaderMap {
 pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) -> HeaderMap {
     // What a server of the public internet names tells nothing of the operator's network.
     let tells =
-        |name: &HeaderName| ADDRESSING.contains(&name.as_str()) && !(backend.is_origin && backend.exchange.is_public_only());
+        |name: &HeaderName| ADDRESSING.contains(&name.as_str()) && !(backend.is_origin && backend.service.is_public_only());
     // A backend that echoes what it was sent must not give the credential away.
     let is_hidden = |name: &&HeaderName| is_reserved(name) || is_credential(name, backend) || tells(name);
     let hidden: Vec<_> = headers.keys().filter(is_hidden).cloned().collect();
@@ -104,7 +104,7 @@ pub(super) fn incoming(mut headers: HeaderMap, name: &str, backend: &Backend) ->
 /// Whether it carries the backend's credential, in any spelling that is the same to those for whom `_` and `-` are.
 fn is_credential(name: &HeaderName, backend: &Backend) -> bool {
     let plain = |name: &HeaderName| name.as_str().replace('_', "-");
-    backend.exchange.credential_header().is_some_and(|credential| plain(credential) == plain(name))
+    backend.service.credential_header().is_some_and(|credential| plain(credential) == plain(name))
 }
 
 /// A location in the guest's terms; `None` if it has none there.
@@ -118,7 +118,7 @@ fn logical(value: &HeaderValue, name: &str, backend: &Backend) -> Option<HeaderV
         // A path relative to the request's own says nothing about the host.
         None if !text.contains(':') && !text.starts_with("//") => return Some(value.clone()),
         // A server of the public internet may name another one: that tells nothing of the operator's network.
-        None if backend.is_origin && backend.exchange.is_public_only() => return Some(value.clone()),
+        None if backend.is_origin && backend.service.is_public_only() => return Some(value.clone()),
         None => return None,
     };
     let rest = path.strip_prefix(&backend.base)?;
@@ -129,7 +129,7 @@ fn logical(value: &HeaderValue, name: &str, backend: &Backend) -> Option<HeaderV
 
 #[cfg(test)]
 mod tests {
-    use super::super::backend::BackendConfig;
+    use super::super::config::BackendConfig;
     use super::super::{OriginsConfig, resolve};
     use super::*;
 

@@ -8,8 +8,10 @@ mod backend;
 mod breaker;
 mod call;
 mod collector;
+mod config;
 mod connect;
 mod credential;
+mod directory;
 mod download;
 mod error;
 mod exchange;
@@ -29,6 +31,7 @@ mod response;
 mod retry;
 mod route;
 mod secret;
+mod service;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -47,13 +50,14 @@ use sha2::{Digest as _, Sha256};
 
 use self::backend::Backend;
 use self::resolve::Lookup;
-use crate::model::{Digest, ErrorCode, Origin, Spans};
+use crate::model::{Digest, Effect, ErrorCode, Origin, Spans};
 
-pub use self::backend::BackendConfig;
 pub use self::breaker::BreakerState;
 pub use self::call::OutboundCall;
 pub use self::collector::Collector;
+pub use self::config::BackendConfig;
 pub use self::credential::Credential;
+pub use self::directory::DirectoryConfig;
 pub use self::download::{DownloadError, Downloader, WebAddress};
 pub use self::error::OutboundError;
 pub use self::greet::greet;
@@ -65,7 +69,7 @@ pub use self::post::Poster;
 /// A body on its way out or in. Errors are told apart by [`io::ErrorKind`] alone.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Derives the `Idempotency-Key` of an unsafe request from backend, method, path (without query) and its number among
+/// Derives the `Idempotency-Key` of an unsafe request from backend, method, path (without query, but for directories) and its number among
 /// the unsafe requests of the call, counted from 1.
 pub type DeriveKey = Arc<dyn Fn(&str, &str, &str, u32) -> String + Send + Sync>;
 
@@ -93,6 +97,9 @@ pub struct CallScope {
     pub deadline: Duration,
     /// Whether nothing unsafe may be sent before [`OutboundCall::allow_unsafe`]: the call changes rows, and none is permitted yet.
     pub gated: bool,
+    /// Whether the tool may change something. The host's own directories are not changed by one that may not: what a server makes of
+    /// a request nobody knows, but what a write to a file is, is known.
+    pub effect: Effect,
     /// What is awaited before an unsafe request is sent; nothing for calls that change nothing.
     pub commit: Option<Commit>,
 }
@@ -128,7 +135,7 @@ impl BackendFailure {
 }
 
 /// How a backend is doing, for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BackendHealth {
     /// How the last request to it went: `untried`, `answers` or `unavailable`.
     pub last: &'static str,
@@ -137,6 +144,9 @@ pub struct BackendHealth {
     /// In how many seconds a request may be sent again, rounded up, if none may now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_seconds: Option<u64>,
+    /// Why the last request failed, where the host itself knows: a directory that is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 impl Outbound {
@@ -178,6 +188,7 @@ impl Outbound {
             last: backend.health.as_str(),
             breaker: backend.breaker.state(),
             waits_seconds: backend.wait().map(|wait| wait.as_millis().div_ceil(1000) as u64),
+            problem: backend.service.problem(),
         };
         let backends = self.backends.iter().map(|(name, backend)| (name.clone(), health(backend)));
         let origins = self.origins.iter().map(|(origin, backend)| (origin.to_string(), health(backend)));
@@ -217,7 +228,9 @@ impl Outbound {
     /// What a plugin reaches whose manifest names this origin: of what the operator allows, no more than that.
     fn origins(&self, named: &Origin) -> Vec<(String, Arc<Backend>)> {
         if named.is_everything() {
-            let allowed = self.origins.iter().filter(|(allowed, _)| named.covers(allowed));
+            // INVARIANT: nobody reaches a private address by a URL of their own unless the operator said so of that very address.
+            let covered = self.origins.iter().filter(|(allowed, _)| named.covers(allowed));
+            let allowed = covered.filter(|(_, backend)| !backend.is_by_name_only);
             return allowed.map(|(allowed, backend)| (allowed.to_string(), Arc::clone(backend))).collect();
         }
         let covering = self.origins.iter().filter(|(allowed, _)| allowed.covers(named));

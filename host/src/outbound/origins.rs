@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::backend::{Backend, BackendConfig, Reach, parse_url};
+use super::backend::{Backend, Reach, parse_url};
+use super::config::BackendConfig;
 use super::error::OutboundError;
 use super::resolve::Lookup;
 use crate::model::Origin;
@@ -15,19 +16,22 @@ pub struct OriginsConfig {
     pub allow: Vec<AllowedOrigin>,
 }
 
-/// One of them: `"https://api.example.com"`, or a table with `origin`, `private` and the limits that backends have.
+/// One of them: `"https://api.example.com"`, or a table with `origin`, `private`, `by_wildcard` and the limits that backends have.
 #[derive(Clone, Debug)]
 pub struct AllowedOrigin {
     /// The origin.
     pub origin: Origin,
     /// Whether it may be on a private network, or on this very machine.
     pub is_private: bool,
+    /// Whether a private one is reached also by plugins whose manifest names no origin but `http://*` or `https://*`: whoever calls
+    /// them says where they go.
+    pub by_wildcard: bool,
     /// Its limits.
     pub limits: BackendConfig,
 }
 
 /// What says nothing to an origin: the guest knows no secret of it, and neither does the host.
-const BACKENDS_ONLY: [&str; 3] = ["url", "credential", "keyed_for"];
+const BACKENDS_ONLY: [&str; 4] = ["url", "directories", "credential", "keyed_for"];
 
 impl<'de> Deserialize<'de> for AllowedOrigin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -47,7 +51,11 @@ impl<'de> Deserialize<'de> for AllowedOrigin {
         }
         let origin = table.remove("origin").ok_or_else(|| D::Error::missing_field("origin"))?;
         let origin: Origin = origin.try_into().map_err(D::Error::custom)?;
-        let is_private = table.remove("private").map_or(Ok(false), toml::Value::try_into).map_err(D::Error::custom)?;
+        let mut flag = |name: &str| table.remove(name).map_or(Ok(false), toml::Value::try_into).map_err(D::Error::custom);
+        let (is_private, by_wildcard) = (flag("private")?, flag("by_wildcard")?);
+        if by_wildcard && !is_private {
+            return Err(D::Error::custom(format!("`by_wildcard` says nothing to `{origin}`, which is not `private`; remove it")));
+        }
         if is_private && origin.is_everything() {
             let problem = format!(
                 "`private` with `{origin}` would open your whole network to plugins; name the private origins that they may reach"
@@ -56,7 +64,7 @@ impl<'de> Deserialize<'de> for AllowedOrigin {
         }
         table.insert("url".to_owned(), origin.to_string().into());
         let limits = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| D::Error::custom(error.message()))?;
-        Ok(Self { origin, is_private, limits })
+        Ok(Self { origin, is_private, by_wildcard, limits })
     }
 }
 
@@ -67,8 +75,13 @@ impl AllowedOrigin {
         // Whom a request goes to is read from the request: this one may stand for many.
         let place =
             parse_url(&name).map_err(|problem| OutboundError::Url { backend: name.clone(), url: name.clone(), problem })?;
+        // Unused connections are counted for each server, and of these there is no end.
+        let max_idle = if self.origin.is_everything() { 0 } else { self.limits.max_idle };
+        let limits = BackendConfig { max_idle, ..self.limits.clone() };
         let reach = if self.is_private { Reach::AnyOrigin } else { Reach::PublicOrigin };
-        Backend::at(&name, place, &self.limits, reach, lookup)
+        let backend = Backend::at(&name, place, &limits, reach, lookup)?;
+        let is_by_name_only = self.is_private && !self.by_wildcard;
+        Ok(Backend { is_everything: self.origin.is_everything(), is_by_name_only, ..backend })
     }
 }
 
@@ -101,6 +114,8 @@ mod tests {
             ("allow = [{ origin = \"https://a.example\", private = \"yes\" }]", "boolean"),
             ("allow = [{ origin = \"https://a.example\", timout = \"1s\" }]", "unknown field `timout`"),
             ("allow = [{ origin = \"https://a.example\", credential = { env = \"A\" } }]", "an origin has no `credential`"),
+            ("allow = [{ origin = \"https://a.example\", directories.d.path = \"/srv\" }]", "an origin has no `directories`"),
+            ("allow = [{ origin = \"https://a.example\", by_wildcard = true }]", "which is not `private`"),
             ("allow = [{ origin = \"https://*\", private = true }]", "would open your whole network"),
             ("allowed = []", "unknown field `allowed`"),
         ] {

@@ -17,7 +17,7 @@ pub(super) fn in_words(uri: &Uri, reachable: &Reachable) -> String {
     let target = format!("{scheme}://{}", &host[..host.floor_char_boundary(MAX_TARGET)]);
     let origins: Vec<_> = reachable.iter().filter(|(_, backend)| backend.is_origin).collect();
     let public: Vec<_> =
-        origins.iter().filter(|(_, backend)| backend.exchange.is_public_only()).map(|(name, _)| name.as_str()).collect();
+        origins.iter().filter(|(_, backend)| backend.service.is_public_only()).map(|(name, _)| name.as_str()).collect();
     if public.is_empty() && origins.is_empty() {
         return format!(
             "this host lets the tool reach no origins, so not `{target}`; its operator can add it to `allow` under `[origins]`"

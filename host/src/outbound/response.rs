@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
@@ -25,7 +24,7 @@ pub(super) struct Received {
 
 /// What a response holds until it has been read, dropped, or given up.
 struct UnderWay {
-    inner: Incoming,
+    inner: super::Body,
     left: u64,
     attempt: Attempt,
     /// Who waits for the backend; nobody, if the backend waits for the guest.
@@ -36,7 +35,7 @@ struct UnderWay {
 
 impl Received {
     /// The body of the response to `attempt`; at most `limit` bytes of it are passed on.
-    pub(super) fn new(inner: Incoming, limit: u64, attempt: Attempt, turns: [OwnedSemaphorePermit; 2]) -> Self {
+    pub(super) fn new(inner: super::Body, limit: u64, attempt: Attempt, turns: [OwnedSemaphorePermit; 2]) -> Self {
         if inner.is_end_stream() {
             return Self { under_way: Arc::default(), is_over: true, timer: None };
         }

@@ -92,7 +92,7 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
 }
 
 /// The path with one layer of percent-encoding removed; `None` if there was none.
-fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decoded(path: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;
     let mut found = false;
@@ -114,7 +114,7 @@ fn decoded(path: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::backend::BackendConfig;
+    use super::super::config::BackendConfig;
     use super::*;
 
     fn real(path: &str) -> Result<String, &'static str> {

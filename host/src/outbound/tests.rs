@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::model::{Bytes as Size, Sent, SentError, Span, TraceContext};
+use crate::model::{Bytes as Size, Effect, Sent, SentError, Span, TraceContext};
 
 /// What a backend saw of one request.
 type Seen = (Method, String, HeaderMap, Bytes);
@@ -76,6 +76,7 @@ fn scope() -> CallScope {
         keyed: false,
         deadline: Duration::from_secs(60),
         gated: false,
+        effect: Effect::Write,
         commit: None,
     }
 }

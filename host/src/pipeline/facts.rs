@@ -154,6 +154,7 @@ pub fn call_scope(call: &Call, tool: &Tool, claim: Option<Digest>, ledger: &Ledg
         keyed: tool.manifest.backend_keyed,
         deadline: tool.manifest.deadline.duration(),
         gated: is_gated(tool),
+        effect: tool.manifest.effect,
         commit,
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::demo;
+use crate::app::DEMO;
 use crate::cli::language::rust;
 use crate::config::Config;
 use crate::model::Manifest;
@@ -22,12 +24,19 @@ impl Drop for DemoBackend {
     }
 }
 
-/// Starts the demo backend of every plugin that ships one, unless a running backend was given.
+/// Starts the demo backend of every plugin that ships one, as a program or as a folder of files, unless a running backend was given.
 pub fn start(plugins: &[(PathBuf, Manifest)], config: &mut Config, data: &Path) -> Result<Vec<DemoBackend>> {
     let mut started = Vec::new();
     for (dir, manifest) in plugins {
         for name in &manifest.sandbox.backends {
-            let crate_manifest = dir.join(name).join("Cargo.toml");
+            let (folder, crate_manifest) = (dir.join(name), dir.join(name).join("Cargo.toml"));
+            let is_folder = folder.symlink_metadata().is_ok_and(|there| there.is_dir());
+            if !config.backends.contains_key(name) && is_folder && !crate_manifest.exists() {
+                let copy = data.join(DEMO).join(manifest.name.as_str()).join(name);
+                config.backends.insert(name.clone(), demo::directories(&folder, &copy)?);
+                eprintln!("backend `{name}` is a copy of what the plugin ships, in `{}`", copy.display());
+                continue;
+            }
             if config.backends.contains_key(name) || !crate_manifest.exists() {
                 continue;
             }

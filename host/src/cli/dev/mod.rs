@@ -1,6 +1,7 @@
 //! `tidegate dev`: from sources to served tools with one command, and again after every edit.
 
 mod backends;
+mod demo;
 mod greeting;
 mod rebuild;
 mod watch;

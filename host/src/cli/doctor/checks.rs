@@ -13,13 +13,16 @@ use crate::cli::live::Live;
 use crate::cli::serve;
 use crate::config::Config;
 use crate::model::Bytes;
-use crate::outbound::{self, Outbound};
+use crate::outbound::{self, BackendConfig, Outbound};
 use crate::registry::LoadError;
 use crate::sandbox::Sandbox;
 use crate::telemetry;
 
 /// How far the newest file of the store may be ahead of the clock.
 const AHEAD: Duration = Duration::from_secs(5);
+
+/// How long a directory may take to be looked at.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The day this version knows of: no clock can be before it.
 const NOT_BEFORE: Duration = Duration::from_secs(1_767_225_600); // 2026-01-01
@@ -28,7 +31,7 @@ const NOT_BEFORE: Duration = Duration::from_secs(1_767_225_600); // 2026-01-01
 pub async fn all(config: &Config) -> Vec<Finding> {
     let data = serve::data_dir(config);
     let is_live = matches!(Live::connect(&data), Ok(Some(_)));
-    let mut findings = settings(config);
+    let mut findings = settings(config, &data);
     findings.push(store(config, &data, is_live));
     findings.push(clock(&data));
     findings.extend(plugins_and_policies(config, &data).await);
@@ -40,11 +43,11 @@ pub async fn all(config: &Config) -> Vec<Finding> {
 }
 
 /// What a host refuses before it opens anything.
-fn settings(config: &Config) -> Vec<Finding> {
+fn settings(config: &Config, data: &Path) -> Vec<Finding> {
     let server = config.server.check_limits().and_then(|()| config.server.resource());
     let problems = [
         server.as_ref().err().map(|error| format!("`[server]`: {error}")),
-        opening::check(config).err().map(|error| format!("{error:#}")),
+        opening::check(config, data).err().map(|error| format!("{error:#}")),
         telemetry::filter(&config.telemetry).err().map(|error| format!("{error:#}")),
     ];
     let broken = |problem| Finding::broken("config", problem, "correct it; no host starts with it");
@@ -184,11 +187,15 @@ async fn backends(config: &Config) -> Vec<Finding> {
             let fix = format!("write `https://` in `[backends.{name}] url`, unless whatever lies between is trusted with it");
             findings.push(Finding::warning(format!("{check} credential"), concern, fix));
         }
-        let reached = match reach(&backend.url).await {
+        let Some(url) = backend.url() else {
+            findings.extend(directories(&check, backend).await);
+            continue;
+        };
+        let reached = match reach(url).await {
             Ok(address) => outbound::greet(name, backend).await.map(|()| address),
             Err(problem) => Err(problem),
         };
-        let is_secured = backend.url.starts_with("https:");
+        let is_secured = url.starts_with("https:");
         findings.push(match reached {
             Ok(address) if is_secured => {
                 Finding::ok(check, format!("a TLS connection to {address} comes about, and its certificate is good"))
@@ -197,6 +204,32 @@ async fn backends(config: &Config) -> Vec<Finding> {
             Err(problem) => {
                 let fix =
                     format!("start it, or correct `[backends.{name}] url`; until then its tools answer `backend_unavailable`");
+                Finding::broken(check, problem, fix)
+            }
+        });
+    }
+    findings
+}
+
+/// The directories of a backend that the host serves itself. One that hangs is not waited for.
+async fn directories(check: &str, backend: &BackendConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, directory) in backend.directories() {
+        let (check, looked) = (format!("{check} {name}"), directory.clone());
+        let looked = tokio::time::timeout(DISK_PATIENCE, tokio::task::spawn_blocking(move || looked.look())).await;
+        let problem = match looked {
+            Ok(Ok(looked)) => looked.err(),
+            Ok(Err(_)) => Some("it could not be looked at".to_owned()),
+            Err(_) => Some(format!("`{}` does not answer within {DISK_PATIENCE:?}", directory.path.display())),
+        };
+        findings.push(match problem {
+            None => {
+                let how = if directory.write { "read and written" } else { "read" };
+                Finding::ok(check, format!("`{}` can be {how}", directory.path.display()))
+            }
+            Some(problem) => {
+                let fix = "make it, give it to the user that the host runs as, or correct its `path`; until then its tools answer \
+                           `backend_unavailable`";
                 Finding::broken(check, problem, fix)
             }
         });

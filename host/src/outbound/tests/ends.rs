@@ -93,7 +93,7 @@ async fn the_wait_for_a_token_leaves_time_to_say_that_nothing_was_sent() {
     let credential = Credential {
         kind: CredentialKind::OAuth,
         file: Some(file),
-        token_url: Some(at.url),
+        token_url: at.url,
         client_id: Some("me".to_owned()),
         ..Credential::default()
     };

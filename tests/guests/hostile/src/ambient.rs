@@ -71,6 +71,25 @@ pub(crate) struct Wanted {
     by_sdk: bool,
 }
 
+/// Requests any URL, as a tool that may change something.
+pub(crate) struct Change;
+
+impl Tool for Change {
+    const NAME: &'static str = "change";
+    const DESCRIPTION: &'static str = "Requests the given URL, whatever it is, to change something there.";
+    type Input = Wanted;
+    type Output = Fetched;
+
+    fn call(wanted: Wanted, context: &Context) -> Result<Fetched, Failure> {
+        let fetched = Fetch::call(wanted, context)?;
+        match fetched.status {
+            // A change that was not made is no success, or the host would say so in words of its own.
+            400.. => Err(Failure::failed(format!("status {}", fetched.status))),
+            _ => Ok(fetched),
+        }
+    }
+}
+
 /// What came back.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Fetched {

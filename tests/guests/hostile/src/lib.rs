@@ -14,7 +14,7 @@ mod overstep;
 mod raw;
 mod waiting;
 
-use ambient::{DumpEnvironment, Fetch};
+use ambient::{Change, DumpEnvironment, Fetch};
 use answers::{BadStructured, DeepOutput, GarbageOutput, Honest, HugeOutput, StrangeFailure};
 use careless::{CarelessRead, CarelessWrite};
 use compute::{Recurse, Spin, Trap};
@@ -46,6 +46,7 @@ tidegate_plugin_sdk::export!(
     Sleep,
     DumpEnvironment,
     Fetch,
+    Change,
     SendUnasked,
     AnswerRows,
     CarelessRead,
