@@ -13,9 +13,10 @@ use crate::auth;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::outbound;
-use crate::pipeline::installer::Installer;
+use crate::pipeline::installer::{InstallRules, Installer};
 use crate::policy::GeneratedPermits;
 use crate::registry::Loader;
+use crate::registry::artifact::FetchLimits;
 use crate::registry::installed::{Promises, Shelf, installed_and};
 use crate::registry::load::LoadError;
 use crate::sandbox::Sandbox;
@@ -109,9 +110,13 @@ pub fn installer(config: &Config, data: &Path, ledger: &Ledger) -> Result<Instal
         loader: Arc::new(loader(config, data, &sandbox, false)),
         plugins: config.plugins.path.clone(),
         policies: config.policy_folder(),
-        approvals: config.plugins.approvals.clone(),
-        keep: config.plugins.keep.get(),
-        max_component: sandbox.max_component(),
+        rules: InstallRules {
+            approvals: config.plugins.approvals.clone(),
+            keep: config.plugins.keep.get(),
+            trust: config.plugins.trust.clone(),
+            unsigned: config.plugins.unsigned,
+            limits: FetchLimits::new(config.sandbox.max_component, config.plugins.fetch_timeout),
+        },
         turn: Mutex::default(),
     })
 }

@@ -2,21 +2,24 @@
 //! the record, then what is in force.
 
 mod done;
+mod rules;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Mutex;
 
 use crate::ledger::{Ledger, PluginAct, PluginContents};
 use crate::model::widening::compare;
-use crate::model::{Bytes, Change, Standing, Timestamp, document};
-use crate::registry::installed::{Artifact, InstallError, InstalledSet, Shelf, Version, installed_and};
+use crate::model::{Change, Timestamp};
+use crate::registry::artifact::{self, Source};
+use crate::registry::installed::{InstallError, InstalledSet, Shelf, Version, installed_and};
 use crate::registry::load::LoadError;
 use crate::registry::{Generation, Loader};
-use crate::store::write_synced;
 
 pub use done::{Approve, Contents, Done, Listed, NotDone, State};
+pub use rules::InstallRules;
 
 /// Installs plugins, one at a time.
 pub struct Installer {
@@ -30,12 +33,8 @@ pub struct Installer {
     pub plugins: PathBuf,
     /// The folder of the admin's policies.
     pub policies: Option<PathBuf>,
-    /// The file of standing approvals.
-    pub approvals: Option<PathBuf>,
-    /// How many versions of a plugin are kept.
-    pub keep: usize,
-    /// The largest component.
-    pub max_component: Bytes,
+    /// What may be installed.
+    pub rules: InstallRules,
     /// Held by whoever changes something.
     pub turn: Mutex<()>,
 }
@@ -77,13 +76,13 @@ impl Installer {
     }
 
     async fn try_install(&self, by: &str, source: &str, approve: Option<Approve>, set: &InstalledSet) -> Result<Done, NotDone> {
-        let (from, max_component) = (PathBuf::from(source), self.max_component);
-        let artifact = self.blocking(move |shelf| {
-            let staged = shelf.stage()?;
-            copy(&from, staged.dir(), max_component)?;
-            shelf.lay_down(staged, max_component)
-        });
-        let artifact = artifact.await?;
+        let from: Source = source.parse()?;
+        let staged = self.blocking(Shelf::stage).await?;
+        let fetched = artifact::fetch(&from, staged.dir(), &self.rules.limits).await?;
+        // Before somebody vouches for it, it is neither compiled nor run.
+        let vouched = self.rules.vouched(&fetched.artifact, SystemTime::now())?;
+        let max_component = self.rules.limits.max_component;
+        let artifact = self.blocking(move |shelf| shelf.lay_down(staged, max_component)).await?;
         let (name, found) = (artifact.manifest.name.as_str(), artifact.content());
         if let Some(Approve::Digest(approved)) = approve
             && approved != found
@@ -96,7 +95,7 @@ impl Installer {
             version: artifact.manifest.version.clone(),
             component: artifact.component,
             source: source.to_owned(),
-            signed_by: None,
+            signed_by: vouched.as_ref().map(|vouched| vouched.signers().join(", ")),
             by: by.to_owned(),
             installed_ms: now,
             active_ms: now,
@@ -119,11 +118,15 @@ impl Installer {
         let is_kept = was.is_some_and(|history| history.version(found).is_some());
         let mut would = set.clone();
         would.install(name, version);
-        would.prune(self.keep);
+        would.prune(self.rules.keep);
         let generation = self.load(&would).await?;
+        if let (Some(vouched), Some(told)) = (vouched, generation.told(name)) {
+            let plugin = name.to_owned();
+            vouched.telling(told).map_err(|refusal| NotDone::Untrusted { plugin, refusal })?;
+        }
         let changes = self.compare(set, name, &generation).await;
         let face = generation.face(name);
-        let standing = self.standing()?;
+        let standing = self.rules.standing()?;
         let covered = |change: &Change| face.as_ref().is_some_and(|face| standing.covers(change, face));
         let needing: Vec<&Change> = changes.iter().filter(|change| change.needs_approval()).collect();
         let open: Vec<Change> = needing.iter().filter(|change| !covered(change)).map(|change| (*change).clone()).collect();
@@ -268,13 +271,6 @@ impl Installer {
         generation.face(name).map_or_else(Vec::new, |after| compare(before.as_ref(), &after))
     }
 
-    fn standing(&self) -> Result<Standing, NotDone> {
-        let Some(path) = &self.approvals else { return Ok(Standing::default()) };
-        let unreadable = |source| InstallError::Unreadable { path: path.clone(), source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Ok(document::parse(path, &text)?)
-    }
-
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shelf) -> Result<T, InstallError> + Send + 'static,
@@ -283,16 +279,6 @@ impl Installer {
         let worked = tokio::task::spawn_blocking(move || work(&shelf)).await;
         Ok(worked.expect("the shelf answers with errors instead of panicking")?)
     }
-}
-
-/// Copies the files of the plugin in `source` into the empty folder `staged`, durably.
-fn copy(source: &Path, staged: &Path, max_component: Bytes) -> Result<(), InstallError> {
-    for path in Artifact::open(source, max_component)?.files() {
-        let bytes = std::fs::read(&path).map_err(|source| InstallError::Unreadable { path: path.clone(), source })?;
-        let name = path.file_name().expect("a file of a plugin has a name");
-        write_synced(&staged.join(name), &bytes)?;
-    }
-    Ok(())
 }
 
 fn contents(version: &Version) -> Contents {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::advertise::{self, Advertised};
+use super::artifact;
 use super::installed::{InstallError, Promises};
 use super::{Generation, Plugin, Tool, manifest, reload};
 use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Origin, Span, Timestamp, ToolName, document};
@@ -177,9 +178,10 @@ impl Loader {
             .map_err(|source| LoadError::Component { plugin: name.clone(), path, source })?;
         let definitions =
             self.sandbox.describe(&program).await.map_err(|source| LoadError::Describe { plugin: name.clone(), source })?;
-        let advertised = reconcile(&manifest, definitions, self.keep_answers)
-            .map_err(|problem| LoadError::Mismatch { plugin: name.clone(), problem })?;
-        Ok((Arc::new(Plugin { manifest, digest, program }), advertised))
+        let mismatch = |problem| LoadError::Mismatch { plugin: name.clone(), problem };
+        let told = artifact::published(&definitions).map_err(mismatch)?;
+        let advertised = reconcile(&manifest, definitions, self.keep_answers).map_err(mismatch)?;
+        Ok((Arc::new(Plugin { manifest, digest, told, program }), advertised))
     }
 
     /// What a manifest asks of this host, this host must have.

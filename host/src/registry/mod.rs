@@ -34,6 +34,8 @@ pub struct Plugin {
     pub manifest: Manifest,
     /// SHA-256 of the component's bytes, as every audit record names it.
     pub digest: Digest,
+    /// A digest of what the component tells of its tools, as signatures are over it.
+    pub told: Digest,
     /// The component, ready to be instantiated.
     pub program: Program,
 }

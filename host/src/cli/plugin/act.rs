@@ -16,6 +16,7 @@ use crate::cli::{HostArgs, Output, print, serve};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::pipeline::installer::{Approve, Contents, Done, State};
+use crate::registry::artifact::Source;
 use crate::registry::installed::read_digest;
 use crate::server::operator;
 use crate::server::operator::installed::{self, Install, Remove, Rollback};
@@ -33,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// `tidegate plugin install`
 #[derive(Debug, Clone, Args)]
 pub struct InstallArgs {
-    /// The plugin: a folder with `plugin.toml` and `<name>.wasm`.
+    /// The plugin: a folder, a `.tar.gz`, an `https://` URL of one, or `oci://host/repository:tag`.
     pub source: String,
     /// Approve what widens: whatever is printed, or only the contents with this digest.
     #[arg(long, value_name = "sha256:DIGEST", num_args = 0..=1, default_missing_value = SHOWN, value_parser = approve)]
@@ -84,9 +85,12 @@ fn approve(text: &str) -> Result<Approve, String> {
 
 /// `tidegate plugin install`
 pub fn install(args: &InstallArgs) -> Result<ExitCode> {
-    // The host stands in another folder.
-    let source = std::path::absolute(&args.source).with_context(|| format!("`{}` is no path", args.source))?;
-    let question = Install { source: source.display().to_string(), approve: args.approve };
+    let source = match args.source.parse()? {
+        // The host stands in another folder.
+        Source::Path(path) => Source::Path(std::path::absolute(&path).with_context(|| format!("`{}` is no path", args.source))?),
+        elsewhere => elsewhere,
+    };
+    let question = Install { source: source.to_string(), approve: args.approve };
     let done = ask(&args.host, installed::INSTALL, &json!(question))?;
     tell(&done, args.output, Some(&args.source))
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::LedgerError;
 use crate::model::{Change, Digest, DocumentError};
+use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
 use crate::registry::installed::{InstallError, InstalledSet, Version};
 use crate::registry::load::LoadError;
 
@@ -93,6 +94,20 @@ pub enum NotDone {
     /// With it, no host could serve.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// It can't be had from there.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The trust file is broken.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Nobody vouches for it who is trusted.
+    #[error("plugin `{plugin}`: {refusal}")]
+    Untrusted {
+        /// The plugin.
+        plugin: String,
+        /// Why nobody does.
+        refusal: Refusal,
+    },
     /// It can't be written down.
     #[error("it can't be written down, so it is not done: {0}")]
     Ledger(#[from] LedgerError),

@@ -39,8 +39,8 @@ pub use layout::push;
 pub use signatures::Signatures;
 pub use source::Source;
 pub use statement::{Statement, published};
-pub use trust::{Standing, Trust};
-pub use verify::{Provenance, Refusal, Unsigned, sign, verify};
+pub use trust::{Standing, Trust, TrustError};
+pub use verify::{Provenance, Refusal, Unsigned, Vouched, sign, verify};
 
 /// A plugin's files in a folder, read once.
 #[derive(Clone, Debug)]

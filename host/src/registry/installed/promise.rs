@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Artifact, InstallError, Shelf};
+use super::{InstallError, Shelf};
 use crate::model::{Bytes, Digest};
+use crate::registry::artifact::Artifact;
 
 /// What was promised of plugins.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// Whether the plugin `name` in `dir`, of which `component` was read, is the one that was promised. Blocks on the disk.
+    /// Whether the plugin in `dir`, `name`, of which `component` was read, is the one that was promised. Blocks on the disk.
     ///
     /// # Errors
     /// It is another one; both digests are told.

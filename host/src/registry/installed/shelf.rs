@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Artifact, InstallError, InstalledSet};
+use super::{InstallError, InstalledSet};
 use crate::model::{Bytes, Digest};
+use crate::registry::artifact::Artifact;
 use crate::store::{StoreError, create_folder, sync_folder, write_synced};
 
 /// The folder in the data folder.
@@ -45,7 +46,9 @@ impl Shelf {
         let path = self.root.join(SET);
         match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(InstalledSet::default()),
-            Ok(file) if file.len() > SET_MAX.0 => return Err(InstallError::TooLong { path, limit: SET_MAX }),
+            Ok(file) if file.len() > SET_MAX.0 => {
+                return Err(InstallError::Damaged { path, problem: format!("it is longer than {SET_MAX}") });
+            }
             _ => {}
         }
         let bytes = fs::read(&path).map_err(|source| InstallError::Unreadable { path: path.clone(), source })?;
@@ -94,7 +97,7 @@ impl Shelf {
         {
             return Ok(there);
         }
-        for path in artifact.files() {
+        for (_, path) in artifact.files() {
             let protect = || {
                 fs::set_permissions(&path, Permissions::from_mode(0o400))?;
                 File::open(&path)?.sync_all()
