@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::harness::{Billing, Host, Receiver, command, plugins, workspace};
+use crate::outbound::certificates::Authority;
+use crate::outbound::server::{Seen, Server, respond};
 
 /// What doctor finds with this config: whether all is well, and its findings.
 fn doctor(config: &str, plugins: &Path, data: &Path) -> (bool, Vec<Value>) {
@@ -80,6 +82,46 @@ fn what_is_broken_is_named_with_what_to_do_about_it() {
     ] {
         let (found, said) = of(&findings, check);
         assert!(found == state && said.contains(words), "{check}: {found}: {said}");
+    }
+}
+
+#[test]
+fn a_backend_whose_certificate_is_not_taken_is_broken_and_it_is_told_why() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let ok = |_: &Seen, to: &mut dyn std::io::Write| respond(to, "200 OK", &[], "");
+    let good = Server::tls(ours.server("127.0.0.1", false), ok);
+    let expired = Server::tls(ours.server("127.0.0.1", true), ok);
+    let misnamed = Server::tls(ours.server("billing.example.com", false), ok);
+    let clients = Server::tls(ours.server_for_clients(), ok);
+    let plain = Billing::start(&[]);
+    let (certificate, key) = ours.client();
+    let shown = format!("client_cert = \"{}\"\nclient_key = \"{}\"\n", certificate.display(), key.display());
+    let backend = |name: &str, url: &str, ca: &Authority, more: &str| {
+        format!("[backends.{name}]\nurl = \"{url}\"\nca = \"{}\"\n{more}", ca.file().display())
+    };
+    let config = [
+        PORTS.to_owned(),
+        backend("good", &good.url, &ours, ""),
+        backend("foreign", &good.url, &theirs, ""),
+        backend("expired", &expired.url, &ours, ""),
+        backend("misnamed", &misnamed.url, &ours, ""),
+        backend("stranger", &clients.url, &ours, ""),
+        backend("known", &clients.url, &ours, &shown),
+        backend("plain", &plain.url.replace("http://", "https://"), &ours, ""),
+    ];
+    let plugins = plugins(&["echo"]);
+    let (_, findings) = doctor(&config.concat(), plugins.path(), &plugins.path().join("data"));
+    for (name, state, words) in [
+        ("good", "ok", "certificate is good"),
+        ("known", "ok", "certificate is good"),
+        ("foreign", "broken", "signed by nobody this host trusts"),
+        ("expired", "broken", "has expired"),
+        ("misnamed", "broken", "for another name"),
+        ("stranger", "broken", "does it want a `client_cert`?"),
+        ("plain", "broken", "does it speak TLS at this port?"),
+    ] {
+        let (found, said) = of(&findings, &format!("backend {name}"));
+        assert!(found == state && said.contains(words), "{name}: {found}: {said}");
     }
 }
 

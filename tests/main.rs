@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds the host to |
 //! |---|---|
+//! | `admin` | the admin API: who is let in, and that it says what the admin socket says |
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
@@ -12,6 +13,7 @@
 //! | `keeping` | retention, legal holds, erasure: what stays in the log and what goes |
 //! | `backup` | backups of a host under load, restored elsewhere |
 //! | `faults` | full, unwritable and failing disks, and commits that panic, under a host that lives on |
+//! | `fetch` | the plugin `fetch`: pages as Markdown, through the operator's allow-list and no further |
 //! | `hostile` | guests that spin, hoard, crash and pry, while honest calls run beside them |
 //! | `idempotency` | what a key stands for, what burns it, what settles what is unknown |
 //! | `installed` | plugins that are installed, approved, pinned, taken back; crashes and full disks in between |
@@ -37,6 +39,7 @@
 
 mod harness;
 
+mod admin;
 mod audit;
 mod auth;
 mod backpressure;
@@ -49,6 +52,7 @@ mod degradation;
 mod doctor;
 mod durability;
 mod faults;
+mod fetch;
 mod hostile;
 mod idempotency;
 mod installed;

@@ -1,7 +1,7 @@
 //! What leaves the host and what comes back: real guests, real servers, good ones and bad ones.
 
 mod bounds;
-mod certificates;
+pub mod certificates;
 mod credentials;
 mod oauth;
 mod origins;

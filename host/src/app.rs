@@ -107,7 +107,7 @@ pub struct Host {
 pub struct Addresses {
     /// The MCP endpoint.
     pub mcp: SocketAddr,
-    /// Health, readiness and metrics.
+    /// Health, readiness, metrics and the admin API.
     pub admin: SocketAddr,
 }
 
@@ -217,7 +217,7 @@ impl Host {
     pub async fn listen(&self, config: &Config, metrics: PrometheusHandle) -> Result<Addresses> {
         let files = files::raise_limit();
         let mcp = bind(SocketAddr::new(config.server.address, config.server.port), "--port")?;
-        let admin = bind(SocketAddr::from(([127, 0, 0, 1], config.admin.port)), "--admin-port")?;
+        let admin = bind(config.admin.socket_address(), "--admin-port")?;
         let addresses = Addresses { mcp: mcp.local_addr()?, admin: admin.local_addr()? };
         self.listen_locally(&config.stdio).await?;
 
@@ -240,10 +240,11 @@ impl Host {
                 tracing::error!(%error, "the MCP endpoint ended");
             }
         });
+        let (hosts, token) = (config.admin.hosts()?, opening::admin_token(&self.data, &config.admin)?);
         let (pipeline, shutdown) = (self.pipeline.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             let render = Arc::new(move || metrics.render());
-            server::admin::serve(admin, pipeline, render, shutdown).await;
+            server::admin::serve(admin, pipeline, hosts, token, render, shutdown).await;
         });
         Ok(addresses)
     }

@@ -14,7 +14,7 @@ use crate::outbound::{BackendConfig, OriginsConfig};
 use crate::registry::artifact::Unsigned;
 use crate::registry::installed::{DEFAULT_FOLDER, read_digest};
 use crate::sandbox::SandboxConfig;
-use crate::server::{HttpConfig, StdioConfig};
+use crate::server::{AdminConfig, HttpConfig, StdioConfig};
 use crate::store::StoreConfig;
 use crate::telemetry::TelemetryConfig;
 
@@ -112,20 +112,6 @@ impl Default for PoliciesConfig {
     }
 }
 
-/// `[admin]`: health, readiness and metrics, on a listener of their own.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// The port on 127.0.0.1; 0 picks one.
-    pub port: u16,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { port: 7301 }
-    }
-}
-
 /// `[auth]`: who callers are.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -214,6 +200,9 @@ const PREFIX: &str = "TIDEGATE_";
 /// The token of `tidegate call`: a secret of the caller's, no setting.
 const TOKEN: &str = "TIDEGATE_TOKEN";
 
+/// The admin token of whoever asks a host over its admin API: as little a setting.
+pub const ADMIN_TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
+
 impl Config {
     /// Reads `file` (or `tidegate.toml` here, if it exists, or the defaults), then applies the environment.
     ///
@@ -227,7 +216,8 @@ impl Config {
             None => (default, String::new()),
         };
         let config: Self = document::parse(path, &text)?;
-        let variables: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX) && name != TOKEN).collect();
+        let variables: Vec<_> =
+            environment.filter(|(name, _)| name.starts_with(PREFIX) && ![TOKEN, ADMIN_TOKEN].contains(&name.as_str())).collect();
         if variables.is_empty() {
             return Ok(config);
         }
@@ -361,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_callers_token_is_no_setting() {
-        assert!(with(&[("TIDEGATE_TOKEN", "secret")]).is_ok());
+        assert!(with(&[("TIDEGATE_TOKEN", "secret"), ("TIDEGATE_ADMIN_TOKEN", "secret")]).is_ok());
     }
 
     #[test]

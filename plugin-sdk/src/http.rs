@@ -145,6 +145,18 @@ impl<'a> Backend<'a> {
         self.request(Method::Get, segments)
     }
 
+    /// A GET request to a path that is percent-encoded already, with its query if there is one: `/wiki/Tide?action=raw`. Only for
+    /// paths that come from a URL: whatever is in it, is sent.
+    pub fn get_encoded(self, path: &str) -> Builder<'a> {
+        let mut builder = self.request(Method::Get, &[]);
+        if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            path.clone_into(&mut builder.request.path);
+        } else {
+            builder.invalid = Some("its path is not percent-encoded".to_owned());
+        }
+        builder
+    }
+
     /// A POST request; path as in [`Backend::get`].
     pub fn post(self, segments: &[&str]) -> Builder<'a> {
         self.request(Method::Post, segments)

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span as Sent;
@@ -28,6 +30,9 @@ pub struct Receiver {
     pub url: String,
     state: Arc<(Mutex<Received>, Condvar)>,
 }
+
+/// What a collector answers that takes all.
+const TAKEN: &[u8] = b"";
 
 /// What came.
 #[derive(Default)]
@@ -68,9 +73,20 @@ pub struct Span {
 impl Receiver {
     /// Takes whatever comes.
     pub fn start() -> Self {
-        Self::listen(|stream, state| {
+        Self::answering(TAKEN)
+    }
+
+    /// Takes whatever comes, and says each time that so many items of it were rejected.
+    pub fn rejecting(items: i64) -> Self {
+        let partial_success = ExportTracePartialSuccess { rejected_spans: items, error_message: "too old".to_owned() };
+        let answer = ExportTraceServiceResponse { partial_success: Some(partial_success) };
+        Self::answering(answer.encode_to_vec().leak())
+    }
+
+    fn answering(answer: &'static [u8]) -> Self {
+        Self::listen(move |stream, state| {
             // A host that is killed breaks off in the middle.
-            let _ = serve(stream, state);
+            let _ = serve(stream, state, answer);
         })
     }
 
@@ -124,7 +140,7 @@ impl Receiver {
     }
 }
 
-fn serve(stream: TcpStream, (received, news): &(Mutex<Received>, Condvar)) -> std::io::Result<()> {
+fn serve(stream: TcpStream, (received, news): &(Mutex<Received>, Condvar), answer: &[u8]) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut head = String::new();
@@ -139,7 +155,8 @@ fn serve(stream: TcpStream, (received, news): &(Mutex<Received>, Condvar)) -> st
         reader.read_exact(&mut body)?;
         received.lock().expect("whole").take(head, &body);
         news.notify_all();
-        reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", answer.len());
+        reader.get_mut().write_all(&[head.as_bytes(), answer].concat())?;
     }
 }
 

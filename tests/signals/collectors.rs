@@ -1,7 +1,7 @@
 //! Collectors: real ones, over HTTP and gRPC, and dead ones and hung ones, which must not be noticed.
 
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -60,6 +60,84 @@ fn a_collector_gets_all_three_signals_with_the_secret_that_lets_the_host_in() {
         assert!(received.heads.iter().all(|head| head.contains("x-api-key: let-me-in")), "{:?}", received.heads);
     });
     assert!(!host.log().contains("let-me-in"), "secrets stay out of the log");
+}
+
+/// Rotel, a real collector, with a receiver behind it; it ends with this.
+struct Rotel {
+    process: Child,
+    /// Where it takes OTLP over gRPC.
+    url: String,
+}
+
+impl Rotel {
+    fn start(behind: &Receiver) -> Self {
+        let agent = "import pathlib, rotel; print(pathlib.Path(rotel.__file__).parent / 'rotel-agent')";
+        let agent = Command::new(&foreign().python).args(["-c", agent]).output().expect("python runs");
+        let free = || TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).expect("a port").to_string();
+        let (grpc, http) = (free(), free());
+        let process = Command::new(String::from_utf8(agent.stdout).expect("a path").trim())
+            .args(["start", "--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http, "--exporter", "otlp"])
+            .args(["--otlp-exporter-endpoint", &behind.url, "--otlp-exporter-protocol", "http"])
+            .args(["--otlp-exporter-compression", "none", "--batch-timeout", "100ms"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the collector starts");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(&grpc).is_err() {
+            assert!(Instant::now() < deadline, "the collector does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { process, url: format!("http://{grpc}") }
+    }
+}
+
+impl Drop for Rotel {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_real_collector_gets_all_three_signals_over_grpc() {
+    let receiver = Receiver::start();
+    let (collector, plugins) = (Rotel::start(&receiver), plugins(&["echo"]));
+    let telemetry = format!("[telemetry]\notlp = \"{}\"\nprotocol = \"grpc\"\ninterval = \"1s\"\n", collector.url);
+    let mut host = Host::dev(plugins.path()).config(&telemetry).start();
+    let answer = host.client().call("echo", json!({"text": "hi"}));
+    let parent = answer.body["result"]["_meta"]["traceparent"].as_str().expect("a trace").to_owned();
+    receiver.trace(trace(&parent), 5);
+    receiver.wait("metrics", |received| {
+        received.metrics.get("mcp.server.operation.duration").filter(|unit| *unit == "s").map(|_| ())
+    });
+    receiver.wait("logs", |received| received.logs.iter().any(|(_, text, _)| text.contains("the gate is open")).then_some(()));
+    let metrics = host.admin("/metrics").1;
+    for signal in ["traces", "metrics", "logs"] {
+        assert!(dropped(&metrics, signal) == 0.0, "{signal}: {metrics}");
+    }
+    assert!(host.stop("-TERM").success());
+}
+
+#[test]
+fn what_a_collector_says_it_rejected_counts_as_dropped() {
+    let (collector, plugins) = (Receiver::rejecting(3), plugins(&["echo"]));
+    let telemetry = format!("[telemetry]\notlp = \"{}\"\ninterval = \"1s\"\n", collector.url);
+    let host = Host::dev(plugins.path()).config(&telemetry).start();
+    host.client().call("echo", json!({"text": "hi"})).structured();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let metrics = host.admin("/metrics").1;
+        let [traces, logs, batches] = ["traces", "logs", "metrics"].map(|signal| dropped(&metrics, signal));
+        if traces >= 3.0 && logs >= 3.0 && batches >= 1.0 {
+            assert!(traces % 3.0 == 0.0 && logs % 3.0 == 0.0, "{metrics}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing counts as dropped:\n{metrics}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(host.log().contains("took only a part") && host.log().contains("too old"), "{}", host.log());
 }
 
 /// Calls at a host with such a collector, and stops it: neither may take notice.

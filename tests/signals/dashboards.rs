@@ -84,3 +84,19 @@ fn every_expression_of_the_dashboard_is_one_that_prometheus_takes() {
     let checked = prometheus("promtool", &["check", "rules", file.path().to_str().expect("text")], "");
     assert!(checked.status.success(), "{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
 }
+
+#[test]
+fn what_fails_is_told_from_what_callers_got_wrong_by_the_same_codes_in_the_dashboard_and_the_alert() {
+    let alerts = shipped("alerts.yml");
+    let codes = alerts
+        .split("tidegate_error_code=~")
+        .nth(1)
+        .and_then(|rest| rest.split('"').nth(1))
+        .expect("an alert about failing calls");
+    assert!(codes.contains("backend_unavailable") && !codes.contains("invalid_arguments"), "{codes}");
+    let dashboard: Value = serde_json::from_str(&shipped("dashboard.json")).expect("the dashboard is JSON");
+    let shares: Vec<_> = expressions(&dashboard).into_iter().filter(|text| text.contains("tidegate_error_code")).collect();
+    let [fail, wrong] = shares.as_slice() else { panic!("two panels: {shares:?}") };
+    assert!(fail.contains(&format!("tidegate_error_code=~\"{codes}\"")), "{fail}");
+    assert!(wrong.contains(&format!("tidegate_error_code!~\"{codes}\"")), "what is left is the callers' own doing: {wrong}");
+}

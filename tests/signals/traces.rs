@@ -46,10 +46,14 @@ fn one_call_is_one_trace_from_the_client_through_stages_and_guest_to_the_backend
         ("mcp.protocol.version", "2026-07-28"),
         ("network.transport", "tcp"),
         ("network.protocol.name", "http"),
+        ("client.address", "127.0.0.1"),
+        ("network.peer.address", "127.0.0.1"),
     ];
     for (key, value) in expected {
         assert_eq!(server.attributes.get(key).map(String::as_str), Some(value), "{key}: {server:#?}");
     }
+    let port: u16 = server.attributes["client.port"].parse().expect("a port");
+    assert!(port > 0 && server.attributes["network.peer.port"] == server.attributes["client.port"], "{server:#?}");
     let call = &server.attributes["tidegate.call.id"];
     for stage in ["look_up", "validate", "authorize", "claim", "admit", "record_intent", "execute", "record_outcome"] {
         assert_eq!((&spans[stage].parent, spans[stage].kind), (&server.id, 1), "{stage}");

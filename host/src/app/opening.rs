@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::KEYS;
 use crate::admission::Admission;
-use crate::auth;
+use crate::auth::{self, AdminToken};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::outbound;
@@ -20,6 +20,7 @@ use crate::registry::artifact::FetchLimits;
 use crate::registry::installed::{Promises, Shelf, installed_and};
 use crate::registry::load::LoadError;
 use crate::sandbox::Sandbox;
+use crate::server::AdminConfig;
 use crate::store::Store;
 
 /// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
@@ -45,7 +46,24 @@ pub fn check(config: &Config) -> Result<()> {
     );
     config.auth.limits().check().map_err(|problem| anyhow!(problem))?;
     auth::check(&config.auth.issuers)?;
+    config.admin.hosts()?;
     Ok(config.ledger.check()?)
+}
+
+/// The token that the admin API asks for; none if there is no API.
+///
+/// # Errors
+/// It is not where the config says, or can't be made.
+pub fn admin_token(data: &Path, config: &AdminConfig) -> Result<Option<AdminToken>> {
+    if !config.api {
+        return Ok(None);
+    }
+    let token = match &config.token_file {
+        Some(file) => AdminToken::at(file.clone())?,
+        None => AdminToken::in_folder(&data.join(KEYS))?,
+    };
+    tracing::info!(token = %token.path().display(), "the admin API takes the token in this file");
+    Ok(Some(token))
 }
 
 /// Opens the ledger in the folder `data` and closes the calls that the last stop cut off.

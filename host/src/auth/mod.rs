@@ -3,6 +3,7 @@
 //! Bearer tokens are JWTs signed by a configured issuer; their keys are fetched in the background. What can't be verified is
 //! refused, what can't be verified *now* is told to come back, and nothing is ever let in on a doubt.
 
+mod admin_token;
 mod cache;
 mod claims;
 mod config;
@@ -31,6 +32,7 @@ use fetch::Fetcher;
 use issuer::Issuer;
 use token::Jwt;
 
+pub use admin_token::AdminToken;
 pub use config::{IssuerConfig, IssuerConfigError, TokenLimits};
 pub use details::DETAILS_TYPE;
 pub use dev::{DEV_ISSUER, LIFETIME, Minter, TokenRequest};

@@ -1,7 +1,6 @@
 //! `tidegate calls`: which calls the ledger remembers, how one stands, and settling one whose outcome nobody knows; on a live
 //! host or a stopped one.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,8 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::audit::{self, printable};
-use super::live::Live;
-use super::{AuditArgs, HostArgs, Output, print, serve};
+use super::{AuditArgs, Output, WhichHost, print};
 use crate::ledger::{CallStatus, CallsQuery, Ledger, LedgerError, NOTE_MAX, PAGE_MAX, Verdict};
 use crate::model::CallId;
 use crate::server::operator;
@@ -36,12 +34,8 @@ pub enum CallsVerb {
 /// Whose calls.
 #[derive(Debug, Clone, Args)]
 pub struct Whose {
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The data folder of the host, live or stopped.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -157,13 +151,11 @@ fn ask<P: Serialize>(
     params: P,
     stopped: impl FnOnce(&Ledger, P) -> Result<Value, LedgerError>,
 ) -> Result<Value> {
-    let Whose { config, data, output } = whose;
-    let host = HostArgs { config: config.clone(), data: data.clone(), ..HostArgs::default() };
-    let folder = serve::data_dir(&serve::configure(&host, None)?);
-    if let Some(mut live) = Live::connect(&folder)? {
+    let Whose { host, output } = whose;
+    if let Some(mut live) = host.live()? {
         return live.ask(method, &serde_json::to_value(params)?);
     }
-    let args = AuditArgs { config: config.clone(), data: data.clone(), output: *output };
+    let args = AuditArgs { host: host.clone(), output: *output };
     audit::with_ledger(&args, |ledger| Ok(stopped(ledger, params)?))
 }
 

@@ -23,6 +23,7 @@ pub use audit::AuditVerb;
 pub use bench::BenchArgs;
 pub use calls::CallsVerb;
 pub use doctor::DoctorArgs;
+pub use live::{Elsewhere, WhichHost};
 pub use plugin::{DiffArgs, InstallArgs, RemoveArgs, RollbackArgs};
 pub use policy::PolicyVerb;
 pub use top::TopArgs;
@@ -199,13 +200,10 @@ pub enum PluginVerb {
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
     /// A folder of plugin folders, or one plugin folder; what is installed if absent.
+    #[arg(conflicts_with_all = ["config", "data", "admin_url"])]
     pub dir: Option<PathBuf>,
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
-    pub config: Option<PathBuf>,
-    /// The data folder of the host, live or stopped.
-    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -236,12 +234,8 @@ pub struct BuildArgs {
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data folder of the host, live or stopped.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{HostArgs, ListArgs, Output, PluginArgs, build, print, serve};
+use super::{ListArgs, Output, PluginArgs, build, print, serve};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
@@ -33,8 +33,7 @@ pub use diff::{DiffArgs, run as diff};
 /// `tidegate plugin list`
 pub fn list(args: &ListArgs) -> Result<ExitCode> {
     let Some(dir) = &args.dir else {
-        let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-        installed::list(&serve::data_dir(&serve::configure(&host, None)?), args.output)?;
+        installed::list(&args.host, args.output)?;
         return Ok(ExitCode::SUCCESS);
     };
     let mut rows = Vec::new();

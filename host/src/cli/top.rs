@@ -4,7 +4,6 @@ mod screen;
 mod view;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use super::live::Live;
-use super::{HostArgs, Output, print, serve};
+use super::{Output, WhichHost, print};
 use crate::admission::{Load, Snapshot};
 use crate::server::operator;
 use view::{Column, View};
@@ -22,12 +21,8 @@ use view::{Column, View};
 /// `tidegate top`
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The data folder of the live host.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    host: WhichHost,
     /// How often to look.
     #[arg(long, default_value = "1s", value_parser = interval)]
     interval: Duration,
@@ -44,12 +39,10 @@ pub struct TopArgs {
 
 /// `tidegate top`
 pub fn run(args: &TopArgs) -> Result<ExitCode> {
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    let data = serve::data_dir(&serve::configure(&host, None)?);
-    let mut live = Live::demand(&data)?;
+    let mut live = args.host.demand()?;
     if args.output.is_none() && !args.watch && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         let view = View::new(snapshot(&mut live)?, args.sort);
-        screen::show(live, &data, args.interval, view)?;
+        screen::show(live, &args.host, args.interval, view)?;
         return Ok(ExitCode::SUCCESS);
     }
     while print::part(&format!("{}\n", look(&mut live, args)?))? && args.watch {

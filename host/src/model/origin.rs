@@ -11,16 +11,23 @@ const MAX_HOST: usize = 253;
 /// The longest part of it between dots.
 const MAX_LABEL: usize = 63;
 
-/// `https://api.example.com`, or `https://*.example.com` for all that lies below `example.com`. Spelled in one way only: in lower
-/// case, an address as itself, and no port that the scheme implies.
+/// `https://api.example.com`, or `https://*.example.com` for all that lies below `example.com`, or `https://*` for all that speaks
+/// TLS. Spelled in one way only: in lower case, an address as itself, and no port that the scheme implies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     is_https: bool,
-    /// Without the `*.`; an IPv6 address in brackets.
-    host: String,
-    port: u16,
-    /// Whether it stands for all names below `host`, and not for `host` itself.
-    is_wildcard: bool,
+    hosts: Hosts,
+}
+
+/// Whom an origin stands for. An IPv6 address is in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Hosts {
+    /// This one, at this port.
+    One(String, u16),
+    /// All names below this one, at this port, and not itself.
+    Below(String, u16),
+    /// Every one, at every port.
+    All,
 }
 
 /// What is wrong with an origin.
@@ -41,17 +48,26 @@ impl Origin {
 
     /// Whether it stands for many.
     pub fn is_wildcard(&self) -> bool {
-        self.is_wildcard
+        !matches!(self.hosts, Hosts::One(..))
+    }
+
+    /// Whether it stands for every host: `https://*`. In a manifest that is no more than an upper bound: a plugin that names it
+    /// reaches what the operator allows.
+    pub fn is_everything(&self) -> bool {
+        self.hosts == Hosts::All
     }
 
     /// Whether all that `other` stands for is part of this one.
     pub fn covers(&self, other: &Self) -> bool {
-        if (self.is_https, self.port) != (other.is_https, other.port) {
-            return false;
-        }
-        let is_same = self.host == other.host && self.is_wildcard == other.is_wildcard;
-        let is_below = || other.host.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.'));
-        is_same || (self.is_wildcard && is_below())
+        let is_covered = match (&self.hosts, &other.hosts) {
+            (Hosts::All, _) => true,
+            (Hosts::Below(above, port), Hosts::One(host, at) | Hosts::Below(host, at)) => {
+                let is_below = host.strip_suffix(above).is_some_and(|rest| rest.ends_with('.'));
+                port == at && (is_below || self.hosts == other.hosts)
+            }
+            _ => self.hosts == other.hosts,
+        };
+        self.is_https == other.is_https && is_covered
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
@@ -67,7 +83,11 @@ impl Origin {
         if rest.contains(['/', '?', '#', '\\']) {
             return Err("it goes on after the port; an origin has no path");
         }
+        if rest == "*" {
+            return Ok(Self { is_https, hosts: Hosts::All });
+        }
         let (host, port) = match rest.rsplit_once(':') {
+            Some(("*", _)) => return Err("a lone `*` stands for every port, too; leave the port out"),
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (rest, None),
         };
@@ -87,7 +107,8 @@ impl Origin {
         if is_wildcard && (host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()) {
             return Err("nothing lies below an address");
         }
-        Ok(Self { is_https, host, port, is_wildcard })
+        let hosts = if is_wildcard { Hosts::Below(host, port) } else { Hosts::One(host, port) };
+        Ok(Self { is_https, hosts })
     }
 }
 
@@ -140,9 +161,13 @@ impl FromStr for Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_https { "https" } else { "http" };
-        let wildcard = if self.is_wildcard { "*." } else { "" };
-        write!(f, "{scheme}://{wildcard}{}", self.host)?;
-        if self.port == default_port(self.is_https) { Ok(()) } else { write!(f, ":{}", self.port) }
+        let (wildcard, host, port) = match &self.hosts {
+            Hosts::One(host, port) => ("", host, port),
+            Hosts::Below(host, port) => ("*.", host, port),
+            Hosts::All => return write!(f, "{scheme}://*"),
+        };
+        write!(f, "{scheme}://{wildcard}{host}")?;
+        if *port == default_port(self.is_https) { Ok(()) } else { write!(f, ":{port}") }
     }
 }
 
@@ -171,6 +196,8 @@ mod tests {
             ("http://[0:0:0:0:0:0:0:1]:8080", "http://[::1]:8080"),
             ("https://[2606:4700::1111]", "https://[2606:4700::1111]"),
             ("https://*.example.com", "https://*.example.com"),
+            ("HTTPS://*", "https://*"),
+            ("http://*", "http://*"),
             ("https://my_bucket.s3.example", "https://my_bucket.s3.example"),
         ] {
             assert_eq!(origin(written).to_string(), spelled);
@@ -197,7 +224,12 @@ mod tests {
             "https://a pi.example.com",
             "https://bücher.example",
             "https://%31%32%37.0.0.1",
-            "https://*",
+            "https://*:443",
+            "https://*:8443",
+            "https://**",
+            "https://*.",
+            "*",
+            "ftp://*",
             "https://*.com",
             "https://*.*.example.com",
             "https://a*.example.com",
@@ -242,6 +274,14 @@ mod tests {
             ("https://*.example.com", "http://a.example.com", false),
             ("https://*.a.example.com", "https://*.example.com", false),
             ("https://a.example.com", "https://*.a.example.com", false),
+            ("https://*", "https://a.example.com:8443", true),
+            ("https://*", "https://[::1]", true),
+            ("https://*", "https://*.example.com", true),
+            ("https://*", "https://*", true),
+            ("https://*", "http://a.example.com", false),
+            ("https://*", "http://*", false),
+            ("https://*.example.com", "https://*", false),
+            ("https://a.example.com", "https://*", false),
         ] {
             assert_eq!(origin(wide).covers(&origin(narrow)), covers, "{wide} over {narrow}");
         }

@@ -226,7 +226,9 @@ impl Attempt {
             io::ErrorKind::PermissionDenied => {
                 self.error = Some(SentError::Forbidden);
                 self.pass = None;
-                self.call.record().at(self.place).left = !never_left;
+                let mut record = self.call.record();
+                record.at(self.place).left = !never_left;
+                record.refusal = Some(format!("`{}` leads to an address outside of the public internet", self.accepted.name));
                 return;
             }
             _ if never_left => (SentError::Unreachable, ErrorCode::BackendUnavailable),

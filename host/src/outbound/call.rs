@@ -18,7 +18,7 @@ use super::backend::Backend;
 use super::record::Record;
 use super::response::Received;
 use super::route::Reachable;
-use super::{BackendFailure, Body, CallScope, Commit, DeriveKey, headers, route};
+use super::{BackendFailure, Body, CallScope, Commit, DeriveKey, headers, refusal, route};
 use crate::model::{Sent, SentError, Spans};
 
 /// Requests one call may have open at once, so that it cannot take all of a backend's turns.
@@ -114,6 +114,11 @@ impl OutboundCall {
         record.gate_met && record.unsafe_requests == 0
     }
 
+    /// What the guest asked for last that it may not reach, and what it may reach instead; in words for the caller.
+    pub fn refusal(&self) -> Option<String> {
+        self.record().refusal.clone()
+    }
+
     /// Sends a guest's request, if it may be sent; for the head of the response it waits for as long as its `patience` at most.
     /// Requests are numbered in the order this is called, whatever becomes of the futures.
     pub fn send_within(
@@ -147,7 +152,7 @@ impl OutboundCall {
     /// Decides on a request and completes its head: everything that must happen in the guest's order.
     fn accept(&self, head: request::Parts, patience: Duration) -> Result<Accepted, io::ErrorKind> {
         let mut record = self.record();
-        let mut accepted = self.check(record.requests, head)?;
+        let mut accepted = self.check(&mut record, head)?;
         // INVARIANT: a call that changes rows sends nothing unsafe before the policies allowed it one.
         if accepted.is_unsafe && record.gated {
             record.gate_met = true;
@@ -172,17 +177,20 @@ impl OutboundCall {
         Ok(accepted)
     }
 
-    fn check(&self, made: u32, mut head: request::Parts) -> Result<Accepted, io::ErrorKind> {
+    fn check(&self, record: &mut Record, mut head: request::Parts) -> Result<Accepted, io::ErrorKind> {
         let denied = |reason| {
             let target = head.uri.authority().map_or("", |authority| authority.as_str());
             let target: String = target.chars().take(MAX_TARGET).collect();
             tracing::warn!(method = %head.method, target, reason, "denied an outbound request of a plugin");
             io::ErrorKind::PermissionDenied
         };
-        if made >= MAX_REQUESTS {
+        if record.requests >= MAX_REQUESTS {
             return Err(denied("the call made too many requests"));
         }
-        let (name, backend) = route::target(&head.uri, &self.backends).map_err(denied)?;
+        let (name, backend) = route::target(&head.uri, &self.backends).map_err(|reason| {
+            record.refusal = Some(refusal::in_words(&head.uri, &self.backends));
+            denied(reason)
+        })?;
         route::check_method(&head.method).map_err(denied)?;
         let uri = route::real_uri(&name, &backend, &head.uri).map_err(|reason| {
             denied(reason);

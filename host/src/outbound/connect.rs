@@ -64,6 +64,17 @@ impl Connecting {
 
     /// A client without connections.
     pub(super) fn client(self) -> Client {
+        legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(self.idle_timeout)
+            .pool_max_idle_per_host(self.max_idle)
+            .http1_max_buf_size(MAX_HEAD)
+            .build(self.connector())
+    }
+
+    /// What opens connections, for whoever keeps none.
+    pub(super) fn connector(self) -> Connector {
         let resolver = Resolver::new(self.lookup, self.is_public_only);
         let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.enforce_http(false);
@@ -72,13 +83,7 @@ impl Connecting {
         tcp.set_connect_timeout(Some(self.timeout));
         let tls = ClientConfig::clone(&self.tls);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(self.idle_timeout)
-            .pool_max_idle_per_host(self.max_idle)
-            .http1_max_buf_size(MAX_HEAD)
-            .build(Connector { https, resolver, timeout: self.timeout })
+        Connector { https, resolver, timeout: self.timeout }
     }
 }
 
@@ -114,10 +119,10 @@ impl Service<Uri> for Connector {
 /// The kind of a client's error, as the sandbox's connector speaks it. The text stays in the host's log: it holds the
 /// backend's address.
 pub(super) fn kind(error: &legacy::Error) -> io::ErrorKind {
-    if causes(error).any(|cause| cause.is::<NotPublic>()) {
+    if causes(error.source()).any(|cause| cause.is::<NotPublic>()) {
         return io::ErrorKind::PermissionDenied;
     }
-    for cause in causes(error) {
+    for cause in causes(error.source()) {
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
             if hyper.is_timeout() {
                 return io::ErrorKind::TimedOut;
@@ -142,13 +147,13 @@ pub(super) fn kind(error: &legacy::Error) -> io::ErrorKind {
 }
 
 /// A client's error with what caused it, and what an operator does about it where that can be said. For the log alone.
-pub(super) fn explain(error: &legacy::Error) -> String {
-    let advice = causes(error).find_map(|cause| match cause.downcast_ref() {
+pub(super) fn explain(error: &(dyn StdError + 'static)) -> String {
+    let advice = causes(Some(error)).find_map(|cause| match cause.downcast_ref() {
         Some(tls) => Some(tls::advice(tls)),
         None => cause.is::<NotPublic>().then_some(NotPublic::ADVICE),
     });
     let mut text = error.to_string();
-    for cause in causes(error).map(ToString::to_string) {
+    for cause in causes(Some(error)).map(ToString::to_string) {
         // A wrapping says the same as what it wraps.
         if !text.ends_with(&cause) {
             text = format!("{text}: {cause}");
@@ -157,9 +162,9 @@ pub(super) fn explain(error: &legacy::Error) -> String {
     advice.map_or_else(|| text.clone(), |advice| format!("{advice} ({text})"))
 }
 
-/// What caused the error, and what caused that. What is wrapped in an `io::Error` is not among its sources, so it is unwrapped here.
-fn causes(error: &legacy::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |&cause| {
+/// An error, what caused it, and what caused that. What is wrapped in an `io::Error` is not among its sources, so it is unwrapped here.
+fn causes<'e>(first: Option<&'e (dyn StdError + 'static)>) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(first, |&cause| {
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| cause.source())
     })

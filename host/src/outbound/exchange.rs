@@ -84,23 +84,35 @@ impl Failed {
     }
 }
 
+/// How connections to the backend `name` come about, which has to be in the public internet if `is_public_only`.
+///
+/// # Errors
+/// A certificate is not there.
+pub(super) fn connecting(
+    name: &str,
+    config: &BackendConfig,
+    is_public_only: bool,
+    lookup: Lookup,
+) -> Result<Connecting, OutboundError> {
+    let identity = Identity { certificate: config.client_cert.as_deref(), key: config.client_key.as_deref() };
+    Ok(Connecting {
+        timeout: config.connect_timeout.duration(),
+        idle_timeout: config.idle_timeout.duration(),
+        max_idle: config.max_idle,
+        is_public_only,
+        tls: tls::client_config(name, &config.ca, identity)?,
+        lookup,
+    })
+}
+
 impl Exchange {
     /// The way to the backend `name`, which has to be in the public internet if `is_public_only`.
     ///
     /// # Errors
     /// A credential or a certificate is not there.
     pub(super) fn new(name: &str, config: &BackendConfig, is_public_only: bool, lookup: Lookup) -> Result<Self, OutboundError> {
-        let identity = Identity { certificate: config.client_cert.as_deref(), key: config.client_key.as_deref() };
-        let connecting = Connecting {
-            timeout: config.connect_timeout.duration(),
-            idle_timeout: config.idle_timeout.duration(),
-            max_idle: config.max_idle,
-            is_public_only,
-            tls: tls::client_config(name, &config.ca, identity)?,
-            lookup,
-        };
         Ok(Self {
-            client: connecting.client(),
+            client: connecting(name, config, is_public_only, lookup)?.client(),
             badge: config.credential.as_ref().map(|credential| Badge::new(name, credential)).transpose()?,
             badge_within: config.timeout.duration() / 2,
             first_byte: config.first_byte_timeout.map_or(Duration::MAX, Span::duration),

@@ -14,6 +14,7 @@ mod download;
 mod error;
 mod exchange;
 mod figures;
+mod greet;
 mod headers;
 mod oauth;
 mod oci;
@@ -22,6 +23,7 @@ mod patience;
 mod post;
 mod record;
 mod redirect;
+mod refusal;
 mod resolve;
 mod response;
 mod retry;
@@ -54,6 +56,7 @@ pub use self::collector::Collector;
 pub use self::credential::Credential;
 pub use self::download::{DownloadError, Downloader, WebAddress};
 pub use self::error::OutboundError;
+pub use self::greet::greet;
 pub use self::headers::is_reserved;
 pub use self::oci::{OciLayer, OciPull, OciPush, OciReference};
 pub use self::origins::OriginsConfig;
@@ -200,18 +203,26 @@ impl Outbound {
 
     /// The outbound side of one call. It outlives the guest: what was sent stays known when the guest is gone.
     pub fn begin(&self, scope: CallScope) -> Arc<OutboundCall> {
-        // By the manifest's spelling: of what the operator allows, a plugin reaches what its manifest names.
-        let known = scope.allowed.iter().filter_map(|name| {
-            let backend = self.backends.get(name).or_else(|| self.origin(name))?;
-            Some((name.clone(), Arc::clone(backend)))
-        });
-        OutboundCall::new(known.collect(), scope)
+        let mut known = BTreeMap::new();
+        for name in &scope.allowed {
+            if let Some(backend) = self.backends.get(name) {
+                known.insert(name.clone(), Arc::clone(backend));
+            } else if let Ok(named) = name.parse::<Origin>() {
+                known.extend(self.origins(&named));
+            }
+        }
+        OutboundCall::new(known, scope)
     }
 
-    fn origin(&self, name: &str) -> Option<&Arc<Backend>> {
-        let named: Origin = name.parse().ok()?;
-        let covering = self.origins.iter().filter(|(allowed, _)| allowed.covers(&named));
+    /// What a plugin reaches whose manifest names this origin: of what the operator allows, no more than that.
+    fn origins(&self, named: &Origin) -> Vec<(String, Arc<Backend>)> {
+        if named.is_everything() {
+            let allowed = self.origins.iter().filter(|(allowed, _)| named.covers(allowed));
+            return allowed.map(|(allowed, backend)| (allowed.to_string(), Arc::clone(backend))).collect();
+        }
+        let covering = self.origins.iter().filter(|(allowed, _)| allowed.covers(named));
         // What the operator says of one counts before what is said of many.
-        covering.min_by_key(|(allowed, _)| *allowed != named).map(|(_, backend)| backend)
+        let first = covering.min_by_key(|(allowed, _)| *allowed != *named);
+        first.map(|(_, backend)| (named.to_string(), Arc::clone(backend))).into_iter().collect()
     }
 }

@@ -48,6 +48,12 @@ impl<'de> Deserialize<'de> for AllowedOrigin {
         let origin = table.remove("origin").ok_or_else(|| D::Error::missing_field("origin"))?;
         let origin: Origin = origin.try_into().map_err(D::Error::custom)?;
         let is_private = table.remove("private").map_or(Ok(false), toml::Value::try_into).map_err(D::Error::custom)?;
+        if is_private && origin.is_everything() {
+            let problem = format!(
+                "`private` with `{origin}` would open your whole network to plugins; name the private origins that they may reach"
+            );
+            return Err(D::Error::custom(problem));
+        }
         table.insert("url".to_owned(), origin.to_string().into());
         let limits = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| D::Error::custom(error.message()))?;
         Ok(Self { origin, is_private, limits })
@@ -95,6 +101,7 @@ mod tests {
             ("allow = [{ origin = \"https://a.example\", private = \"yes\" }]", "boolean"),
             ("allow = [{ origin = \"https://a.example\", timout = \"1s\" }]", "unknown field `timout`"),
             ("allow = [{ origin = \"https://a.example\", credential = { env = \"A\" } }]", "an origin has no `credential`"),
+            ("allow = [{ origin = \"https://*\", private = true }]", "would open your whole network"),
             ("allowed = []", "unknown field `allowed`"),
         ] {
             assert!(problem(toml).contains(said), "{toml}: {}", problem(toml));

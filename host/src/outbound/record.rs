@@ -22,6 +22,8 @@ pub(super) struct Record {
     /// Requests of which nothing is taken down yet: they wait for their turn.
     waiting: BTreeMap<u32, Sent>,
     failure: Option<Failed>,
+    /// What was asked for last that may not be reached, in words.
+    pub refusal: Option<String>,
     /// What it comes to, once nothing may be sent any more.
     closed: Option<(Vec<Sent>, Option<BackendFailure>)>,
     /// Nothing unsafe may be sent yet.

@@ -40,8 +40,10 @@ pub(super) fn target(uri: &Uri, reachable: &Reachable) -> Result<(String, Arc<Ba
 pub(super) fn find<'r>(name: &str, reachable: &'r Reachable) -> Option<&'r Arc<Backend>> {
     reachable.get(name).or_else(|| {
         let origin: Origin = name.parse().ok()?;
-        let covers = |text: &String| text.parse::<Origin>().is_ok_and(|allowed| allowed.covers(&origin));
-        reachable.iter().find_map(|(allowed, backend)| covers(allowed).then_some(backend))
+        let origins = reachable.iter().filter_map(|(text, backend)| Some((text.parse::<Origin>().ok()?, backend)));
+        let covering = origins.filter(|(allowed, _)| allowed.covers(&origin));
+        // What is said of few counts before what is said of all.
+        covering.reduce(|few, next| if few.0.covers(&next.0) { next } else { few }).map(|(_, backend)| backend)
     })
 }
 

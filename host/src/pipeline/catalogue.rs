@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Pipeline, Readiness};
 use crate::admission::Admission;
 use crate::ledger::Ledger;
-use crate::model::Principal;
+use crate::model::{Principal, ToolName};
 use crate::registry::Tool;
 
 impl Pipeline {
@@ -18,6 +18,11 @@ impl Pipeline {
         // A listing belongs to no call, and so to no trace that policies could speak of.
         let visible = generation.policies.listed(principal, "");
         visible.into_iter().filter_map(|name| generation.tools.get(name).cloned()).collect()
+    }
+
+    /// Whether this principal may see this tool: one decision, where a list takes one for each tool.
+    pub fn lists(&self, principal: &Principal, tool: &ToolName) -> bool {
+        self.parts.registry.current().policies.lists(principal, tool, "")
     }
 
     /// All tools, in name order, whoever may see them.

@@ -37,7 +37,7 @@ pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall, sent: &[Sent]) 
             }
             (Ok(()), _) => Ended::Completed(output),
         },
-        Ended::Failed(failure) => Ended::Failed(blamed(failure, failed)),
+        Ended::Failed(failure) => Ended::Failed(blamed(explained(failure, outbound.refusal()), failed)),
         Ended::Trapped(_) | Ended::Cancelled => ended,
     }
 }
@@ -52,6 +52,16 @@ pub fn told(outcome: &Outcome) -> Cow<'_, Ended> {
     match (&outcome.ended, &outcome.blame) {
         (Ended::Trapped(Trap::Guest(_) | Trap::DeadlineExceeded), Some(failure)) => Cow::Owned(Ended::Failed(failure.clone())),
         (ended, _) => Cow::Borrowed(ended),
+    }
+}
+
+/// A guest that was not let out does not know why; the host does.
+fn explained(failure: Failure, refusal: Option<String>) -> Failure {
+    match refusal {
+        Some(refusal) if failure.code == ErrorCode::PermissionDenied => {
+            Failure { message: format!("{}: {refusal}", failure.message), ..failure }
+        }
+        _ => failure,
     }
 }
 

@@ -238,6 +238,13 @@ impl Policies {
         self.tools.iter().filter(|(_, policies)| allowed(policies)).map(|(name, _)| name).collect()
     }
 
+    /// Whether `tool` is shown to `principal`: what [`PolicySet::listed`] says of it alone.
+    pub fn lists(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> bool {
+        self.tools.get(tool).is_some_and(|policies| {
+            self.decide_for(&self.caller(principal, trace_id), policies, PolicyAction::List, false).decision == Decision::Allow
+        })
+    }
+
     /// Whether `tool` must look unknown to `principal`: it would not be listed even with all scopes the tool needs. A tool that
     /// only lacks scopes is not hidden, or no client could learn which scopes to ask for.
     pub fn hides(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> bool {

@@ -198,9 +198,9 @@ impl Loader {
                 return mismatch(format!("its backend `{backend}` is not defined on this host; {hint}"));
             }
         }
-        if let Some(origin) =
-            manifest.sandbox.origins.iter().find(|named| !self.origins.iter().any(|allowed| allowed.covers(named)))
-        {
+        let is_allowed = |named: &&Origin| self.origins.iter().any(|allowed| allowed.covers(named));
+        // One that stands for everything is an upper bound: what of it is reached, the operator decides, and may decide on nothing.
+        if let Some(origin) = manifest.sandbox.origins.iter().find(|named| !named.is_everything() && !is_allowed(named)) {
             let plain = origin.to_string();
             let hint = format!("if it may go there, add \"{plain}\" to `allow` under `[origins]` in tidegate.toml");
             return mismatch(format!("its origin `{plain}` is not allowed on this host; {hint}"));

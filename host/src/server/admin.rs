@@ -1,6 +1,11 @@
-//! The operator's listener: is the process alive, does it serve calls, what does it measure.
+//! The operator's listener: is the process alive, does it serve calls, what does it measure; and the admin API.
+
+mod api;
+mod attempts;
+mod config;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +24,11 @@ use tower::ServiceExt;
 
 use super::hosts::Hosts;
 use super::listen::{self, ConnectionLimits};
+use crate::auth::AdminToken;
 use crate::pipeline::Pipeline;
+use api::{API_PATH, Api};
+
+pub use config::AdminConfig;
 
 /// Writes all metrics in Prometheus' text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -31,28 +40,45 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     fields: 64,
     idle: Duration::from_secs(30),
     stall: Duration::from_secs(10),
-    drain: Duration::from_secs(1),
+    // A question to the API may be about to change something.
+    drain: Duration::from_secs(15),
 };
 
-/// Serves `/healthz`, `/readyz` and `/metrics` on `listener` until `shutdown`.
-pub async fn serve(listener: TcpListener, pipeline: Arc<Pipeline>, metrics: Metrics, shutdown: CancellationToken) {
-    let router = router(pipeline, metrics);
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let router = router.clone();
-        async move {
-            Ok::<_, Infallible>(router.oneshot(request.map(axum::body::Body::new)).await.unwrap_or_else(|never| match never {}))
-        }
-    });
-    listen::serve(listener, LIMITS, service, shutdown).await;
+/// Serves `/healthz`, `/readyz` and `/metrics` on `listener` until `shutdown`, for the names in `hosts` alone; and the admin API, if
+/// there is a token for it.
+pub async fn serve(
+    listener: TcpListener,
+    pipeline: Arc<Pipeline>,
+    hosts: Hosts,
+    token: Option<AdminToken>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let hosts = Arc::new(hosts);
+    let api = token.map(|token| Arc::new(Api::new(pipeline.clone(), token, hosts.clone())));
+    let router = router(pipeline, hosts, metrics);
+    let service_for = move |peer: SocketAddr| {
+        let (router, api) = (router.clone(), api.clone());
+        service_fn(move |request: http::Request<Incoming>| {
+            let (router, api) = (router.clone(), api.clone());
+            async move {
+                Ok::<_, Infallible>(match api.filter(|_| request.uri().path().starts_with(API_PATH)) {
+                    Some(api) => api.answer(request, peer).await.map(axum::body::Body::new),
+                    None => router.oneshot(request.map(axum::body::Body::new)).await.unwrap_or_else(|never| match never {}),
+                })
+            }
+        })
+    };
+    listen::serve(listener, LIMITS, service_for, shutdown).await;
 }
 
-/// The operator's routes, for loopback names alone.
-pub fn router(pipeline: Arc<Pipeline>, metrics: Metrics) -> Router {
+/// What anybody may read who reaches the listener by one of its names.
+fn router(pipeline: Arc<Pipeline>, hosts: Arc<Hosts>, metrics: Metrics) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(pipeline))
         .route("/metrics", get(measured).with_state(metrics))
-        .layer(from_fn_with_state(Arc::new(Hosts::loopback()), only_for))
+        .layer(from_fn_with_state(hosts, only_for))
 }
 
 async fn only_for(State(hosts): State<Arc<Hosts>>, uri: Uri, headers: HeaderMap, request: Request, next: Next) -> Response {

@@ -10,8 +10,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::config::HttpConfig;
 use super::rpc::RpcError;
+use crate::model::{self, Span};
 
 /// Bodies up to this size are not counted: connections already bound them.
 const SMALL: usize = 64 << 10;
@@ -41,10 +41,10 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// The limits that `config` sets.
-    pub fn new(config: &HttpConfig) -> Self {
-        let blocks = Arc::new(Semaphore::new(config.max_bodies.as_usize().div_ceil(BLOCK)));
-        Self { max: config.max_body.as_usize(), timeout: config.body_timeout.duration(), blocks }
+    /// Bodies of at most `max`, of which the large ones take up `memory` together, each within `timeout`.
+    pub fn new(max: model::Bytes, memory: model::Bytes, timeout: Span) -> Self {
+        let blocks = Arc::new(Semaphore::new(memory.as_usize().div_ceil(BLOCK)));
+        Self { max: max.as_usize(), timeout: timeout.duration(), blocks }
     }
 
     /// Reads a whole body.

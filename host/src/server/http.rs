@@ -5,6 +5,7 @@ mod media;
 mod polls;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,12 +73,15 @@ pub async fn serve(
     config.check_limits()?;
     let limits = config.connection_limits();
     let front = Arc::new(Front::new(pipeline, config, minter, shutdown.clone())?);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service_for = move |peer| {
         let front = front.clone();
-        // Boxed: an idle connection needs no room for it.
-        async move { Ok::<_, Infallible>(Box::pin(front.answer(request)).await) }
-    });
-    listen::serve(listener, limits, service, shutdown).await;
+        service_fn(move |request: Request<Incoming>| {
+            let front = front.clone();
+            // Boxed: an idle connection needs no room for it.
+            async move { Ok::<_, Infallible>(Box::pin(front.answer(request, peer)).await) }
+        })
+    };
+    listen::serve(listener, limits, service_for, shutdown).await;
     Ok(())
 }
 
@@ -102,6 +106,7 @@ struct Asked<'a> {
     id: Id,
     params: Map<String, Value>,
     headers: &'a HeaderMap,
+    peer: SocketAddr,
     principal: Arc<Principal>,
     had_token: bool,
     era: Era,
@@ -145,7 +150,7 @@ impl Front {
             mcp: StreamableHttpService::new(move || Ok(handler.clone()), sessions, rmcp),
             hosts: config.hosts()?,
             metadata: ResourceMetadata::of(&config)?,
-            bodies: Bodies::new(&config),
+            bodies: Bodies::new(config.max_body, config.max_bodies, config.body_timeout),
             streams: Arc::new(Semaphore::new(config.max_streams)),
             calls_at: config.calls_at()?.into(),
             pipeline,
@@ -153,8 +158,8 @@ impl Front {
         })
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        match self.route(request).await {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        match self.route(request, peer).await {
             Ok(response) => response,
             Err(Refusal { error, challenge, retry_after }) => {
                 tracing::debug!(status = error.status.as_u16(), code = error.code, "refused a request: {}", error.message);
@@ -173,7 +178,7 @@ impl Front {
         }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
         let (method, path) = (request.method(), request.uri().path());
         if let Some(metadata) = self.metadata.as_ref().filter(|metadata| metadata.is_at(path)) {
             // Anybody may read it, from any page: clients in browsers have to find out whom to ask for a token.
@@ -182,7 +187,7 @@ impl Front {
         }
         self.hosts.check(request.uri(), request.headers())?;
         match (path, &self.dev_tokens) {
-            (MCP_PATH, _) if method == Method::POST => self.post(request).await,
+            (MCP_PATH, _) if method == Method::POST => self.post(request, peer).await,
             (MCP_PATH, _) => {
                 let problem = "MCP takes POST alone: there are no sessions to delete and no streams to get";
                 Err(RpcError::http(StatusCode::METHOD_NOT_ALLOWED, problem).into())
@@ -215,7 +220,7 @@ impl Front {
         response
     }
 
-    async fn post(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    async fn post(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
         bearer::check_query(request.uri())?;
         let (mut parts, incoming) = request.into_parts();
         let (principal, had_token) = match self.authenticate(&parts.headers).await {
@@ -232,7 +237,7 @@ impl Front {
             Message::Request { id, method, params } => {
                 let era = Meta::of(&params).and_then(|meta| Era::of_http(&parts.headers, meta));
                 let era = era.map_err(|error| error.answering(id.clone()))?;
-                let asked = Asked { id, params, headers: &parts.headers, principal, had_token, era };
+                let asked = Asked { id, params, headers: &parts.headers, peer, principal, had_token, era };
                 match TaskMethod::of(&method) {
                     _ if method == "tools/call" => {
                         drop(body);
@@ -254,7 +259,7 @@ impl Front {
                     parts.extensions.insert(principal);
                     return Ok(self.listen(parts, body, place).await);
                 }
-                let operation = self.begin(&method, &id, &params, headers);
+                let operation = self.begin(&method, &id, &params, (headers, peer));
                 parts.extensions.insert(principal);
                 Ok(self.ask(parts, body, operation).await)
             }
@@ -298,8 +303,8 @@ impl Front {
     }
 
     async fn call(&self, asked: Asked<'_>) -> Result<Response<Body>, Refusal> {
-        let Asked { id, params, headers, principal, had_token, era } = asked;
-        let mut operation = self.begin("tools/call", &id, &params, headers);
+        let Asked { id, params, headers, peer, principal, had_token, era } = asked;
+        let mut operation = self.begin("tools/call", &id, &params, (headers, peer));
         let call = Call::read(params, headers, era, operation.spans()).and_then(|call| {
             operation.calls(&self.pipeline, &call.request.tool);
             if era == Era::Modern {
@@ -333,17 +338,16 @@ impl Front {
     }
 
     /// The operation that a request asks for.
-    fn begin(&self, method: &str, id: &Id, params: &Map<String, Value>, headers: &HeaderMap) -> Operation {
-        Operation::begin(&self.pipeline, method, id, Meta::of(params).unwrap_or_default(), Some(headers), None)
+    fn begin(&self, method: &str, id: &Id, params: &Map<String, Value>, http: (&HeaderMap, SocketAddr)) -> Operation {
+        Operation::begin(&self.pipeline, method, id, Meta::of(params).unwrap_or_default(), Some(http), None)
     }
 
     /// Holds the mirrored arguments to their headers, for tools that the caller may know of.
     fn check_params(&self, headers: &HeaderMap, call: &Call, principal: &Arc<Principal>) -> Result<(), RpcError> {
         let Some(tool) = self.pipeline.tool(&call.request.tool) else { return Ok(()) };
         let checked = headers::check_params(headers, &tool.listing.input_schema, &call.request.arguments);
-        // A hidden tool must look unknown, so its schema says nothing. Seldom enough to ask only now.
-        let is_hidden = || self.pipeline.list(principal).iter().all(|visible| visible.listing.name != tool.listing.name);
-        if checked.is_err() && is_hidden() { Ok(()) } else { checked }
+        // A hidden tool must look unknown, so its schema says nothing.
+        if checked.is_err() && !self.pipeline.lists(principal, &tool.listing.name) { Ok(()) } else { checked }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -50,10 +51,15 @@ const MOST_IN_A_ROW: u32 = 1024;
 /// How long a connection that is asked to leave may take to write what is left.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// Serves connections until `shutdown`; then lets requests under way end, for as long as `limits.drain`.
-pub async fn serve<S, B>(listener: TcpListener, limits: ConnectionLimits, service: S, shutdown: CancellationToken)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+/// Serves connections until `shutdown`, each with the service for whoever is at its other end; then lets requests under way end, for
+/// as long as `limits.drain`.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    service_for: impl Fn(SocketAddr) -> S,
+    shutdown: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -64,7 +70,7 @@ where
         Door { listener, crowd: Arc::new(Crowd::new(limits.connections)), accepted: None, is_refused: false, admitted: 0 };
     let mut connections = JoinSet::new();
     loop {
-        let (stream, place) = tokio::select! {
+        let (stream, peer, place) = tokio::select! {
             // Not cut off by the runtime's budget: all callers wait at this one door, and while calls run, each time it yields a crowd
             // of ten thousand waits for another round of everything else.
             admitted = unconstrained(door.admit()) => admitted,
@@ -73,7 +79,7 @@ where
             () = shutdown.cancelled() => break,
         };
         let activity = place.activity().clone();
-        let service = Watched { service: service.clone(), activity: activity.clone() };
+        let service = Watched { service: service_for(peer), activity: activity.clone() };
         let connection = http.serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service);
         let shutdown = shutdown.clone();
         connections.spawn(async move {
@@ -117,7 +123,7 @@ struct Door {
     listener: TcpListener,
     crowd: Arc<Crowd>,
     /// Accepted, and waiting for a place.
-    accepted: Option<TcpStream>,
+    accepted: Option<(TcpStream, SocketAddr)>,
     /// The operating system refused to accept, and was complained about.
     is_refused: bool,
     /// How many were let in.
@@ -126,17 +132,17 @@ struct Door {
 
 impl Door {
     /// The next connection, once there is a place for it. While there is none, connections that do nothing are asked to leave.
-    async fn admit(&mut self) -> (TcpStream, Place) {
+    async fn admit(&mut self) -> (TcpStream, SocketAddr, Place) {
         while self.accepted.is_none() {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     if std::mem::take(&mut self.is_refused) {
                         tracing::info!("connections are accepted again");
                     }
                     // Answers are small and awaited: waiting to fill a segment only adds latency. A peer already gone is found
                     // out soon enough.
                     let _ = stream.set_nodelay(true);
-                    self.accepted = Some(stream);
+                    self.accepted = Some((stream, peer));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_refused, true) {
@@ -152,7 +158,8 @@ impl Door {
             tokio::task::yield_now().await;
         }
         let place = self.crowd.place().await;
-        (self.accepted.take().expect("somebody was accepted above"), place)
+        let (stream, peer) = self.accepted.take().expect("somebody was accepted above");
+        (stream, peer, place)
     }
 }
 

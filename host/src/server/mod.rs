@@ -31,5 +31,6 @@ pub mod stdio;
 pub mod stream;
 pub mod task;
 
+pub use admin::AdminConfig;
 pub use config::HttpConfig;
 pub use stdio::StdioConfig;

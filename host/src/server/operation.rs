@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -82,16 +83,17 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The operation that a request asks for. `headers` are those of the HTTP request, if there was one.
+    /// The operation that a request asks for. `http` are the headers of the HTTP request, if there was one, and who sent it.
     pub fn begin(
         pipeline: &Pipeline,
         method: &str,
         id: &dyn Display,
         meta: Meta<'_>,
-        headers: Option<&HeaderMap>,
+        http: Option<(&HeaderMap, SocketAddr)>,
         handshake: Option<&str>,
     ) -> Self {
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER);
+        let (headers, peer) = http.unzip();
         let origin = meta.origin(headers);
         let in_header = || headers?.get(VERSION_HEADER)?.to_str().ok();
         let version = meta.protocol_version().or_else(in_header).or(handshake).and_then(known_version);
@@ -107,6 +109,14 @@ impl Operation {
             span.set("network.transport", carrier.as_str());
             if carrier == Carrier::Http {
                 span.set("network.protocol.name", "http");
+            }
+            if let Some(peer) = peer {
+                // Whom a proxy speaks for is hearsay.
+                let (address, port) = (peer.ip().to_canonical().to_string(), u64::from(peer.port()));
+                span.set("client.address", address.clone());
+                span.set("client.port", port);
+                span.set("network.peer.address", address);
+                span.set("network.peer.port", port);
             }
         }
         let spans = span.spans();

@@ -1,10 +1,11 @@
-//! What the operator may ask a live host over the admin socket: the methods that are not MCP's, each a line here.
+//! What the operator may ask a live host, over the admin socket or the admin API: the methods that are not MCP's, each a line here.
 
 pub mod audit;
 pub mod calls;
 pub mod installed;
 pub mod keeping;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use serde_json::Value;
 
 use crate::ledger::Ledger;
 use crate::pipeline::Pipeline;
+
+/// What all these methods begin with.
+pub const PREFIX: &str = "tidegate/";
 
 /// Which policies are in force, since when, and what was refused last.
 pub const POLICY_STATUS: &str = "tidegate/policy/status";
@@ -33,21 +37,47 @@ struct BackupTo {
     dir: PathBuf,
 }
 
-/// The answer to one of the operator's own methods; `None` if it is none of them. `uid` is who asks.
-pub async fn answer(pipeline: &Arc<Pipeline>, uid: u32, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// A user of this machine, over the admin socket, by the operating system's word.
+    User(u32),
+    /// Whoever holds the admin token, over the admin API: all that can be told is where the request came from.
+    Token(SocketAddr),
+}
+
+impl Operator {
+    /// As records name who did something.
+    pub fn name(self) -> String {
+        match self {
+            Self::User(uid) => user(uid),
+            Self::Token(peer) => format!("admin token from {peer}"),
+        }
+    }
+}
+
+/// The answer to one of the operator's own methods; `None` if it is none of them. What is changed is written down in the name of
+/// `who`.
+pub async fn answer(pipeline: &Arc<Pipeline>, who: Operator, method: &str, params: Value) -> Option<Result<Value, ErrorData>> {
     let answered = match method {
         POLICY_STATUS => Ok(pipeline.policy_report()),
         ADMISSION => Ok(serde_json::to_value(pipeline.admission().snapshot()).expect("a snapshot holds only texts and numbers")),
-        BACKUP => with_ledger(pipeline, params, |ledger, to: BackupTo| ledger.backup(&to.dir)).await,
+        BACKUP => {
+            let back_up = move |ledger: &Ledger, to: BackupTo| {
+                tracing::info!(by = who.name(), dir = %to.dir.display(), "a backup is taken, the host's keys included");
+                ledger.backup(&to.dir)
+            };
+            with_ledger(pipeline, params, back_up).await
+        }
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
-        calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &user(uid), params)).await,
+        calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &who.name(), params)).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
             with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await
         }
         method if method.starts_with(keeping::PREFIX) => {
-            let (method, by) = (method.to_owned(), user(uid));
+            let (method, by) = (method.to_owned(), who.name());
             with_ledger(pipeline, params, move |ledger, params| keeping::answer(ledger, &by, &method, params)).await
         }
         _ => return None,

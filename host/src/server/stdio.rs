@@ -23,7 +23,7 @@ use super::mcp::Mcp;
 use super::meta::Meta;
 use super::observed::Observed;
 use super::operation::Operation;
-use super::operator;
+use super::operator::{self, Operator};
 use super::pending::CALLS_PATH;
 use super::poll_tool;
 use super::rpc::RpcError;
@@ -126,7 +126,8 @@ impl Service<RoleServer> for Connection {
         }
         if let (Reach::Operator { uid }, ClientRequest::CustomRequest(custom)) = (self.reach, &request)
             && let Some(answered) =
-                operator::answer(&self.pipeline, uid, &custom.method, custom.params.clone().unwrap_or_default()).await
+                operator::answer(&self.pipeline, Operator::User(uid), &custom.method, custom.params.clone().unwrap_or_default())
+                    .await
         {
             return Ok(ServerResult::CustomResult(CustomResult::new(answered?)));
         }

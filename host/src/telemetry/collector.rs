@@ -13,10 +13,12 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use prost::Message as _;
 use tokio::runtime::Handle;
 
 use super::config::{Protocol, TelemetryConfig};
@@ -26,6 +28,9 @@ use crate::outbound::Poster;
 /// The gRPC codes after which the same batch is not sent again.
 const FINAL_CODES: [&str; 6] =
     ["InvalidArgument", "ResourceExhausted", "Unauthenticated", "PermissionDenied", "Unimplemented", "NotFound"];
+
+/// The most characters of a collector's own words that are logged.
+const MAX_REASON: usize = 256;
 
 /// How to reach the collector.
 pub struct Collector {
@@ -83,14 +88,14 @@ impl Collector {
         Ok(OnRuntime { exporter, runtime: runtime.clone(), timeout: self.timeout })
     }
 
-    fn over_http<B: WithExportConfig + WithHttpConfig>(&self, builder: B, path: &str) -> B {
+    fn over_http<B: WithExportConfig + WithHttpConfig>(&self, builder: B, path: &'static str) -> B {
         let url = self.url.to_string();
         let base = url.trim_end_matches('/');
         let text =
             |(name, value): (&http::HeaderName, &http::HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
         let headers: HashMap<String, String> = self.headers.iter().filter_map(text).collect();
         builder
-            .with_http_client(Client(Poster::new()))
+            .with_http_client(Client { poster: Poster::new(), signal: path.rsplit('/').next().unwrap_or_default() })
             .with_endpoint(format!("{}{path}", base.strip_suffix(path).unwrap_or(base)))
             .with_headers(headers)
             .with_timeout(self.timeout)
@@ -125,8 +130,12 @@ pub fn sent(result: OTelSdkResult) -> Result<(), Failure> {
     })
 }
 
-/// The host's own HTTP client, as the exporters want it.
-struct Client(Poster);
+/// The host's own HTTP client, as the exporters want it. They take an answer that lists rejected items for a good one, so these are
+/// counted here; over gRPC nobody but the exporter sees the answer.
+struct Client {
+    poster: Poster,
+    signal: &'static str,
+}
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,8 +152,27 @@ impl HttpClient for Client {
         'a: 'b,
         Self: 'b,
     {
-        Box::pin(async move { self.0.send(request).await.map_err(HttpError::from) })
+        Box::pin(async move {
+            let response = self.poster.send(request).await.map_err(HttpError::from)?;
+            if let Some((rejected, why)) = rejected(&response) {
+                tracing::warn!(signal = self.signal, rejected, why, "the collector took only a part of what it was sent");
+                // Of metrics, batches are counted, and it is told how many points of one are gone.
+                dropped(self.signal).increment(if self.signal == "metrics" { 1 } else { rejected });
+            }
+            Ok(response)
+        })
     }
+}
+
+/// How many items a collector did not take of those it was sent, and why, if it says so (OTLP, "Partial Success").
+fn rejected(response: &Response<Bytes>) -> Option<(u64, String)> {
+    if !response.status().is_success() {
+        return None;
+    }
+    // On the wire, the answers of all signals look alike.
+    let told = ExportTraceServiceResponse::decode(response.body().clone()).ok()?.partial_success?;
+    let rejected = u64::try_from(told.rejected_spans).ok().filter(|rejected| *rejected > 0)?;
+    Some((rejected, told.error_message.chars().take(MAX_REASON).collect()))
 }
 
 /// An exporter of metrics that works on a runtime, whatever thread waits for it, and counts what it could not deliver.

@@ -48,6 +48,7 @@ const METRICS: &[Metric] = &[
     seconds(DURATION, OPERATIONS, "how long MCP operations took, by method, tool and outcome"),
     counter("tidegate_rejections_total", "calls that were not run, by reason"),
     counter("tidegate_unauthenticated_total", "requests without credentials that count, by reason"),
+    counter("tidegate_admin_refused_total", "wrong tokens shown to the admin API"),
     counter("tidegate_auth_key_fetches_total", "fetches of the keys that tokens are signed with, by issuer and result"),
     // The call path.
     seconds("tidegate_stage_seconds", STAGES, "wall-clock time of one stage of one call"),

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::source::{configure, with_ledger};
-use crate::cli::live::Live;
+use super::source::with_ledger;
 use crate::cli::{AuditArgs, Output, print, serve};
 use crate::ledger::{self, Backup};
 use crate::model::Bytes;
@@ -37,9 +36,12 @@ pub struct RestoreArgs {
 
 /// `tidegate audit backup`
 pub fn backup(args: &BackupArgs) -> Result<()> {
-    let data = serve::data_dir(&configure(&args.log)?);
+    // Seen from elsewhere, only a whole path says where it is.
+    if args.log.host.elsewhere.admin_url.is_some() && !args.dir.is_absolute() {
+        bail!("the host writes the backup itself, on its own machine; name the folder there by its whole path");
+    }
     let dir = std::path::absolute(&args.dir).with_context(|| format!("`{}` is no path", args.dir.display()))?;
-    let taken: Backup = match Live::connect(&data)? {
+    let taken: Backup = match args.log.host.live()? {
         Some(mut live) => {
             live.wait_at_most(PATIENCE)?;
             let answer = live.ask(operator::BACKUP, &json!({ "dir": dir }))?;
@@ -52,7 +54,10 @@ pub fn backup(args: &BackupArgs) -> Result<()> {
 
 /// `tidegate audit restore`
 pub fn restore(args: &RestoreArgs) -> Result<()> {
-    let config = configure(&args.log)?;
+    if args.log.host.elsewhere.admin_url.is_some() {
+        bail!("a backup is restored where it lies; name the new data folder with `--data DIR`");
+    }
+    let config = args.log.host.configure()?;
     let data = serve::data_dir(&config);
     let restored = ledger::restore(&args.dir, &data, &config.store)?;
     report(&restored, args.log.output, "restored into", &data)

@@ -131,7 +131,7 @@ pub struct ShowArgs {
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
     /// An export or a proof, `-` for stdin; the log of the host on the data folder by default.
-    #[arg(conflicts_with_all = ["data", "config"])]
+    #[arg(conflicts_with_all = ["data", "config", "admin_url"])]
     file: Option<PathBuf>,
     /// The public key that the log must be signed with, or a file with it; without it, whatever is checked is believed about that.
     #[arg(long, value_name = "KEY|FILE")]

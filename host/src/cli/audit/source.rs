@@ -1,4 +1,4 @@
-//! Where a verb finds the log: with a live host, over its admin socket, or in the store of a stopped one.
+//! Where a verb finds the log: with a live host, or in the store of a stopped one.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app;
 use crate::cli::live::Live;
-use crate::cli::{AuditArgs, HostArgs, serve};
-use crate::config::Config;
+use crate::cli::{AuditArgs, serve};
 use crate::ledger::{ExportLine, Ledger, Record};
 use crate::server::operator::audit::{self, Extent, Place};
 use crate::server::operator::{self, keeping};
@@ -87,13 +86,12 @@ pub fn read(line: &str) -> Result<Read> {
     Ok(Read { line, record })
 }
 
-/// Asks the live host on the data folder, or else the store that a stopped one left there.
+/// Asks the live host, or else the store that a stopped one left on the data folder.
 ///
 /// # Errors
 /// There is neither; or what `read` answers with.
 pub fn with_source<T>(args: &AuditArgs, read: impl FnOnce(&mut Source<'_>) -> Result<T>) -> Result<T> {
-    let data = serve::data_dir(&configure(args)?);
-    match Live::connect(&data)? {
+    match args.host.live()? {
         Some(mut live) => {
             live.wait_at_most(PATIENCE)?;
             read(&mut Source::Live(live))
@@ -107,7 +105,7 @@ pub fn with_source<T>(args: &AuditArgs, read: impl FnOnce(&mut Source<'_>) -> Re
 /// # Errors
 /// There is none, it is in use or damaged; or what `read` answers with.
 pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>) -> Result<T> {
-    let config = configure(args)?;
+    let config = args.host.configure()?;
     let data = serve::data_dir(&config);
     // A mistyped folder must not pass for an unbroken log.
     if !data.join(app::KEYS).is_dir() {
@@ -120,12 +118,4 @@ pub fn with_ledger<T>(args: &AuditArgs, read: impl FnOnce(&Ledger) -> Result<T>)
     let result = result?;
     closed?;
     Ok(result)
-}
-
-/// The configuration of the host whose log it is.
-///
-/// # Errors
-/// It makes no sense.
-pub fn configure(args: &AuditArgs) -> Result<Config> {
-    serve::configure(&HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() }, None)
 }

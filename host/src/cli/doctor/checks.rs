@@ -184,7 +184,15 @@ async fn backends(config: &Config) -> Vec<Finding> {
             let fix = format!("write `https://` in `[backends.{name}] url`, unless whatever lies between is trusted with it");
             findings.push(Finding::warning(format!("{check} credential"), concern, fix));
         }
-        findings.push(match reach(&backend.url).await {
+        let reached = match reach(&backend.url).await {
+            Ok(address) => outbound::greet(name, backend).await.map(|()| address),
+            Err(problem) => Err(problem),
+        };
+        let is_secured = backend.url.starts_with("https:");
+        findings.push(match reached {
+            Ok(address) if is_secured => {
+                Finding::ok(check, format!("a TLS connection to {address} comes about, and its certificate is good"))
+            }
             Ok(address) => Finding::ok(check, format!("a connection to {address} comes about")),
             Err(problem) => {
                 let fix =
@@ -238,7 +246,7 @@ fn ports(config: &Config, is_live: bool) -> Vec<Finding> {
         return Vec::new();
     }
     let mcp = ("server.port", SocketAddr::new(config.server.address, config.server.port));
-    let admin = ("admin.port", SocketAddr::from(([127, 0, 0, 1], config.admin.port)));
+    let admin = ("admin.port", config.admin.socket_address());
     let look = |(key, address): (&str, SocketAddr)| match std::net::TcpListener::bind(address) {
         Ok(_) => Finding::ok(key, format!("{address} is free")),
         Err(error) => {

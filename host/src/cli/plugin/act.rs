@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::changes;
 use crate::app::{self, opening};
 use crate::cli::live::Live;
-use crate::cli::{HostArgs, Output, print, serve};
+use crate::cli::{Elsewhere, HostArgs, Output, print, serve};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::pipeline::installer::{Approve, Contents, Done, State};
@@ -41,6 +41,8 @@ pub struct InstallArgs {
     pub approve: Option<Approve>,
     #[command(flatten)]
     pub host: HostArgs,
+    #[command(flatten)]
+    pub elsewhere: Elsewhere,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -56,6 +58,8 @@ pub struct RollbackArgs {
     pub to: Option<String>,
     #[command(flatten)]
     pub host: HostArgs,
+    #[command(flatten)]
+    pub elsewhere: Elsewhere,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -68,6 +72,8 @@ pub struct RemoveArgs {
     pub name: String,
     #[command(flatten)]
     pub host: HostArgs,
+    #[command(flatten)]
+    pub elsewhere: Elsewhere,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -86,28 +92,36 @@ fn approve(text: &str) -> Result<Approve, String> {
 /// `tidegate plugin install`
 pub fn install(args: &InstallArgs) -> Result<ExitCode> {
     let source = match args.source.parse()? {
+        Source::Path(path) if args.elsewhere.admin_url.is_some() && !path.is_absolute() => {
+            bail!("the host looks for the plugin itself, on its own machine; name the folder there by its whole path")
+        }
         // The host stands in another folder.
         Source::Path(path) => Source::Path(std::path::absolute(&path).with_context(|| format!("`{}` is no path", args.source))?),
         elsewhere => elsewhere,
     };
     let question = Install { source: source.to_string(), approve: args.approve };
-    let done = ask(&args.host, installed::INSTALL, &json!(question))?;
+    let done = ask(&args.host, &args.elsewhere, installed::INSTALL, &json!(question))?;
     tell(&done, args.output, Some(&args.source))
 }
 
 /// `tidegate plugin rollback`
 pub fn roll_back(args: &RollbackArgs) -> Result<ExitCode> {
     let question = Rollback { name: args.name.clone(), to: args.to.clone() };
-    tell(&ask(&args.host, installed::ROLLBACK, &json!(question))?, args.output, None)
+    tell(&ask(&args.host, &args.elsewhere, installed::ROLLBACK, &json!(question))?, args.output, None)
 }
 
 /// `tidegate plugin remove`
 pub fn remove(args: &RemoveArgs) -> Result<ExitCode> {
-    tell(&ask(&args.host, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
+    tell(&ask(&args.host, &args.elsewhere, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
 }
 
 /// Asks the live host, or does on the data of a stopped one what it would do. Waits for others who do such things.
-fn ask(host: &HostArgs, method: &str, question: &Value) -> Result<Done> {
+fn ask(host: &HostArgs, elsewhere: &Elsewhere, method: &str, question: &Value) -> Result<Done> {
+    let in_words = "the host's answer makes no sense; is it of another version?";
+    if let Some(mut live) = elsewhere.live()? {
+        live.wait_at_most(PATIENCE)?;
+        return serde_json::from_value(live.ask(method, question)?).context(in_words);
+    }
     let config = serve::configure(host, None)?;
     let data = serve::data_dir(&config);
     let begun = Instant::now();
@@ -129,7 +143,7 @@ fn ask(host: &HostArgs, method: &str, question: &Value) -> Result<Done> {
             Err(error) => return Err(error.into()),
         }
     };
-    serde_json::from_value(answer).context("the host's answer makes no sense; is it of another version?")
+    serde_json::from_value(answer).context(in_words)
 }
 
 fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question: &Value) -> Result<Value> {

@@ -1,14 +1,11 @@
 //! `tidegate plugin list` without a folder: what is installed, and what of it is in force.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use crate::cli::audit::{printable, time};
-use crate::cli::live::Live;
-use crate::cli::{Output, print};
+use crate::cli::{Output, WhichHost, print, serve};
 use crate::pipeline::installer::Listed;
 use crate::registry::installed::Shelf;
 use crate::server::operator::installed::LIST;
@@ -16,20 +13,20 @@ use crate::server::operator::installed::LIST;
 /// How many digits of a digest are shown; enough to name it by.
 const DIGITS: usize = 12;
 
-/// Lists what is installed in a data folder.
+/// Lists what is installed at a live host, or in the data folder of a stopped one.
 ///
 /// # Errors
 /// It can't be read.
-pub fn list(data: &Path, output: Output) -> Result<()> {
-    let listed: Vec<Listed> = match Live::connect(data)? {
+pub fn list(host: &WhichHost, output: Output) -> Result<()> {
+    let listed: Vec<Listed> = match host.live()? {
         Some(mut live) => serde_json::from_value(live.ask(LIST, &Value::Null)?).context("the host's answer makes no sense")?,
-        None => Listed::all(Shelf::of(data).read()?),
+        None => Listed::all(Shelf::of(&serve::data_dir(&host.configure()?)).read()?),
     };
     if output == Output::Json {
         return print::json(&listed);
     }
     if listed.is_empty() {
-        eprintln!("no plugin is installed in `{}`; `tidegate plugin list DIR` lists those in a folder", data.display());
+        eprintln!("no plugin is installed; `tidegate plugin list DIR` lists those in a folder");
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::{Output, PluginArgs};
+use super::{Output, PluginArgs, WhichHost};
 use crate::model::ToolName;
 use caller::Caller;
 use workspace::WorkspaceArgs;
@@ -108,12 +108,8 @@ pub struct ReplayArgs {
 /// `tidegate policy status`
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// The configuration file; `tidegate.toml` here if it exists.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The data folder of the host.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    host: WhichHost,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,

@@ -16,7 +16,7 @@ use super::ReplayArgs;
 use super::again::{Again, decide_again};
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::cli::audit::{printable, with_ledger};
-use crate::cli::{AuditArgs, Output, print};
+use crate::cli::{AuditArgs, Output, WhichHost, print};
 use crate::ledger::{Kind, Ledger, PastDecision, PastOutcome};
 use crate::model::{CallId, Timestamp};
 use crate::registry::Generation;
@@ -89,7 +89,10 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
         plugins: args.plugins.clone(),
     })?;
     let generation = workspace.load()??;
-    let log = AuditArgs { config: args.config.clone(), data: args.data.clone(), output: args.output };
+    let log = AuditArgs {
+        host: WhichHost { config: args.config.clone(), data: args.data.clone(), ..WhichHost::default() },
+        output: args.output,
+    };
     let since = u64::try_from(args.since.as_millis()).unwrap_or(u64::MAX);
     let since = Timestamp(Timestamp::now().as_millis().saturating_sub(since));
     let report = with_ledger(&log, |ledger| {

@@ -1,4 +1,4 @@
-//! `tidegate policy status`: what the running host says of its policies, over the admin socket in its data folder.
+//! `tidegate policy status`: what the running host says of its policies.
 
 use std::process::ExitCode;
 
@@ -6,16 +6,13 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::StatusArgs;
-use crate::cli::live::Live;
-use crate::cli::{HostArgs, Output, print, serve};
+use crate::cli::{Output, print};
 use crate::model::PolicyProblem;
 use crate::server::operator::POLICY_STATUS;
 
 /// `tidegate policy status`
 pub fn run(args: &StatusArgs) -> Result<ExitCode> {
-    let host = HostArgs { config: args.config.clone(), data: args.data.clone(), ..HostArgs::default() };
-    let data = serve::data_dir(&serve::configure(&host, None)?);
-    let status = Live::demand(&data)?.ask(POLICY_STATUS, &Value::Null)?;
+    let status = args.host.demand()?.ask(POLICY_STATUS, &Value::Null)?;
     match args.output {
         Output::Json => print::json(&status)?,
         Output::Table => print::text(&describe(&status))?,

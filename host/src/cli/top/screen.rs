@@ -1,6 +1,5 @@
 //! The terminal: what is drawn on it, and the keys that come from it.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -14,7 +13,7 @@ use ratatui::widgets::{Cell, Gauge, Paragraph, Row, Table};
 use super::view::{Asked, Column, Key, View};
 use super::{row, snapshot};
 use crate::admission::Load;
-use crate::cli::live::Live;
+use crate::cli::live::{Live, WhichHost};
 
 /// The tools that are shown at most; the principals get the rest of the screen.
 const TOOLS: usize = 12;
@@ -22,13 +21,13 @@ const TOOLS: usize = 12;
 /// The width of a column of figures.
 const WIDTH: u16 = 14;
 
-/// Shows the host until a key ends that. A host that goes away is looked for on its data folder until it is back.
+/// Shows the host until a key ends that. A host that goes away is looked for until it is back.
 ///
 /// # Errors
 /// The terminal can't be drawn on or read.
-pub fn show(live: Live, data: &Path, interval: Duration, mut view: View) -> Result<()> {
+pub fn show(live: Live, host: &WhichHost, interval: Duration, mut view: View) -> Result<()> {
     let mut terminal = ratatui::try_init().context("can't draw on this terminal")?;
-    let shown = watch(&mut terminal, Some(live), data, interval, &mut view);
+    let shown = watch(&mut terminal, Some(live), host, interval, &mut view);
     ratatui::try_restore().context("can't give the terminal back as it was")?;
     shown
 }
@@ -36,7 +35,7 @@ pub fn show(live: Live, data: &Path, interval: Duration, mut view: View) -> Resu
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
     mut live: Option<Live>,
-    data: &Path,
+    host: &WhichHost,
     interval: Duration,
     view: &mut View,
 ) -> Result<()> {
@@ -57,7 +56,7 @@ fn watch(
         if !view.is_paused {
             let looked = match live.take() {
                 Some(live) => Ok(live),
-                None => Live::demand(data),
+                None => host.demand(),
             };
             view.renew(
                 looked

@@ -29,12 +29,12 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, DELETE");
 impl Front {
     /// `tasks/get`, `tasks/update` and `tasks/cancel`.
     pub(super) async fn task(&self, method: TaskMethod, asked: Asked<'_>) -> Result<Response<Body>, Refusal> {
-        let Asked { id, params, headers, principal, had_token, era } = asked;
+        let Asked { id, params, headers, peer, principal, had_token, era } = asked;
         let request = TaskRequest::read(method, &params).and_then(|request| {
             headers::check(headers, method.as_str(), "params.taskId", &request.task_id)?;
             Ok((request, Meta::of(&params)?))
         });
-        let mut operation = self.begin(method.as_str(), &id, &params, headers);
+        let mut operation = self.begin(method.as_str(), &id, &params, (headers, peer));
         let (request, meta) =
             request.inspect_err(|error| operation.answered(Some(error.code))).map_err(|error| error.answering(id.clone()))?;
         let recipient = Recipient { era, had_token, takes_tasks: meta.takes_tasks(era), calls_at: self.calls_at.clone() };
