@@ -6,6 +6,7 @@
 //! | `admin` | the admin API: who is let in, and that it says what the admin socket says |
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
+//! | `author` | from an empty folder to a tool that is served, edited, served again and called |
 //! | `call_path` | the main job: list, call, keys, policies, the error envelope |
 //! | `degradation` | backends that die, hang and stumble: the envelope, the breaker, retries, and one effect per key |
 //! | `doctor` | what is broken is named, with what to do about it |
@@ -42,6 +43,7 @@ mod harness;
 mod admin;
 mod audit;
 mod auth;
+mod author;
 mod backpressure;
 mod backup;
 mod bad_input;

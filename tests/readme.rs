@@ -50,7 +50,9 @@ fn no_command_in_the_readme_goes_untested() {
             Some("top") => "the_demo_in_the_readme_works_word_by_word",
             Some(verb) if verb.starts_with("bench ") => "the_demo_in_the_readme_works_word_by_word",
             Some("policy explain" | "policy status") => "the_demo_in_the_readme_works_word_by_word",
-            Some(verb) if verb.starts_with("plugin ") => "the_plugin_in_the_readme_builds_and_answers",
+            Some(verb) if verb.starts_with("plugin ") || verb.starts_with("new ") => {
+                "the_plugin_in_the_readme_builds_and_answers"
+            }
             // This very run.
             None if command == "cargo test --workspace" => "everything",
             _ => panic!("`{command}` stands in the README, but no test runs it"),
@@ -98,24 +100,19 @@ fn the_demo_in_the_readme_works_word_by_word() {
 #[test]
 fn the_plugin_in_the_readme_builds_and_answers() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let crate_dir = folder.path().join("plugins/greet");
-    std::fs::create_dir_all(crate_dir.join("src")).expect("made");
-    let find = |language: &str, mark: &str| {
-        blocks(language).into_iter().find(|block| block.contains(mark)).expect("shown in the README")
-    };
-    // Outside this workspace, so that a test does not write into the source tree.
-    let sdk = format!("path = \"{}\"", workspace().join("plugin-sdk").display());
-    let cargo = find("toml", "crate-type").replace("path = \"../../plugin-sdk\"", &sdk) + "\n[workspace]\n";
-    std::fs::write(crate_dir.join("Cargo.toml"), cargo).expect("written");
-    std::fs::copy(workspace().join("Cargo.lock"), crate_dir.join("Cargo.lock")).expect("copied");
-    std::fs::write(crate_dir.join("src/lib.rs"), find("rust", "struct Greet")).expect("written");
-    std::fs::write(crate_dir.join("plugin.toml"), find("toml", "[[tool]]")).expect("written");
     for words in blocks("sh").iter().flat_map(|block| block.lines().filter_map(own_arguments).collect::<Vec<_>>()) {
-        if words[0] == "plugin" {
+        if words[0] == "plugin" || words[0] == "new" {
             let said = run(folder.path(), &words);
             assert!(said.contains("greet"), "{said}");
         }
     }
+    // What the README shows is what there is.
+    let find = |language: &str, mark: &str| {
+        blocks(language).into_iter().find(|block| block.contains(mark)).expect("shown in the README")
+    };
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("greet").join(name)).expect("it was made");
+    assert!(read("src/lib.rs").starts_with(&find("rust", "struct Greet")));
+    assert_eq!(read("plugin.toml").trim_end(), find("toml", "[[tool]]").trim_end());
     let host = Host::dev(&folder.path().join("target/plugins")).start();
     let answer = host.client().call("greet", serde_json::json!({"name": "Ada"}));
     assert_eq!(answer.structured()["greeting"], "Hello, Ada!");

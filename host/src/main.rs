@@ -24,7 +24,7 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use cli::{Cli, PluginVerb, Verb};
+use cli::{Cli, Verb};
 
 fn main() -> ExitCode {
     // Does nothing but in the binary that tests drive: there `FAILPOINTS` says what fails.
@@ -35,18 +35,8 @@ fn main() -> ExitCode {
         Verb::Run(args) => cli::serve::run(&args),
         Verb::Call(args) => cli::call::run(&args),
         Verb::Calls(verb) => cli::calls::run(&verb),
-        Verb::Plugin(PluginVerb::List(args)) => cli::plugin::list(&args),
-        Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
-        Verb::Plugin(PluginVerb::Install(args)) => cli::plugin::install(&args),
-        Verb::Plugin(PluginVerb::Diff(args)) => cli::plugin::diff(&args),
-        Verb::Plugin(PluginVerb::Rollback(args)) => cli::plugin::roll_back(&args),
-        Verb::Plugin(PluginVerb::Remove(args)) => cli::plugin::remove(&args),
-        Verb::Plugin(PluginVerb::Build(args)) => cli::build::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Plugin(PluginVerb::Keygen(args)) => cli::plugin::sign::keygen(&args),
-        Verb::Plugin(PluginVerb::Sign(args)) => cli::plugin::sign::sign(&args),
-        Verb::Plugin(PluginVerb::Verify(args)) => cli::plugin::verify::run(&args),
-        Verb::Plugin(PluginVerb::Pack(args)) => cli::plugin::ship::pack(&args),
-        Verb::Plugin(PluginVerb::Push(args)) => cli::plugin::ship::push(&args),
+        Verb::New(args) => cli::new::run(&args),
+        Verb::Plugin(verb) => cli::plugin::run(&verb),
         Verb::Policy(verb) => cli::policy::run(&verb),
         Verb::Audit(verb) => cli::audit::run(&verb),
         Verb::Top(args) => cli::top::run(&args),

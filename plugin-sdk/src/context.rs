@@ -1,6 +1,7 @@
 //! What a running call may use of its host.
 
 use std::cell::OnceCell;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -59,6 +60,11 @@ impl Context {
     /// backend for less.
     pub fn row_filter(&self) -> Option<RowFilter> {
         self.facts().row_filter.as_deref().and_then(RowFilter::parse)
+    }
+
+    /// What time it is. Tests set it; a tool that asks the system instead can't be tested at another time than now.
+    pub fn now(&self) -> SystemTime {
+        self.link.now()
     }
 
     /// Reports progress to the caller: `done` of `total`, in the tool's own unit. `done` must grow with every report.

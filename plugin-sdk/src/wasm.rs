@@ -1,5 +1,7 @@
 //! The component side: the generated bindings, and a plugin's way through them. Not part of the API.
 
+use std::time::SystemTime;
+
 use crate::context::Facts;
 use crate::http::{HttpError, Request, Response};
 use crate::{Context, Failure, Level, Output, Plugin, http_wasi};
@@ -54,6 +56,10 @@ impl Link {
     pub(crate) fn facts(&self) -> Facts {
         let host::Context { subject, trace_id, attempt, idempotency_key, row_filter } = host::get_context();
         Facts { subject, trace_id, attempt, idempotency_key, row_filter }
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     pub(crate) fn progress(&self, done: u64, total: Option<u64>, message: &str) {

@@ -2,12 +2,13 @@
 
 pub mod audit;
 pub mod bench;
-pub mod build;
 pub mod call;
 pub mod calls;
 pub mod dev;
 pub mod doctor;
+pub mod language;
 pub mod live;
+pub mod new;
 pub mod plugin;
 pub mod policy;
 pub mod print;
@@ -15,16 +16,18 @@ pub mod serve;
 pub mod top;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditVerb;
 pub use bench::BenchArgs;
+pub use call::CallArgs;
 pub use calls::CallsVerb;
+pub use dev::DevArgs;
 pub use doctor::DoctorArgs;
 pub use live::{Elsewhere, WhichHost};
-pub use plugin::{DiffArgs, InstallArgs, RemoveArgs, RollbackArgs};
+pub use new::NewArgs;
+pub use plugin::{PluginArgs, PluginVerb};
 pub use policy::PolicyVerb;
 pub use top::TopArgs;
 
@@ -40,18 +43,21 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Build the plugins under `plugins/`, start the demo backend, serve on loopback, and print what to try.
+    /// Build a plugin, or those under `plugins/`, serve them on loopback with their demo backends, and build and serve them again
+    /// after every edit.
     Dev(DevArgs),
     /// Serve MCP over Streamable HTTP, as `tidegate.toml` says.
     Serve(ServeArgs),
     /// Serve MCP over stdin and stdout, for desktop clients.
     Run(RunArgs),
     /// Call a tool of a running host.
-    Call(CallArgs),
+    Call(Box<CallArgs>),
     /// See which calls are remembered, and settle those whose outcome nobody knows.
     #[command(subcommand)]
     Calls(CallsVerb),
-    /// List, inspect and build plugins.
+    /// Make a new plugin, which builds and passes its own test.
+    New(NewArgs),
+    /// List, inspect, build, test and check plugins.
     #[command(subcommand)]
     Plugin(PluginVerb),
     /// See, check, explain, test and replay policies.
@@ -99,27 +105,6 @@ pub struct PortArgs {
     pub admin_port: Option<u16>,
 }
 
-/// `tidegate dev`
-#[derive(Debug, Clone, Args)]
-pub struct DevArgs {
-    #[command(flatten)]
-    pub host: HostArgs,
-    #[command(flatten)]
-    pub ports: PortArgs,
-    /// What to serve.
-    #[arg(long, value_enum, default_value_t = DevProfile::Demo)]
-    pub profile: DevProfile,
-}
-
-/// What `dev` serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DevProfile {
-    /// The plugins under `plugins/` but the conformance fixtures, with the demo backend.
-    Demo,
-    /// The fixtures of the official MCP conformance suite, with authentication off.
-    Conformance,
-}
-
 /// `tidegate serve`
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -137,98 +122,6 @@ pub struct ServeArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub host: HostArgs,
-}
-
-/// `tidegate call`
-#[derive(Debug, Clone, Args)]
-pub struct CallArgs {
-    /// The tool.
-    pub tool: String,
-    /// Its arguments, a JSON object.
-    #[arg(default_value = "{}")]
-    pub arguments: String,
-    /// The host's MCP endpoint.
-    #[arg(long, default_value = "http://127.0.0.1:7300/mcp")]
-    pub url: String,
-    /// The idempotency key of a write; a new one is made up, and printed, if absent.
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
-    /// A bearer token, if the host wants one; better in the variable than on the command line.
-    #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-    /// How long to wait for the result of a call that is told to be pending.
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
-    pub wait: Duration,
-    /// Print what the host says of a pending call, and don't wait for its result.
-    #[arg(long)]
-    pub no_wait: bool,
-    /// Print the whole result, not just its text.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
-/// `tidegate plugin …`
-#[derive(Debug, Subcommand)]
-pub enum PluginVerb {
-    /// List what is installed, or the plugins and tools in a folder.
-    List(ListArgs),
-    /// Load one plugin as a host would, and show its tools, schemas, scopes and limits.
-    Inspect(PluginArgs),
-    /// Install a plugin, or another version of one; what of it widens has to be approved.
-    Install(InstallArgs),
-    /// Show what one version of a plugin could do that the other could not.
-    Diff(DiffArgs),
-    /// Go back to a version that was installed before.
-    Rollback(RollbackArgs),
-    /// Remove an installed plugin, with all its versions.
-    Remove(RemoveArgs),
-    /// Compile plugin crates to components, ready to be served.
-    Build(BuildArgs),
-    /// Make a key to sign plugins with; the public half is printed.
-    Keygen(plugin::sign::KeygenArgs),
-    /// Sign a built plugin: its files, and what it tells of its tools.
-    Sign(plugin::sign::SignArgs),
-    /// See who vouches for a plugin, wherever it is; exits with 1 if nobody does who is trusted.
-    Verify(plugin::verify::VerifyArgs),
-    /// Pack a built plugin as a `.tar.gz`.
-    Pack(plugin::ship::PackArgs),
-    /// Push a built plugin to an OCI registry.
-    Push(plugin::ship::PushArgs),
-}
-
-/// `tidegate plugin list`
-#[derive(Debug, Clone, Args)]
-pub struct ListArgs {
-    /// A folder of plugin folders, or one plugin folder; what is installed if absent.
-    #[arg(conflicts_with_all = ["config", "data", "admin_url"])]
-    pub dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub host: WhichHost,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
-/// The folder a plugin verb looks at.
-#[derive(Debug, Clone, Args)]
-pub struct PluginArgs {
-    /// A folder of plugin folders, or one plugin folder.
-    #[arg(default_value = "plugins")]
-    pub dir: PathBuf,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
-/// `tidegate plugin build`
-#[derive(Debug, Clone, Args)]
-pub struct BuildArgs {
-    /// Plugin crates, or folders of them.
-    #[arg(default_value = "plugins")]
-    pub dirs: Vec<PathBuf>,
-    /// Where the built plugins go, one folder each.
-    #[arg(long, value_name = "DIR", default_value = "target/plugins")]
-    pub out: PathBuf,
 }
 
 /// Whose log to read.

@@ -3,6 +3,7 @@
 //! Whether a trace is kept is decided at its end, because failed ones always are. Until then an operation's spans are a short list
 //! of names and numbers; without anybody who wants them there is not even that.
 
+pub mod recent;
 mod told;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::TraceContext;
+pub use recent::Recent;
 pub use told::{EndedSpan, SpanEvent, SpanKind, SpanValue, Told};
 
 /// The most spans kept of one operation. A call makes at most a few hundred requests.
@@ -31,9 +33,18 @@ pub struct Watcher {
     pub take: Box<dyn Fn(Told) + Send + Sync>,
     /// Hears how many spans were dropped because there was no room.
     pub dropped: Box<dyn Fn(u64) + Send + Sync>,
+    /// Keeps the last operations, if anybody may ask for them.
+    pub recent: Option<Recent>,
+    /// Whether nobody wants any but those of callers who record their trace.
+    pub only_recorded: bool,
 }
 
 impl Watcher {
+    /// Whether anybody may want an operation below `parent`; of others nothing need be noted.
+    pub fn wants(&self, parent: Option<&TraceContext>) -> bool {
+        !self.only_recorded || parent.is_some_and(TraceContext::is_sampled)
+    }
+
     /// The first span of an operation, at `parent` or at the start of a new trace. `link` is another trace that led here.
     pub fn begin(self: &Arc<Self>, kind: SpanKind, parent: Option<&TraceContext>, link: Option<TraceContext>) -> OpenSpan {
         let (above, own) = match parent {
@@ -112,10 +123,14 @@ impl Operation {
         if spans.is_empty() {
             return;
         }
+        let told = Told { trace: self.root.clone(), spans };
+        if let Some(recent) = &self.watcher.recent {
+            recent.keep(&told);
+        }
         if (self.watcher.has_room)() {
-            (self.watcher.take)(Told { trace: self.root.clone(), spans });
+            (self.watcher.take)(told);
         } else {
-            (self.watcher.dropped)(spans.len() as u64);
+            (self.watcher.dropped)(told.spans.len() as u64);
         }
     }
 }

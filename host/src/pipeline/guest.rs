@@ -122,6 +122,8 @@ mod tests {
             has_room: Box::new(|| true),
             take: Box::new(move |operation| heard.lock().expect("whole").push(operation)),
             dropped: Box::new(|_| {}),
+            recent: None,
+            only_recorded: false,
         });
         let span = watcher.begin(SpanKind::Internal, None, None);
         let arguments = json!({ "patient": "Mrs. Dalloway", "text": "hi" });

@@ -4,20 +4,27 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags
 
 use super::Pipeline;
 use crate::ledger::Claim;
+use crate::model::spans::EndedSpan;
 use crate::model::{CallId, OpenSpan, SpanKind, Spans, TraceContext};
 
 impl Pipeline {
     /// Begins an operation that a request asked for, below `parent` or at the start of a new trace.
     pub fn begin(&self, parent: Option<&TraceContext>, link: Option<TraceContext>) -> OpenSpan {
         match &self.parts.watcher {
-            Some(watcher) => watcher.begin(SpanKind::Server, parent, link),
-            None => OpenSpan::unwatched(parent),
+            Some(watcher) if watcher.wants(parent) => watcher.begin(SpanKind::Server, parent, link),
+            _ => OpenSpan::unwatched(parent),
         }
+    }
+
+    /// What was noted of a call, if this host keeps such notes.
+    pub fn noted(&self, call: CallId) -> Option<Vec<EndedSpan>> {
+        Some(self.parts.watcher.as_ref()?.recent.as_ref()?.of_call(call))
     }
 
     /// Goes on with an operation whose request an earlier host answered.
     pub(super) fn go_on(&self, request: &TraceContext, call: CallId, tool: &str) -> OpenSpan {
-        let Some(watcher) = &self.parts.watcher else { return OpenSpan::unwatched(Some(request)) };
+        let wanted = self.parts.watcher.as_ref().filter(|watcher| watcher.wants(Some(request)));
+        let Some(watcher) = wanted else { return OpenSpan::unwatched(Some(request)) };
         let mut span = watcher.begin(SpanKind::Internal, Some(request), None);
         span.rename(|| format!("resume {tool}").into());
         span.set("gen_ai.tool.name", tool.to_owned());

@@ -11,15 +11,12 @@ pub const CONTRACT: &str = "0.1";
 /// Reads and checks a manifest.
 ///
 /// # Errors
-/// Broken TOML or an unknown key, with its place; or a rule of the manifest that is broken, with the line that breaks it.
+/// Broken TOML or an unknown key, with its place; or the first rule of the manifest that is broken, with the line that breaks it.
 pub fn parse(file: &Path, text: &str) -> Result<Manifest, DocumentError> {
     let mut manifest: Manifest = document::parse(file, text)?;
-    check(&manifest).map_err(|Broken { mention, problem }| {
-        // The rule knows the word it is about; the first line that holds it is where the author will look.
-        let at = text.lines().enumerate().find_map(|(line, content)| content.find(&mention).map(|column| (line + 1, column + 1)));
-        let (line, column) = at.unwrap_or((1, 1));
-        DocumentError { file: file.to_owned(), line, column, problem }
-    })?;
+    if let Some(broken) = check(&manifest).into_iter().next() {
+        return Err(broken.placed(file, text));
+    }
     for tool in &mut manifest.tools {
         // A key names an effect and is stored only as a hash, also when it comes as an argument of the tool's own.
         tool.redact.extend(tool.key_from.clone());
@@ -27,42 +24,83 @@ pub fn parse(file: &Path, text: &str) -> Result<Manifest, DocumentError> {
     Ok(manifest)
 }
 
+/// Everything that is wrong with a manifest.
+pub fn problems(file: &Path, text: &str) -> Vec<DocumentError> {
+    match document::parse(file, text) {
+        Ok(manifest) => check(&manifest).into_iter().map(|broken| broken.placed(file, text)).collect(),
+        Err(error) => vec![error],
+    }
+}
+
+/// Whether a plugin may have this name: 1 to 64 of `a-z`, `0-9`, `-`, `_`, starting with a letter.
+pub fn is_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    name.len() <= 64 && name.chars().all(is_plain) && name.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
 struct Broken {
     mention: String,
     problem: String,
+    /// Whether it is about a tool: plugins are often called as one of theirs.
+    of_tool: bool,
+}
+
+impl Broken {
+    fn placed(self, file: &Path, text: &str) -> DocumentError {
+        let Self { mention, problem, of_tool } = self;
+        let tools = text.lines().position(|line| line.trim_start().starts_with("[[tool]]")).filter(|_| of_tool).unwrap_or(0);
+        // The rule knows the word it is about; the first line that holds it is where the author will look.
+        let find = |from| {
+            let lines = text.lines().enumerate().skip(from);
+            lines.filter_map(|(line, content)| Some((line + 1, content.find(&mention)? + 1))).next()
+        };
+        let (line, column) = find(tools).or_else(|| find(0)).unwrap_or((1, 1));
+        DocumentError { file: file.to_owned(), line, column, problem }
+    }
 }
 
 fn broken(mention: impl Into<String>, problem: impl Into<String>) -> Result<(), Broken> {
-    Err(Broken { mention: mention.into(), problem: problem.into() })
+    Err(Broken { mention: mention.into(), problem: problem.into(), of_tool: false })
 }
 
-fn check(manifest: &Manifest) -> Result<(), Broken> {
-    let name = &manifest.name;
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        broken("name", format!("`{name}` is not a plugin name (1 to 64 of `a-z`, `0-9`, `-`, `_`, starting with a letter)"))?;
-    }
-    if manifest.contract != CONTRACT {
-        broken(
-            "contract",
-            format!(
-                "the plugin is built for contract `{}`; this host speaks `{CONTRACT}`: rebuild it with a matching SDK",
-                manifest.contract
-            ),
-        )?;
-    }
-    if manifest.tools.is_empty() {
-        broken("name", "the plugin declares no tool; add a `[[tool]]`")?;
-    }
+/// What breaks the rules: of each part of the manifest the first thing.
+fn check(manifest: &Manifest) -> Vec<Broken> {
     let mut seen = BTreeSet::new();
-    for tool in &manifest.tools {
+    let tools = manifest.tools.iter().map(|tool| {
         if !seen.insert(&tool.name) {
             broken(tool.name.as_str(), format!("the tool `{}` is declared twice", tool.name))?;
         }
         check_tool(tool)?;
-        check_rows(tool, manifest)?;
+        check_rows(tool, manifest)
+    });
+    let tools = tools.map(|checked: Result<(), Broken>| checked.map_err(|broken| Broken { of_tool: true, ..broken }));
+    let checked = [check_name(manifest), check_contract(manifest), check_tools(manifest)].into_iter().chain(tools);
+    checked.filter_map(Result::err).collect()
+}
+
+fn check_name(manifest: &Manifest) -> Result<(), Broken> {
+    let name = &manifest.name;
+    if is_name(name) {
+        return Ok(());
     }
-    Ok(())
+    broken("name", format!("`{name}` is not a plugin name (1 to 64 of `a-z`, `0-9`, `-`, `_`, starting with a letter)"))
+}
+
+fn check_contract(manifest: &Manifest) -> Result<(), Broken> {
+    if manifest.contract == CONTRACT {
+        return Ok(());
+    }
+    broken(
+        "contract",
+        format!(
+            "the plugin is built for contract `{}`; this host speaks `{CONTRACT}`: rebuild it with a matching SDK",
+            manifest.contract
+        ),
+    )
+}
+
+fn check_tools(manifest: &Manifest) -> Result<(), Broken> {
+    if manifest.tools.is_empty() { broken("name", "the plugin declares no tool; add a `[[tool]]`") } else { Ok(()) }
 }
 
 fn check_tool(tool: &ToolManifest) -> Result<(), Broken> {
@@ -193,6 +231,13 @@ mod tests {
     fn another_contract_version_is_refused_with_both_versions() {
         let text = GOOD.replace("contract = \"0.1\"", "contract = \"0.9\"");
         assert!(problem(&text).contains("plugin.toml:3:1: ") && problem(&text).contains("`0.9`"), "{}", problem(&text));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_and_what_is_wrong_with_a_tool_is_told_there() {
+        let text = GOOD.replace("\"0.1\"\n[[", "\"0.9\"\n[[").replace("\"look\"", "\"demo\"") + "fuel = 0\n";
+        let told: Vec<_> = problems(Path::new("plugin.toml"), &text).iter().map(|problem| problem.line).collect();
+        assert_eq!(told, [3, 5]);
     }
 
     #[test]

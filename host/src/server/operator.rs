@@ -71,6 +71,10 @@ pub async fn answer(pipeline: &Arc<Pipeline>, who: Operator, method: &str, param
         }
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
+        calls::STAGES => match serde_json::from_value(params) {
+            Ok(show) => Ok(calls::stages(pipeline, show)),
+            Err(error) => Err(ErrorData::invalid_params(error.to_string(), None)),
+        },
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &who.name(), params)).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();

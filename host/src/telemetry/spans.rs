@@ -28,6 +28,8 @@ pub fn watcher(sample: f64, queue: Queue<Arc<Told>>) -> Watcher {
             told.offer(Arc::new(operation), bytes, count);
         }),
         dropped: Box::new(move |count| queue.drop_uncounted(count)),
+        recent: None,
+        only_recorded: false,
     }
 }
 

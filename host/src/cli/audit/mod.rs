@@ -23,8 +23,8 @@ use clap::{Args, Subcommand};
 use super::AuditArgs;
 use crate::model::CallId;
 
-pub use source::with_ledger;
-pub use table::printable;
+pub use source::{read, with_ledger};
+pub use table::{body, printable};
 
 /// `tidegate audit …`
 #[derive(Debug, Subcommand)]

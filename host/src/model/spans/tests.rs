@@ -10,6 +10,8 @@ fn watched(sample: f64) -> (Arc<Watcher>, Arc<Mutex<Vec<Told>>>) {
         has_room: Box::new(|| true),
         take: Box::new(move |operation| heard.lock().expect("whole").push(operation)),
         dropped: Box::new(|_| {}),
+        recent: None,
+        only_recorded: false,
     };
     (Arc::new(watcher), told)
 }

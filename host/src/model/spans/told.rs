@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::super::TraceContext;
 
 /// Spans of one operation.
+#[derive(Clone)]
 pub struct Told {
     /// The trace they belong to, and whether it is sampled.
     pub trace: TraceContext,

@@ -2,12 +2,15 @@
 //!
 //! The same on a live host, over the admin socket, and on the ledger of a stopped one.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ledger::{CallsQuery, Ledger, LedgerError, Resolution, Verdict};
 use crate::model::CallId;
-use crate::pipeline::Answer;
+use crate::model::spans::{EndedSpan, SpanValue};
+use crate::pipeline::{Answer, Pipeline};
 
 /// A page of calls: [`list`].
 pub const LIST: &str = "tidegate/calls/list";
@@ -15,6 +18,12 @@ pub const LIST: &str = "tidegate/calls/list";
 pub const SHOW: &str = "tidegate/calls/show";
 /// Settles one call: [`resolve`].
 pub const RESOLVE: &str = "tidegate/calls/resolve";
+
+/// What the parts of a call took, as far as this host keeps that: [`stages`].
+pub const STAGES: &str = "tidegate/calls/stages";
+
+/// How deep parts lie within parts, at most.
+const MAX_DEPTH: usize = 16;
 
 /// Which call to show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +59,41 @@ pub fn list(ledger: &Ledger, query: CallsQuery) -> Result<Value, LedgerError> {
 /// The ledger does not remember it; or as [`Ledger::report`].
 pub fn show(ledger: &Ledger, Show { call }: Show) -> Result<Value, LedgerError> {
     Ok(to_json(&ledger.report(&call)?.ok_or(LedgerError::Forgotten { call })?))
+}
+
+/// The parts of a call and what they took, in the order they began: `{stages}`, or `{why_not}`.
+pub fn stages(pipeline: &Pipeline, Show { call }: Show) -> Value {
+    let Some(spans) = pipeline.noted(call) else {
+        return json!({ "why_not": "only `tidegate dev` keeps what the stages of a call took; elsewhere a collector does" });
+    };
+    let Some(first) = spans.first() else {
+        return json!({ "why_not": "they are no longer remembered, or were not noted: the trace was not sampled" });
+    };
+    let micros = |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default().as_micros() as u64;
+    let depth = |span: &EndedSpan| {
+        let above = |id: [u8; 8]| spans.iter().find(|span| span.id == id);
+        std::iter::successors(above(span.parent), |span| above(span.parent)).take(MAX_DEPTH).count()
+    };
+    let stages: Vec<Value> = spans
+        .iter()
+        .map(|span| {
+            let attributes: serde_json::Map<String, Value> =
+                span.attributes.iter().map(|(key, value)| ((*key).to_owned(), attribute(value))).collect();
+            json!({
+                "name": span.name, "depth": depth(span), "at_us": micros(first.began, span.began),
+                "took_us": micros(span.began, span.ended), "failed": span.failed, "attributes": attributes,
+            })
+        })
+        .collect();
+    json!({ "stages": stages })
+}
+
+fn attribute(value: &SpanValue) -> Value {
+    match value {
+        SpanValue::Text(text) => json!(text),
+        SpanValue::Int(number) => json!(number),
+        SpanValue::Bool(yes) => json!(yes),
+    }
 }
 
 /// Settles a call whose outcome is unknown, in the name of `by`, and tells how it stands then.

@@ -1,19 +1,21 @@
 //! `tidegate call`: one tool call against a running host, as an MCP client makes it.
 
+mod arguments;
+mod client;
+mod show;
+mod trace;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{CallArgs, Output, print};
-use crate::model::{CallId, POLL_TOOL, TraceContext};
-
-/// The protocol version spoken.
-const PROTOCOL: &str = "2026-07-28";
-
-/// How long to wait for an answer: longer than any deadline a host would allow.
-const TIMEOUT: Duration = Duration::from_secs(120);
+use super::{Output, WhichHost, print};
+use crate::model::{CallId, POLL_TOOL, document};
+use arguments::Typed;
+use client::Client;
 
 /// The longest pause between two questions for one result, whatever the host says.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -21,17 +23,52 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many questions for one result may get lost in a row, a second apart: a host may just be starting again.
 const LOST_QUESTIONS: u32 = 30;
 
-/// The most of an answer that is read.
-const MAX_ANSWER_BYTES: u64 = 64 << 20;
+/// `tidegate call`
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments: `key=value`, typed as the tool's schema says; `key:=JSON`; `key=@FILE`; or one JSON object, or `@FILE` with one.
+    #[arg(value_name = "ARGUMENT")]
+    pub arguments: Vec<String>,
+    /// The host's MCP endpoint.
+    #[arg(long, default_value = "http://127.0.0.1:7300/mcp")]
+    pub url: String,
+    /// The idempotency key of a write; a new one is made up, and printed, if absent.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// A bearer token, if the host wants one; better in the variable than on the command line.
+    #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// How long to wait for the result of a call that is told to be pending.
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = humantime::parse_duration, conflicts_with = "no_wait")]
+    pub wait: Duration,
+    /// Print what the host says of a pending call, and don't wait for its result.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Show what the call took: its stages, the fuel it burned, the memory, and what it asked of backends. The host is asked over its
+    /// data folder, or its admin API.
+    #[arg(long)]
+    pub trace: bool,
+    #[command(flatten)]
+    pub host: WhichHost,
+    /// Print the whole result, not just its text.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+impl CallArgs {
+    fn client(&self) -> Client<'_> {
+        Client { url: &self.url, token: self.token.as_deref() }
+    }
+}
 
 /// `tidegate call`
 pub fn run(args: &CallArgs) -> Result<ExitCode> {
-    let arguments: Value = serde_json::from_str(&args.arguments).context("the arguments are not JSON")?;
-    if !arguments.is_object() {
-        bail!("the arguments must be a JSON object, such as '{{\"user_id\": \"u1\"}}'");
-    }
+    let arguments = arguments(args)?;
     let key = args.key.clone().unwrap_or_else(|| CallId::random().to_string().replace("call_", "cli-"));
-    let result = match post(args, &args.tool, &arguments, &key).and_then(|told| await_end(args, told)) {
+    let called = args.client().call(&args.tool, &arguments, &key).and_then(|told| await_end(args, told));
+    let mut result = match called {
         Ok(result) => result,
         Err(error) => {
             // The call may have arrived; only the same key makes trying again safe.
@@ -40,15 +77,47 @@ pub fn run(args: &CallArgs) -> Result<ExitCode> {
         }
     };
     let is_error = result["isError"] == json!(true);
+    let trace = args.trace.then(|| trace::of(args, &result)).transpose();
     match args.output {
-        Output::Json => print::json(&result)?,
-        Output::Table => print_text(&result, is_error)?,
+        Output::Json => {
+            if let Ok(Some(trace)) = &trace {
+                result["trace"] = trace.clone();
+            }
+            print::json(&result)?;
+        }
+        Output::Table => {
+            show::result(&result, is_error)?;
+            if let Ok(Some(trace)) = &trace {
+                eprintln!("{}", trace::in_words(trace));
+            }
+        }
     }
+    // Whatever became of the trace, the result is the caller's.
+    trace?;
     // Only what may succeed later is worth a hint; an unknown outcome, for one, stays with its key.
     if is_error && is_retryable(&result) {
         eprintln!("to try again safely: --key {key}");
     }
     Ok(if is_error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The arguments, checked and typed as far as the tool's schema is needed for it.
+fn arguments(args: &CallArgs) -> Result<Value> {
+    let typed = Typed::read(&args.arguments)?;
+    if matches!(&typed, Typed::Whole(_)) || args.arguments.is_empty() {
+        return typed.fit(&Value::Null);
+    }
+    let tools = args.client().tools()?;
+    let name = |tool: &Value| tool["name"].as_str().unwrap_or_default().to_owned();
+    let Some(tool) = tools.iter().find(|tool| name(tool) == args.tool) else {
+        let names: Vec<String> = tools.iter().map(name).collect();
+        let hint = match document::nearest(&args.tool, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are `{}`", names.join("`, `")),
+        };
+        bail!("the host has no tool `{}` for this caller; {hint}", args.tool);
+    };
+    typed.fit(tool)
 }
 
 /// Asks for the result of a call that is pending until it is there, or the caller's patience is at its end.
@@ -74,7 +143,7 @@ fn ask(args: &CallArgs, call: &str) -> Result<Value> {
     let question = json!({ "call_id": call });
     let mut tries = 0;
     loop {
-        match post(args, POLL_TOOL, &question, "") {
+        match args.client().call(POLL_TOOL, &question, "") {
             Err(error) if tries < LOST_QUESTIONS && error.downcast_ref::<ureq::Error>().is_some() => {
                 tries += 1;
                 std::thread::sleep(Duration::from_secs(1));
@@ -99,60 +168,10 @@ fn pause(result: &Value) -> Duration {
     Duration::from_secs(seconds.clamp(1, LONGEST_PAUSE.as_secs()))
 }
 
-fn post(args: &CallArgs, tool: &str, arguments: &Value, key: &str) -> Result<Value> {
-    let request = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {"name": tool, "arguments": arguments, "_meta": {
-            "io.modelcontextprotocol/protocolVersion": PROTOCOL,
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": {"name": "tidegate-call", "version": env!("CARGO_PKG_VERSION")},
-            "dev.tidegate/idempotency-key": key,
-            "traceparent": TraceContext::random().to_string(),
-        }},
-    });
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
-    let mut post = agent
-        .post(&args.url)
-        .header("accept", "application/json, text/event-stream")
-        .header("content-type", "application/json")
-        .header("mcp-protocol-version", PROTOCOL)
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", tool);
-    if let Some(token) = &args.token {
-        post = post.header("authorization", format!("Bearer {token}"));
-    }
-    let mut response =
-        post.send(request.to_string()).with_context(|| format!("no answer from `{}`; is the host running?", args.url))?;
-    let status = response.status();
-    let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().context("the answer broke off")?;
-    let answer = answer_in(&body).with_context(|| format!("the host answered {status} with something that is not MCP"))?;
-    match (&answer["result"], &answer["error"]) {
-        (Value::Null, error) => bail!("the host answered {status}: {}", error["message"].as_str().unwrap_or("no reason given")),
-        (result, _) => Ok(result.clone()),
-    }
-}
-
-/// The response message in a JSON body, or in the last event of an event stream.
-fn answer_in(body: &str) -> Option<Value> {
-    serde_json::from_str(body).ok().or_else(|| {
-        let events = body.lines().filter_map(|line| line.strip_prefix("data:"));
-        events.filter_map(|data| serde_json::from_str::<Value>(data.trim()).ok()).rfind(|message| message.get("id").is_some())
-    })
-}
-
 /// Whether the error says that the same call may succeed later.
 fn is_retryable(result: &Value) -> bool {
     let envelope = result["content"][0]["text"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
     envelope.is_some_and(|envelope| envelope["retryable"] == json!(true))
-}
-
-fn print_text(result: &Value, is_error: bool) -> Result<()> {
-    for block in result["content"].as_array().into_iter().flatten() {
-        let line = block["text"].as_str().map_or_else(|| block.to_string(), str::to_owned);
-        if is_error { eprintln!("{line}") } else { print::text(&line)? }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,85 @@
+//! `tidegate dev`: from sources to served tools with one command, and again after every edit.
+
+mod backends;
+mod greeting;
+mod rebuild;
+mod watch;
+mod workshop;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use super::serve::{configure, data_dir, refuse_to_be_reached, runtime};
+use super::{HostArgs, PortArgs};
+use crate::app::{Host, Options, StopSignals, Trust};
+use crate::model::Watcher;
+use crate::telemetry::Telemetry;
+use workshop::Workshop;
+
+/// `tidegate dev`
+#[derive(Debug, Clone, Args)]
+pub struct DevArgs {
+    /// What to serve: a plugin folder, or a folder of them; the plugin we stand in, or the `plugins` of the clone we stand in, if absent.
+    #[arg(value_name = "DIR", conflicts_with = "plugins")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: HostArgs,
+    #[command(flatten)]
+    pub ports: PortArgs,
+    /// Which of the plugins to serve.
+    #[arg(long, value_enum, default_value_t = DevProfile::Demo)]
+    pub profile: DevProfile,
+}
+
+/// Which plugins `dev` serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DevProfile {
+    /// All but the conformance fixtures, with the demo backend.
+    Demo,
+    /// The fixtures of the official MCP conformance suite, with authentication off.
+    Conformance,
+}
+
+/// `tidegate dev`
+pub fn run(args: &DevArgs) -> Result<ExitCode> {
+    let mut config = configure(&args.host, Some(&args.ports))?;
+    if !config.server.address.is_loopback() {
+        bail!("`dev` lets everyone in, so it serves on loopback only, but `server.address` is {}", config.server.address);
+    }
+    refuse_to_be_reached(&config, "`dev`")?;
+    let data = data_dir(&config);
+    let plugins = args.dir.clone().or_else(|| args.host.plugins.clone()).map_or_else(workshop::find, Ok)?;
+    config.plugins.path.clone_from(&plugins);
+    // What stands beside the plugins, or in the only one, must be found before these are served from elsewhere.
+    let own = Some(plugins.join("policies")).filter(|own| plugins.join("plugin.toml").exists() && own.is_dir());
+    config.policies.path = config.policies.path.clone().or(own).or_else(|| config.policy_folder());
+    let mut workshop = Workshop::open(plugins, args.profile, &data)?;
+    rebuild::build_first(&mut workshop)?;
+    config.plugins.path = workshop.out().to_owned();
+    let _backends = backends::start(&workshop.plugins()?, &mut config, &data)?;
+
+    let is_conformance = args.profile == DevProfile::Conformance;
+    config.server.empty_catalogues = is_conformance;
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let watcher = Some(Watcher::remembering(telemetry.watcher()));
+    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, watcher, reload_on_hangup: false };
+    runtime()?.block_on(async {
+        let mut signals = StopSignals::listen()?;
+        let host = Host::open(&config, &options).await?;
+        let addresses = match host.listen(&config, telemetry.metrics()).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                host.close().await;
+                return Err(error);
+            }
+        };
+        greeting::print(host.pipeline(), addresses)?;
+        signals.arrive().await;
+        eprintln!("draining");
+        host.close().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,75 @@
+//! The languages a plugin may be written in. Each has its own tools, which are run here and nowhere else.
+
+pub mod rust;
+pub mod sdk;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use sdk::Sdk;
+
+/// A language that plugins are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// A crate, compiled by cargo.
+    Rust,
+}
+
+/// What a component is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be served: small and quick.
+    Release,
+    /// To be tried a moment after an edit.
+    Trial,
+}
+
+impl Language {
+    /// The language of the source in `dir`; `None` if there is none, but at most a component.
+    pub fn of(dir: &Path) -> Option<Self> {
+        rust::is_at(dir).then_some(Self::Rust)
+    }
+
+    /// Compiles the plugin in `dir`; returns its component, wherever the tools of the language put it.
+    ///
+    /// # Errors
+    /// The tools are missing, and how to get them; or they refuse, and have said why on stderr.
+    pub fn compile(self, dir: &Path, purpose: Purpose) -> Result<PathBuf> {
+        match self {
+            Self::Rust => rust::compile(dir, purpose),
+        }
+    }
+
+    /// Runs the tests of the plugin in `dir`, as far as they need no host.
+    ///
+    /// # Errors
+    /// The tools are missing, and how to get them; or a test fails, and has said why.
+    pub fn test(self, dir: &Path) -> Result<()> {
+        match self {
+            Self::Rust => rust::test(dir),
+        }
+    }
+
+    /// The files of a new plugin: paths in its folder, and what stands there.
+    pub fn scaffold(self, name: &str) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Rust => rust::scaffold::files(name),
+        }
+    }
+
+    /// What a plugin in the language is built with.
+    pub fn sdk(self) -> Sdk {
+        match self {
+            Self::Rust => rust::sdk(),
+        }
+    }
+
+    /// Why a plugin in the language can't have this name, if it can't.
+    pub fn reserves(self, name: &str) -> Option<&'static str> {
+        match self {
+            Self::Rust => rust::reserves(name),
+        }
+    }
+}
