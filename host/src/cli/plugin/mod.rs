@@ -38,7 +38,10 @@ pub use build::{BuildArgs, stage};
 pub use check::CheckArgs;
 pub use diff::DiffArgs;
 pub use list::ListArgs;
+pub use ship::{PackArgs, PushArgs};
+pub use sign::{KeygenArgs, SignArgs};
 pub use test::TestArgs;
+pub use verify::VerifyArgs;
 
 /// Where built plugins go when nobody says.
 const BUILT: &str = "target/plugins";
@@ -65,15 +68,15 @@ pub enum PluginVerb {
     /// Find everything a host would refuse a plugin for, with file and line, and without backends; exits with 1 if there is something.
     Check(CheckArgs),
     /// Make a key to sign plugins with; the public half is printed.
-    Keygen(sign::KeygenArgs),
+    Keygen(KeygenArgs),
     /// Sign a built plugin: its files, and what it tells of its tools.
-    Sign(sign::SignArgs),
+    Sign(SignArgs),
     /// See who vouches for a plugin, wherever it is; exits with 1 if nobody does who is trusted.
-    Verify(verify::VerifyArgs),
+    Verify(VerifyArgs),
     /// Pack a built plugin as a `.tar.gz`.
-    Pack(ship::PackArgs),
+    Pack(PackArgs),
     /// Push a built plugin to an OCI registry.
-    Push(ship::PushArgs),
+    Push(PushArgs),
 }
 
 /// The folder a plugin verb looks at.
