@@ -48,6 +48,8 @@ fn a_plugin_is_shown_approved_by_its_digest_served_and_taken_back() {
 
     let mut host = world.start();
     assert_eq!(host.client().call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
+    world.plugin(&["remove", "echo"]).refused(&["a host is live on", "stop it"]);
+    assert_eq!(world.active().as_deref(), Some("0.1.0"), "listing goes beside a host");
     assert!(host.stop("-TERM").success());
 
     let wider = world.wider();

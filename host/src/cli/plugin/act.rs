@@ -1,4 +1,4 @@
-//! `tidegate plugin install`, `rollback`, `remove`: what becomes of installed plugins, at a live host or on the data of a stopped one.
+//! `tidegate plugin install`, `rollback`, `remove`: what becomes of installed plugins, on the data of a stopped host.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -115,7 +115,7 @@ pub fn remove(args: &RemoveArgs) -> Result<ExitCode> {
     tell(&ask(&args.host, &args.elsewhere, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
 }
 
-/// Asks the live host, or does on the data of a stopped one what it would do. Waits for others who do such things.
+/// Asks the host elsewhere, or does it on the data of a stopped one. Waits for others who do such things.
 fn ask(host: &HostArgs, elsewhere: &Elsewhere, method: &str, question: &Value) -> Result<Done> {
     let in_words = "the host's answer makes no sense; is it of another version?";
     if let Some(mut live) = elsewhere.live()? {
@@ -127,13 +127,12 @@ fn ask(host: &HostArgs, elsewhere: &Elsewhere, method: &str, question: &Value) -
     let begun = Instant::now();
     let mut has_told = false;
     let answer = loop {
-        if let Some(mut live) = Live::connect(&data)? {
-            live.wait_at_most(PATIENCE)?;
-            break live.ask(method, question)?;
+        if Live::connect(&data)?.is_some() {
+            bail!("a host is live on `{}`; stop it, do this, and start it again", data.display());
         }
         match Store::open(&data, &config.store) {
             Ok(store) => break on_stopped(&config, &data, store, method, question)?,
-            // Another one that installs, or a host that starts or stops.
+            // Another one that installs, or a host that stops.
             Err(error @ StoreError::InUse { .. }) if begun.elapsed() < TURN => {
                 if !std::mem::replace(&mut has_told, true) {
                     eprintln!("waiting: {error}");
