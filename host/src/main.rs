@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         Verb::Calls(verb) => cli::calls::run(&verb),
         Verb::Plugin(PluginVerb::List(args)) => cli::plugin::list(&args),
         Verb::Plugin(PluginVerb::Inspect(args)) => cli::plugin::inspect(&args),
+        Verb::Plugin(PluginVerb::Reload(args)) => cli::reload::run(&args),
+        Verb::Plugin(PluginVerb::Status(args)) => cli::reload::status(&args),
         Verb::Plugin(PluginVerb::Install(args)) => cli::plugin::install(&args),
         Verb::Plugin(PluginVerb::Diff(args)) => cli::plugin::diff(&args),
         Verb::Plugin(PluginVerb::Rollback(args)) => cli::plugin::roll_back(&args),

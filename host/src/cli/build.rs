@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::BuildArgs;
-use crate::registry::{load, manifest};
+use crate::registry::{manifest, sources};
 
 /// The target every plugin is compiled to.
 const TARGET: &str = "wasm32-wasip2";
@@ -20,7 +20,7 @@ const PROFILE: [&str; 4] =
 /// `tidegate plugin build`
 pub fn run(args: &BuildArgs) -> Result<()> {
     for root in &args.dirs {
-        for dir in load::plugin_dirs(root)? {
+        for dir in sources::plugin_dirs(root)? {
             let staged = build(&dir, &args.out)?;
             println!("{}", staged.display());
         }

@@ -15,7 +15,7 @@ use crate::auth::LIFETIME;
 use crate::config::Config;
 use crate::model::{Effect, Manifest};
 use crate::pipeline::Pipeline;
-use crate::registry::{load, manifest};
+use crate::registry::{manifest, sources};
 use crate::telemetry::{Protocol, Telemetry, TelemetryConfig};
 
 /// The protocol version the printed `curl` line speaks.
@@ -42,7 +42,14 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     config.server.empty_catalogues = is_conformance;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = telemetry.watcher();
-    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, watcher, reload_on_hangup: false };
+    let options = Options {
+        data,
+        trust: Trust::Everyone,
+        test_hooks: is_conformance,
+        watcher,
+        reload_on_hangup: false,
+        watch_plugins: true,
+    };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
@@ -73,7 +80,7 @@ fn find_plugins() -> Result<PathBuf> {
 /// The plugins a profile serves: conformance fixtures use test hooks, others never do.
 fn select(root: &Path, profile: DevProfile) -> Result<Vec<(PathBuf, Manifest)>> {
     let mut selected = Vec::new();
-    for dir in load::plugin_dirs(root)? {
+    for dir in sources::plugin_dirs(root)? {
         let path = dir.join("plugin.toml");
         let text = std::fs::read_to_string(&path).with_context(|| format!("can't read `{}`", path.display()))?;
         let manifest = manifest::parse(&path, &text)?;

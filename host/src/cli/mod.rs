@@ -11,6 +11,7 @@ pub mod live;
 pub mod plugin;
 pub mod policy;
 pub mod print;
+pub mod reload;
 pub mod serve;
 pub mod top;
 
@@ -194,6 +195,10 @@ pub enum PluginVerb {
     Pack(plugin::ship::PackArgs),
     /// Push a built plugin to an OCI registry.
     Push(plugin::ship::PushArgs),
+    /// Have the running host load plugins and policies anew: all of them take effect at once, or none, and then it says why.
+    Reload(LiveArgs),
+    /// What the running host says of its plugins: which are in force, since when, and what was refused.
+    Status(LiveArgs),
 }
 
 /// `tidegate plugin list`
@@ -234,6 +239,16 @@ pub struct BuildArgs {
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
+    #[command(flatten)]
+    pub host: WhichHost,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Which running host to ask.
+#[derive(Debug, Clone, Args)]
+pub struct LiveArgs {
     #[command(flatten)]
     pub host: WhichHost,
     /// How to print it.

@@ -24,7 +24,7 @@ use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
 use crate::registry::installed::Promises;
-use crate::registry::{Loader, load, manifest};
+use crate::registry::{Loader, manifest, sources};
 use crate::sandbox::{Sandbox, SandboxConfig};
 
 pub use act::{InstallArgs, RemoveArgs, RollbackArgs, install, remove, roll_back};
@@ -37,7 +37,7 @@ pub fn list(args: &ListArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let mut rows = Vec::new();
-    for dir in load::plugin_dirs(dir)? {
+    for dir in sources::plugin_dirs(dir)? {
         let manifest = read_manifest(&dir)?;
         let is_built = dir.join(format!("{}.wasm", manifest.name)).exists();
         rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));
@@ -65,7 +65,7 @@ pub fn list(args: &ListArgs) -> Result<ExitCode> {
 pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
     let runtime = serve::runtime()?;
     let mut plugins = Vec::new();
-    for dir in load::plugin_dirs(&args.dir)? {
+    for dir in sources::plugin_dirs(&args.dir)? {
         let built = built_dir(&dir)?;
         plugins.push(runtime.block_on(inspect_plugin(&built))?);
     }
@@ -80,7 +80,7 @@ pub fn inspect(args: &PluginArgs) -> Result<ExitCode> {
 /// as allowed.
 pub fn loader(dir: &Path) -> Result<Loader> {
     let (mut backends, mut origins) = (BTreeSet::new(), Vec::new());
-    for dir in load::plugin_dirs(dir)? {
+    for dir in sources::plugin_dirs(dir)? {
         let sandbox = read_manifest(&dir)?.sandbox;
         backends.extend(sandbox.backends);
         origins.extend(sandbox.origins);
@@ -127,7 +127,7 @@ async fn inspect_plugin(dir: &Path) -> Result<Value> {
     let sandbox = &plugin.manifest.sandbox;
     Ok(json!({
         "name": plugin.manifest.name, "version": plugin.manifest.version, "contract": plugin.manifest.contract,
-        "sha256": plugin.digest, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
+        "sha256": plugin.version.component, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
         "origins": sandbox.origins.iter().map(ToString::to_string).collect::<Vec<_>>(), "tools": tools,
     }))
 }

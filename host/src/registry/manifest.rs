@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::model::{DocumentError, Effect, Manifest, POLL_TOOL, Rows, RowsOutput, ToolManifest, document};
+use crate::model::{DocumentError, Effect, MAX_TOOLS, Manifest, POLL_TOOL, Rows, RowsOutput, ToolManifest, document};
 
 /// The contract version this host speaks.
 pub const CONTRACT: &str = "0.1";
@@ -53,6 +53,10 @@ fn check(manifest: &Manifest) -> Result<(), Broken> {
     }
     if manifest.tools.is_empty() {
         broken("name", "the plugin declares no tool; add a `[[tool]]`")?;
+    }
+    if let Some(tool) = manifest.tools.get(MAX_TOOLS) {
+        let count = manifest.tools.len();
+        broken(tool.name.as_str(), format!("the plugin declares {count} tools, more than the {MAX_TOOLS} it may have"))?;
     }
     let mut seen = BTreeSet::new();
     for tool in &manifest.tools {

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod calls;
 pub mod installed;
 pub mod keeping;
+pub mod plugins;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ pub async fn answer(pipeline: &Arc<Pipeline>, who: Operator, method: &str, param
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &who.name(), params)).await,
+        method if method.starts_with(plugins::PREFIX) => plugins::answer(pipeline, &who.name(), method, params).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
             with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await

@@ -15,7 +15,7 @@ use crate::cli::live::Live;
 use crate::cli::{Elsewhere, HostArgs, Output, print, serve};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::pipeline::installer::{Approve, Contents, Done, State};
+use crate::pipeline::installer::{Approve, Contents, Done, Ground, Installer, State};
 use crate::registry::artifact::Source;
 use crate::registry::installed::read_digest;
 use crate::server::operator;
@@ -149,9 +149,15 @@ fn ask(host: &HostArgs, elsewhere: &Elsewhere, method: &str, question: &Value) -
 fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question: &Value) -> Result<Value> {
     let (ledger, _) = Ledger::open(store, &data.join(app::KEYS), &config.ledger)?;
     let runtime = serve::runtime()?;
-    let by = operator::user(rustix::process::geteuid().as_raw());
-    let done = opening::installer(config, data, &ledger)
-        .and_then(|installer| Ok(runtime.block_on(installed::answer(&installer, &by, method, question.clone()))?));
+    let work = async {
+        let sandbox = opening::sandbox(config, data, &ledger)?;
+        let (loader, sources) = (opening::loader(config, data, &sandbox, false), opening::sources(config, data));
+        let rules = opening::install_rules(config);
+        let installer = Installer { ledger: &ledger, sources: &sources, rules: &rules, ground: Ground::Stopped(&loader) };
+        let by = operator::user(rustix::process::geteuid().as_raw());
+        Ok::<_, anyhow::Error>(installed::answer(&installer, &by, method, question.clone()).await?)
+    };
+    let done = runtime.block_on(work);
     let closed = runtime.block_on(ledger.close());
     let done = done?;
     closed?;

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::LedgerError;
-use crate::model::{Change, Digest, DocumentError};
+use crate::model::{Change, Digest, DocumentError, LoadRefusal};
+use crate::registry::LoadError;
 use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
 use crate::registry::installed::{InstallError, InstalledSet, Version};
-use crate::registry::load::LoadError;
 
 /// What the operator approves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,9 @@ pub enum NotDone {
     /// With it, no host could serve.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The same, as a live host found out.
+    #[error("{}", .0.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(LoadRefusal),
     /// It can't be had from there.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
