@@ -78,12 +78,6 @@ impl World {
         self.until("a refusal", || self.plugin()["state"] == "refused");
         self.plugin()
     }
-
-    /// The admin records of the stopped host.
-    fn admin_records(mut self) -> Vec<Value> {
-        assert!(self.host.stop("-TERM").success());
-        records(&self.host.data).into_iter().filter(|record| record["kind"] == "admin").collect()
-    }
 }
 
 /// All records of a host that has ended, whose log is whole.

@@ -15,14 +15,12 @@ pub struct Version {
     pub number: u32,
     /// What else is other in the manifest: each first text becomes the second.
     pub manifest: Vec<(String, String)>,
-    /// What else is other in the component; both texts of one length.
-    pub component: Vec<(String, String)>,
 }
 
 impl Version {
     /// The version of this number of the plugin `versions`.
     pub fn new(number: u32) -> Self {
-        Self { plugin: "versions".into(), tool: 0, number, manifest: Vec::new(), component: Vec::new() }
+        Self { plugin: "versions".into(), tool: 0, number, manifest: Vec::new() }
     }
 
     /// Another plugin of the kind, with another tool.
@@ -33,13 +31,6 @@ impl Version {
     /// With something else in the manifest.
     pub fn manifest(mut self, text: &str, other: &str) -> Self {
         self.manifest.push((text.into(), other.into()));
-        self
-    }
-
-    /// With something else in the component.
-    pub fn component(mut self, text: &str, other: &str) -> Self {
-        assert_eq!(text.len(), other.len(), "a component's texts can't become longer or shorter");
-        self.component.push((text.into(), other.into()));
         self
     }
 
@@ -57,7 +48,7 @@ impl Version {
     pub fn wasm(&self) -> Vec<u8> {
         let mut wasm = std::fs::read(guest("versions").join("versions.wasm")).expect("it is built");
         let texts = [("which_version_0000".to_owned(), self.tool()), ("version-00000000".to_owned(), self.answer())];
-        for (text, other) in texts.iter().chain(&self.component) {
+        for (text, other) in texts.iter() {
             replace(&mut wasm, text.as_bytes(), other.as_bytes());
         }
         wasm

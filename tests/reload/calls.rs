@@ -69,10 +69,8 @@ fn a_running_call_ends_on_its_own_generation_which_is_gone_with_it() {
     let queue = Queue::new();
     let blocking = queue.block();
     assert_eq!(metric(&queue.host, "tidegate_generations_in_memory"), "1");
-    // The plugin it runs on is gone, as far as anybody else can tell.
-    std::fs::remove_dir_all(queue.plugins.path().join("invoices")).expect("it is there");
+    queue.change("invoices", |wasm| wasm.extend_from_slice(&[0, 4, 1, b'x', 1, 4]));
     queue.reload();
-    assert_eq!(queue.client.tools(), ["echo"]);
     assert_eq!(metric(&queue.host, "tidegate_generations_in_memory"), "2");
     queue.billing.signal("-CONT");
     assert!(queue.resolved(&blocking).structured()["invoices"].is_array());
@@ -85,7 +83,7 @@ fn a_call_that_waits_is_run_by_a_version_that_looks_the_same() {
     let blocking = queue.block();
     let waiting = handle(&queue.client.call("echo", json!({"text": "mended"})));
     // A custom section: another component that does the same.
-    queue.change_echo(|wasm| wasm.extend_from_slice(&[0, 4, 1, b'x', 1, 2]));
+    queue.change("echo", |wasm| wasm.extend_from_slice(&[0, 4, 1, b'x', 1, 2]));
     queue.reload();
     queue.billing.signal("-CONT");
     assert_eq!(queue.resolved(&waiting).structured()["text"], "mended");
@@ -97,7 +95,7 @@ fn a_call_that_waits_is_not_run_by_a_tool_that_changed_or_went() {
     let queue = Queue::new();
     queue.block();
     let waiting = handle(&queue.client.call("echo", json!({"text": "as it was"})));
-    queue.change_echo(|wasm| {
+    queue.change("echo", |wasm| {
         let (text, other) = (b"Returns the given text unchanged", b"Returns the given text backwards");
         let at = wasm.windows(text.len()).position(|window| window == text).expect("its description");
         wasm[at..at + text.len()].copy_from_slice(other);
@@ -131,10 +129,6 @@ fn whoever_holds_what_the_plugins_declare_holds_what_new_ones_declare() {
     Version::new(2).manifest("use:versions", "use:versions\", \"read:more").put(world.plugins.path());
     assert_eq!(world.reload().0, 0);
     assert_eq!(world.version(), Version::new(2).answer());
-    // Also over the local socket, on a connection that was there before.
-    let data = world.host.data.display().to_string();
-    let told = tidegate(&["plugin", "status", "--output", "json", "--data", &data]);
-    assert!(told.status.success());
 }
 
 #[test]
@@ -142,7 +136,7 @@ fn budgets_and_waiting_calls_outlive_a_swap() {
     let queue = Queue::new();
     let blocking = queue.block();
     let before = queue.host.readiness();
-    queue.change_echo(|wasm| wasm.extend_from_slice(&[0, 4, 1, b'x', 1, 3]));
+    queue.change("echo", |wasm| wasm.extend_from_slice(&[0, 4, 1, b'x', 1, 3]));
     queue.reload();
     let after = queue.host.readiness();
     assert_eq!((&before["running"], &before["queued"]), (&json!(1), &json!(0)));
@@ -176,8 +170,8 @@ impl Queue {
         handle(&self.client.call("list_invoices", json!({"user_id": "a"})))
     }
 
-    fn change_echo(&self, change: impl FnOnce(&mut Vec<u8>)) {
-        let path = self.plugins.path().join("echo/echo.wasm");
+    fn change(&self, plugin: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.plugins.path().join(format!("{plugin}/{plugin}.wasm"));
         let mut wasm = std::fs::read(&path).expect("it is there");
         change(&mut wasm);
         save(&path, &wasm);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{World, answer_of, tidegate};
+use super::{World, answer_of, records, tidegate};
 use crate::harness::{Version, save};
 
 const WATCHED: &str = "[plugins]\nwatch = true\n";
@@ -31,14 +31,15 @@ fn the_verb_takes_a_new_version_into_force_and_says_what_changed() {
 
 #[test]
 fn every_swap_is_written_down_with_what_changed_and_by_whom() {
-    let world = World::of(&[Version::new(1), Version::other("gone", 7)], "");
+    let mut world = World::of(&[Version::new(1), Version::other("gone", 7)], "");
     Version::new(2).manifest("0.1.0", "0.2.0").put(world.plugins.path());
     Version::other("more", 8).put(world.plugins.path());
     std::fs::remove_dir_all(world.plugins.path().join("gone")).expect("it is there");
     let (code, said) = world.reload();
     assert_eq!(code, 0, "{said}");
+    assert!(world.host.stop("-TERM").success());
     let data = world.host.data.clone();
-    let records = world.admin_records();
+    let records: Vec<_> = records(&data).into_iter().filter(|record| record["kind"] == "admin").collect();
     let [start, swap] = &records[..] else { panic!("one record of the start, one of the swap: {records:?}") };
     assert_eq!((&start["body"]["action"], &start["body"]["source"]), (&json!("reload"), &json!("start")));
     let body = &swap["body"];

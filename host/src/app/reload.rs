@@ -147,7 +147,10 @@ impl Reload {
                 None
             }
             Look::Refused(refusal) => {
-                pipeline.refuse(&turn, refusal).await;
+                // A folder that was written in several steps is looked at more than once.
+                if source != ChangeSource::FileWatch || !turn.is_told(&refusal) {
+                    pipeline.refuse(&turn, refusal).await;
+                }
                 None
             }
             Look::Changed(candidate) => {

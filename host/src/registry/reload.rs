@@ -138,6 +138,13 @@ impl Turn<'_> {
         self.registry.update_status(|status| status.settle(part));
     }
 
+    /// Whether the same was refused already, and still lies there.
+    pub fn is_told(&self, refusal: &LoadRefusal) -> bool {
+        let status = self.registry.status();
+        let part = status.of(refusal.part);
+        part.standing && part.refusal.as_ref().is_some_and(|told| told.problems == refusal.problems)
+    }
+
     /// What was found can't take effect. Shows it to whoever asks for the status.
     pub fn refuse(&self, refusal: LoadRefusal) {
         let refusal = Arc::new(refusal);

@@ -35,7 +35,14 @@ pub struct PartStatus {
 
 impl Status {
     /// How it stands with one part.
-    pub fn of_mut(&mut self, part: Part) -> &mut PartStatus {
+    pub(super) fn of(&self, part: Part) -> &PartStatus {
+        match part {
+            Part::Plugins => &self.plugins,
+            Part::Policies => &self.policies,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, part: Part) -> &mut PartStatus {
         match part {
             Part::Plugins => &mut self.plugins,
             Part::Policies => &mut self.policies,

@@ -1,33 +1,30 @@
 //! A plugin that describes ten thousand tools: a host gives up loading it.
 
-use tidegate_plugin_sdk::{Content, Context, Entry, Failure, NoInput, Plugin, Tool};
-
-/// One of many.
-struct Crowd;
-
-impl Tool for Crowd {
-    const NAME: &'static str = "crowd";
-    const DESCRIPTION: &'static str = "One of ten thousand.";
-    type Input = NoInput;
-    type Output = Content;
-
-    fn call(_: NoInput, _: &Context) -> Result<Content, Failure> {
-        Ok(Content::new())
-    }
-}
-
-/// What `export!` makes, for more tools than anybody would write down.
-pub static PLUGIN: Plugin = Plugin::new(&[const { Entry::of::<Crowd>() }; 10_000]);
-
+/// The SDK would not let anybody write this down, so it is said past it.
 #[cfg(target_family = "wasm")]
-const _: () = {
+mod component {
+    use tidegate_plugin_sdk::wasm::bindings;
+    use tidegate_plugin_sdk::wasm::bindings::exports::tidegate::plugin::tools::{Definition, Failure, Guest, Output, Request};
+
     struct Component;
 
-    impl tidegate_plugin_sdk::wasm::Exported for Component {
-        fn plugin() -> &'static Plugin {
-            &PLUGIN
+    impl Guest for Component {
+        fn describe() -> Vec<Definition> {
+            let tool = |number| Definition {
+                name: format!("tool_{number}"),
+                title: None,
+                description: "One of ten thousand.".to_owned(),
+                input_schema: "{\"type\":\"object\"}".to_owned(),
+                output_schema: None,
+                annotations: None,
+            };
+            (0..10_000).map(tool).collect()
+        }
+
+        fn call(_: Request) -> Result<Output, Failure> {
+            Ok(Output { structured: None, content: "[]".to_owned() })
         }
     }
 
-    tidegate_plugin_sdk::wasm::bindings::__export_component!(Component with_types_in tidegate_plugin_sdk::wasm::bindings);
-};
+    bindings::__export_component!(Component with_types_in bindings);
+}
