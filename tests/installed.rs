@@ -1,6 +1,7 @@
 //! Installed plugins: what widens is approved first, what was installed is what runs, and whatever dies when leaves the old or the new.
 
 mod crash;
+mod live;
 mod signed;
 mod stopped;
 

@@ -29,6 +29,7 @@
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
+//! | `reload` | other plugins under a running host: which take effect, which don't, and what calls notice |
 //! | `rows` | who sees and changes which rows |
 //! | `sinks` | further places that all records go to: files, collectors, and what they miss |
 //! | `signals` | traces, metrics and logs: what a collector gets, and what happens if there is none |
@@ -70,6 +71,7 @@ mod protocol;
 mod provenance;
 mod python;
 mod readme;
+mod reload;
 mod rows;
 mod signals;
 mod sinks;

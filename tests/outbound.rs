@@ -61,10 +61,9 @@ impl Fetching {
     }
 }
 
-/// The host, to be started. Its plugins are compiled once for all tests.
+/// The host, to be started.
 fn fetching_host(plugins: &Path, config: &str) -> Host {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    Host::dev(plugins).config(&format!("[sandbox]\ncache = \"{}\"\n{config}", cache.display()))
+    Host::dev(plugins).config(config)
 }
 
 fn until(what: &str, mut there: impl FnMut() -> bool) {

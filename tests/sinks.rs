@@ -155,7 +155,7 @@ fn events_are_what_their_formats_say() {
     };
     let found = checked("ocsf", &ocsf);
     for event in [
-        "admin/policy_reload/Success",
+        "admin/reload/Success",
         "intent/Read/Started",
         "outcome/Read/Success",
         "outcome/Read/Failure",

@@ -4,15 +4,15 @@ pub mod files;
 pub mod opening;
 mod reload;
 mod signals;
+mod vouched;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -22,16 +22,17 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Authenticator, DEV_ISSUER, Minter};
 use crate::config::{Config, PrincipalConfig};
 use crate::ledger::Ledger;
-use crate::model::{Credentials, Digest, Principal, Scope, Watcher};
-use crate::outbound::{self, Outbound};
+use crate::model::Watcher;
+use crate::outbound::Outbound;
 use crate::pipeline::Pipeline;
-use crate::registry::{Generation, Registry, Reloader};
-use crate::sandbox::Sandbox;
+use crate::registry::{Registry, Reloader};
 use crate::server::stdio::Reach;
 use crate::server::{self, StdioConfig};
 use reload::Reload;
+use vouched::{LOCAL_USER, print_of, vouched};
 
 pub use signals::StopSignals;
+pub use vouched::is_local_user;
 
 /// How long running calls get to end after shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -54,9 +55,6 @@ const SOCKET: &str = "control.sock";
 
 /// The name in the data folder of the socket for the operator.
 const ADMIN_SOCKET: &str = "admin.sock";
-
-/// The file in the data folder by which `tidegate run` tells whether it means the same local user as the live host.
-const LOCAL_USER: &str = "local-user";
 
 /// The folder of secrets in the data folder.
 pub const KEYS: &str = "keys";
@@ -83,8 +81,10 @@ pub struct Options {
     pub test_hooks: bool,
     /// Who is told of spans.
     pub watcher: Option<Arc<Watcher>>,
-    /// Whether SIGHUP means to look at the policies again, as it does to a daemon, rather than the end.
+    /// Whether SIGHUP means to look at plugins and policies again, as it does to a daemon, rather than the end.
     pub reload_on_hangup: bool,
+    /// Whether the plugin folder is watched, unless the config says.
+    pub watch_plugins: bool,
 }
 
 /// A host with its store open and its plugins loaded.
@@ -130,29 +130,32 @@ impl Host {
     }
 
     async fn load(config: &Config, options: &Options, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
-        let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
+        let sandbox = opening::sandbox(config, &options.data, &ledger)?;
         let admission = opening::admission(config, &sandbox)?;
-        let loader = opening::loader(config, &options.data, &sandbox, options.test_hooks);
-        let permits = loader.permits;
-        let policy_folder = config.policy_folder();
-        let generation = loader.load_dirs(1, &opening::plugin_dirs(config, &options.data)?, policy_folder.as_deref()).await?;
-        match &policy_folder {
+        let loader = Arc::new(opening::loader(config, &options.data, &sandbox, options.test_hooks));
+        let sources = opening::sources(config, &options.data);
+        let begun = Instant::now();
+        let generation = loader.load_dirs(&sources.dirs()?, sources.policies.as_deref()).await?;
+        let (plugins, tools, took) = (generation.plugins.len(), generation.tools.len(), begun.elapsed());
+        tracing::info!(plugins, tools, ?took, folder = %sources.plugins.display(), "the plugins are loaded");
+        match &sources.policies {
             Some(folder) => tracing::info!(folder = %folder.display(), "the policies of this folder are in force"),
             None => {
                 tracing::info!("no policy folder: only what the manifests permit is permitted; name one with `[policies] path`")
             }
         }
+        let registry = Arc::new(Registry::new(generation, sources));
         let anonymous = match options.trust {
             Trust::Everyone => {
                 let u1 = PrincipalConfig { subject: "u1".into(), ..PrincipalConfig::default() };
-                Some(principal(&u1, DEV_ISSUER, &generation))
+                Some(vouched(&u1, DEV_ISSUER, &registry))
             }
-            Trust::Configured => config.auth.anonymous.as_ref().map(|who| principal(who, "tidegate:config", &generation)),
+            Trust::Configured => config.auth.anonymous.as_ref().map(|who| vouched(who, "tidegate:config", &registry)),
             Trust::Nobody => None,
         };
         let local = match (&options.trust, &anonymous) {
             (Trust::Everyone, Some(u1)) => u1.clone(),
-            _ => principal(&config.auth.local.clone().unwrap_or_default(), "tidegate:config", &generation),
+            _ => vouched(&config.auth.local.clone().unwrap_or_default(), "tidegate:config", &registry),
         };
         let mut authenticator = Authenticator::new(anonymous, local, &config.auth.issuers, config.auth.limits())?;
         let minter = match options.trust {
@@ -164,10 +167,11 @@ impl Host {
         }
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let registry = Arc::new(Registry::new(generation, policy_folder));
-        let pipeline = Pipeline::new(crate::pipeline::Parts {
+        let pipeline = Arc::new(Pipeline::new(crate::pipeline::Parts {
             authenticator: authenticator.clone(),
             registry: registry.clone(),
+            reloader: Reloader::new(registry.clone(), loader),
+            install: opening::install_rules(config),
             ledger: ledger.clone(),
             admission,
             sandbox,
@@ -176,18 +180,13 @@ impl Host {
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             stop: stop.clone(),
-        });
+        }));
         reload::record_start(&ledger, &registry.current()).await?;
         ledger.start_sinks()?;
-        if let Some(folder) = registry.policy_folder() {
-            let reloader = Reloader::new(registry.clone(), folder.to_owned(), permits);
-            let reload = Reload::new(reloader, registry.clone(), ledger.clone(), hangup)?;
-            tasks.spawn(reload.run(shutdown.clone()));
-        } else if let Some(hangup) = hangup {
-            tasks.spawn(reload::without_folder(hangup, shutdown.clone()));
-        }
-        let (pipeline, data) = (Arc::new(pipeline), options.data.clone());
-        let resuming = pipeline.clone();
+        let watch_plugins = config.plugins.watch.unwrap_or(options.watch_plugins);
+        let reload = Reload::new(pipeline.clone(), registry.sources(), watch_plugins, hangup)?;
+        tasks.spawn(reload.run(shutdown.clone()));
+        let (resuming, data) = (pipeline.clone(), options.data.clone());
         let resumed = tokio::task::spawn_blocking(move || resuming.resume()).await??;
         tasks.spawn(pipeline.clone().keep_queue());
         if resumed > 0 {
@@ -278,7 +277,6 @@ impl Host {
         let (pipeline, shutdown, tasks) = (self.pipeline.clone(), self.shutdown.clone(), self.tasks.clone());
         let config = config.clone();
         let places = Arc::new(Semaphore::new(MAX_LOCAL));
-        let principal = self.pipeline.authenticate(&Credentials::Local).await?;
         self.tasks.spawn(async move {
             loop {
                 let stream = tokio::select! {
@@ -297,10 +295,9 @@ impl Host {
                 // Gone before anybody could tell who it was.
                 let Ok(reach) = reach(&stream) else { continue };
                 let (reader, writer) = stream.into_split();
-                let (pipeline, principal, shutdown, config) =
-                    (pipeline.clone(), principal.clone(), shutdown.clone(), config.clone());
+                let (pipeline, shutdown, config) = (pipeline.clone(), shutdown.clone(), config.clone());
                 tasks.spawn(async move {
-                    server::stdio::serve(pipeline, principal, reach, config, reader, writer, shutdown).await;
+                    server::stdio::serve(pipeline, reach, config, reader, writer, shutdown).await;
                     drop(place);
                 });
             }
@@ -336,16 +333,6 @@ pub fn socket_path(data: &Path) -> PathBuf {
     data.join(SOCKET)
 }
 
-/// Whether the host that is live on `data` takes its local user for the one that `config` describes.
-pub fn is_local_user(data: &Path, config: &PrincipalConfig) -> bool {
-    std::fs::read_to_string(data.join(LOCAL_USER)).is_ok_and(|print| print == print_of(config))
-}
-
-/// A digest of all that `config` says.
-fn print_of(config: &PrincipalConfig) -> String {
-    Digest(Sha256::digest(format!("{config:?}")).into()).to_string()
-}
-
 /// The admin socket of the host that owns `data`.
 pub fn admin_socket_path(data: &Path) -> PathBuf {
     data.join(ADMIN_SOCKET)
@@ -369,23 +356,4 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// A principal that the operator vouches for, holding what the loaded tools need if nothing else is said.
-fn principal(config: &PrincipalConfig, issuer: &str, generation: &Generation) -> Principal {
-    let declared = || {
-        let mut scopes: Vec<Scope> = generation.tools.values().flat_map(|tool| tool.manifest.scopes.clone()).collect();
-        scopes.sort();
-        scopes.dedup();
-        scopes
-    };
-    Principal {
-        issuer: issuer.into(),
-        subject: config.subject.clone(),
-        client: config.client.clone(),
-        tenant: config.tenant.clone(),
-        groups: config.groups.clone(),
-        scopes: config.scopes.clone().unwrap_or_else(declared),
-        claims: config.claims.clone(),
-    }
 }

@@ -58,6 +58,9 @@ pub struct Config {
 pub struct PluginsConfig {
     /// A folder of plugin folders, or one plugin folder. Installed plugins are served besides.
     pub path: PathBuf,
+    /// Whether what changes there takes effect by itself. By default only under `dev`: who puts a new version live says when, with
+    /// `tidegate plugin reload` or SIGHUP.
+    pub watch: Option<bool>,
     /// `[plugins.pins]`: the digest that a plugin must have, by its name. None by default.
     pub pins: BTreeMap<String, Pin>,
     /// The file of standing approvals: how far plugins may widen without anybody being asked. None by default.
@@ -76,6 +79,7 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             path: DEFAULT_FOLDER.into(),
+            watch: None,
             pins: BTreeMap::new(),
             approvals: None,
             keep: NonZeroUsize::new(5).expect("five is not zero"),

@@ -17,6 +17,7 @@ pub mod keys;
 mod poll;
 mod queued;
 mod refusal;
+mod reload;
 mod reply;
 mod rows;
 mod run;
@@ -40,12 +41,14 @@ use crate::model::{
     TraceContext, Watcher,
 };
 use crate::outbound::Outbound;
-use crate::registry::{Generation, Registry, Tool};
+use crate::registry::{Generation, Registry, Reloader, Tool};
 use crate::sandbox::Sandbox;
 
 use checks::Authorized;
 use handles::Handles;
+use installer::InstallRules;
 pub use poll::{Cancelled, Ended, Pending, PendingState, Polled};
+use queued::Meant;
 use refusal::Refusal;
 pub use reply::{Answer, Progress, Readiness, Replayed, Reply};
 use run::{Job, Right};
@@ -58,6 +61,10 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// The tools and policies.
     pub registry: Arc<Registry>,
+    /// Builds other ones.
+    pub reloader: Reloader,
+    /// What may be installed.
+    pub install: InstallRules,
     /// Writes everything down.
     pub ledger: Ledger,
     /// Decides who runs now.
@@ -138,6 +145,11 @@ impl Pipeline {
         authenticated.inspect_err(|refused| {
             metrics::counter!("tidegate_unauthenticated_total", "reason" => refused.as_str()).increment(1);
         })
+    }
+
+    /// Who speaks over the local sockets and stdio, with what that user holds at the moment.
+    pub fn local_user(&self) -> Arc<Principal> {
+        self.parts.authenticator.local()
     }
 
     /// Calls a tool. Every call ends as exactly one rejection or one outcome, and both are written down.
@@ -228,23 +240,22 @@ impl Pipeline {
         Ok(Claimed::Run { tool, arguments, authorized, key })
     }
 
-    /// A call that had to wait starts under the policies of the moment it starts, and no others.
-    fn recheck(
-        &self,
-        call: &mut Call,
-        tool: &Arc<Tool>,
-        arguments: &Arguments,
-        authorized: Authorized,
-    ) -> Result<Authorized, Box<Refusal>> {
+    /// A call that had to wait starts on the generation of the moment it starts, and no other: with its tool, if that is still what
+    /// its caller meant, under its policies.
+    fn recheck(&self, ready: &mut Ready) -> Result<(), Box<Refusal>> {
         let current = self.parts.registry.current();
-        if current.number == call.generation.number {
-            return Ok(authorized);
+        if current.number == ready.call.generation.number {
+            return Ok(());
         }
-        call.generation = current;
-        match call.generation.tools.get(&tool.manifest.name) {
-            Some(same) if Arc::ptr_eq(same, tool) => checks::authorize(call, tool, arguments),
-            _ => Err(Refusal::of(Rejection::UnknownTool(tool.manifest.name.to_string()), None).into()),
+        ready.call.generation = current;
+        // Its arguments fit: what has the same face has the same schema.
+        ready.tool = Meant::of(&ready.tool).find(&ready.call)?;
+        ready.authorized = checks::authorize(&ready.call, &ready.tool, &ready.arguments)?;
+        let executor = facts::reasking(&ready.tool, &self.parts.outbound);
+        if ready.key.as_mut().is_none_or(|key| key.lease.run_by(executor.as_ref())) {
+            return Ok(());
         }
+        Err(queued::changed(&ready.call, Some(ready.tool.clone())))
     }
 
     fn claim_key(&self, call: &Call, tool: &Tool, key: &IdempotencyKey, arguments: &Arguments) -> Result<Claim, Rejection> {

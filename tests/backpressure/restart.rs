@@ -85,12 +85,14 @@ fn a_queued_call_is_not_run_with_a_tool_that_changed_under_it() {
     let echo = handle(&host.client().call("echo", json!({"text": "as it was"})));
     host.kill();
     scene.billing.signal("-CONT");
-    // A custom section: another component that does the same.
+    // What callers go by: another description.
     let component = std::fs::read_dir(scene.plugins.path().join("echo")).expect("the plugin is there");
     let component = component.map(|file| file.expect("readable").path()).find(|path| path.extension() == Some("wasm".as_ref()));
     let component = component.expect("the component is there");
     let mut bytes = std::fs::read(&component).expect("readable");
-    bytes.extend_from_slice(&[0, 4, 1, b'x', 1, 2]);
+    let (text, other) = (b"Returns the given text unchanged", b"Returns the given text backwards");
+    let at = bytes.windows(text.len()).position(|window| window == text).expect("its description");
+    bytes[at..at + text.len()].copy_from_slice(other);
     std::fs::remove_file(&component).expect("it is there");
     std::fs::write(&component, bytes).expect("it can be written");
     let host = scene.host().start();

@@ -13,6 +13,7 @@ mod receiver;
 mod registry;
 mod rpc;
 mod scene;
+mod versions;
 
 pub use backend::Billing;
 pub use failpoints::{CRASHES, FAULTS};
@@ -27,3 +28,4 @@ pub use receiver::Receiver;
 pub use registry::{Registry, USER};
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};
+pub use versions::{Version, save};

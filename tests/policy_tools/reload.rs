@@ -152,7 +152,7 @@ fn a_change_is_written_down_with_hashes_before_it_takes_effect() {
 
     let records = world.admin_records();
     let [start, change] = &records[..] else { panic!("one record of the start, one of the change: {records:?}") };
-    assert_eq!((&start["body"]["action"], &start["body"]["source"]), (&json!("policy_reload"), &json!("start")));
+    assert_eq!((&start["body"]["action"], &start["body"]["source"]), (&json!("reload"), &json!("start")));
     assert_eq!(start["policy"], before);
     assert_eq!(change["policy"], after);
     let body = &change["body"];
@@ -268,7 +268,7 @@ fn half_written_oversized_and_unreadable_files_are_refused_until_they_are_whole(
     std::fs::remove_file(&walls).expect("writable");
     std::fs::write(&walls, WALL).expect("writable");
     assert_eq!(world.until("the whole file", |policy| policy["state"] == "current")["hash"], before["hash"]);
-    let refusals = world.admin_records().iter().filter(|record| record["body"]["action"] == "policy_refused").count();
+    let refusals = world.admin_records().iter().filter(|record| record["body"]["action"] == "reload_refused").count();
     assert_eq!(refusals, 1, "refusals in quick succession leave one record");
 }
 
@@ -304,7 +304,7 @@ fn a_daemon_looks_again_when_it_is_hung_up_on() {
     let hung_up = Command::new("kill").args(["-HUP", &host.pid().to_string()]).status().expect("kill runs");
     assert!(hung_up.success());
     let deadline = Instant::now() + PATIENCE;
-    while !host.log().contains("looked at the policies as asked") {
+    while !host.log().contains("looked at plugins and policies as asked") {
         assert!(Instant::now() < deadline, "the signal was not heard:\n{}", host.log());
         std::thread::yield_now();
     }
@@ -338,7 +338,7 @@ fn a_daemon_without_policies_outlives_being_hung_up_on() {
     let host = Host::dev(plugins.path()).config("[auth.anonymous]\nsubject = \"a\"\n").serve().start();
     assert!(Command::new("kill").args(["-HUP", &host.pid().to_string()]).status().expect("kill runs").success());
     let deadline = Instant::now() + PATIENCE;
-    while !host.log().contains("there is no policy folder") {
+    while !host.log().contains("looked at plugins and policies as asked") {
         assert!(Instant::now() < deadline, "the signal was not heard:\n{}", host.log());
         std::thread::yield_now();
     }

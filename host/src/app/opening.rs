@@ -1,11 +1,10 @@
 //! Opening the ledger and the gate: which limits do not fit together, what the last stop cut off, how fast this machine is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use tokio::sync::Mutex;
 
 use super::KEYS;
 use crate::admission::Admission;
@@ -13,15 +12,17 @@ use crate::auth::{self, AdminToken};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::outbound;
-use crate::pipeline::installer::{InstallRules, Installer};
+use crate::pipeline::installer::InstallRules;
 use crate::policy::GeneratedPermits;
-use crate::registry::Loader;
 use crate::registry::artifact::FetchLimits;
-use crate::registry::installed::{Promises, Shelf, installed_and};
-use crate::registry::load::LoadError;
+use crate::registry::installed::{Promises, Shelf};
+use crate::registry::{Loader, Sources};
 use crate::sandbox::Sandbox;
 use crate::server::AdminConfig;
 use crate::store::Store;
+
+/// The folder of compiled components in the data folder.
+const COMPILED: &str = "compiled";
 
 /// Whether the config makes sense where that can be told without opening anything: what every host asks before it starts, and
 /// `doctor` too.
@@ -91,6 +92,15 @@ pub async fn open(data: &Path, config: &Config) -> Result<Ledger> {
     Ok(ledger)
 }
 
+/// The sandbox of a host on the data folder `data`, which keeps what it compiled there.
+///
+/// # Errors
+/// `[sandbox]` makes no sense, or the folder for compiled components can't be used.
+pub fn sandbox(config: &Config, data: &Path, ledger: &Ledger) -> Result<Arc<Sandbox>> {
+    let sandbox = Sandbox::new(&config.sandbox, outbound::is_reserved)?;
+    Ok(Arc::new(sandbox.with_cache(&data.join(COMPILED), &ledger.key_for("tidegate/compiled/1"))?))
+}
+
 /// What loads plugins and policies for the data folder `data`, to be run in `sandbox`.
 pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: bool) -> Loader {
     Loader {
@@ -107,36 +117,21 @@ pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: 
     }
 }
 
-/// The plugin folders to serve: those of the configured folder, and those that are installed in the data folder `data`.
-///
-/// # Errors
-/// They can't be read, or there are none.
-pub fn plugin_dirs(config: &Config, data: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let shelf = Shelf::of(data);
-    installed_and(&config.plugins.path, shelf.dirs(&shelf.read()?))
+/// Where plugins and policies come from: the configured folders, and what is installed in the data folder `data`.
+pub fn sources(config: &Config, data: &Path) -> Sources {
+    Sources { plugins: config.plugins.path.clone(), shelf: Shelf::of(data), policies: config.policy_folder() }
 }
 
-/// What installs plugins in the data folder `data` of a stopped host, which has the ledger open.
-///
-/// # Errors
-/// `[sandbox]` makes no sense.
-pub fn installer(config: &Config, data: &Path, ledger: &Ledger) -> Result<Installer> {
-    let sandbox = Arc::new(Sandbox::new(&config.sandbox, outbound::is_reserved)?);
-    Ok(Installer {
-        ledger: ledger.clone(),
-        shelf: Shelf::of(data),
-        loader: Arc::new(loader(config, data, &sandbox, false)),
-        plugins: config.plugins.path.clone(),
-        policies: config.policy_folder(),
-        rules: InstallRules {
-            approvals: config.plugins.approvals.clone(),
-            keep: config.plugins.keep.get(),
-            trust: config.plugins.trust.clone(),
-            unsigned: config.plugins.unsigned,
-            limits: FetchLimits::new(config.sandbox.max_component, config.plugins.fetch_timeout),
-        },
-        turn: Mutex::default(),
-    })
+/// What may be installed.
+pub fn install_rules(config: &Config) -> InstallRules {
+    let plugins = &config.plugins;
+    InstallRules {
+        approvals: plugins.approvals.clone(),
+        keep: plugins.keep.get(),
+        trust: plugins.trust.clone(),
+        unsigned: plugins.unsigned,
+        limits: FetchLimits::new(config.sandbox.max_component, plugins.fetch_timeout),
+    }
 }
 
 /// Opens the gate for a host that runs its guests in `sandbox`.

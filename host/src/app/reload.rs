@@ -1,8 +1,6 @@
-//! Keeping the policies in force what the policy folder says: what makes the host look, and in which order a change happens.
-//!
-//! First the change is written down, durably, then it takes effect: no log, no change.
+//! Keeping in force what lies in the folders of plugins and policies: what makes the host look, and how long it waits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
-use crate::model::{ChangeSource, PolicyChange, PolicyFileDigest, PolicyProblem, PolicyRefusal, Timestamp};
-use crate::registry::{Generation, Look, Registry, Reloader, holds_policies, watch};
+use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PluginVersion, PolicyFileDigest};
+use crate::pipeline::Pipeline;
+use crate::registry::{Generation, Look, Sources, holds_policies, watch};
 
 /// How long until a watch that ended is started again.
 const RESTART: Duration = Duration::from_secs(1);
@@ -24,154 +23,170 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How long a folder that lacks files has to stay as it is: `rm policies/*; scp new/* policies/` must open no window without walls.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 
-/// Writes down which policies are in force from the start, if the log does not say so already.
+/// Writes down what is in force from the start, if the log does not say so already.
 ///
 /// # Errors
 /// It can't be written down, so the host must not start.
 pub async fn record_start(ledger: &Ledger, generation: &Generation) -> Result<()> {
-    let known = ledger.last_policies().context("can't tell which policies were in force last")?;
-    let (before, files) = known.map_or((None, Vec::new()), |known| (Some(known.version), known.files));
-    if before.is_some_and(|before| before.policies == generation.policies.hash()) && files == generation.policy_files {
+    let known = ledger.last_generation().context("can't tell which plugins and policies were in force last")?;
+    let before = known.as_ref().map(|known| known.version);
+    let nothing = Contents { files: &[], plugins: &[] };
+    let earlier = known.as_ref().map_or(nothing, |known| known.contents());
+    let plugins = generation.plugin_versions();
+    let is_known = before.is_some_and(|before| before.policies == generation.policies.hash());
+    if is_known && earlier.files == generation.policy_files && earlier.plugins == plugins {
         return Ok(());
     }
-    if holds_policies(&files) && !holds_policies(&generation.policy_files) {
-        let names = names(&files).join("`, `");
+    if holds_policies(earlier.files) && !holds_policies(&generation.policy_files) {
+        let names = names(earlier.files).join("`, `");
         bail!(
             "`{names}` held policies when this data folder was last in use, and now there are none; name their folder with \
              `--policies DIR`, or, to drop all policies on purpose, leave one file in it, such as `none.cedar`, that holds only a comment"
         );
     }
-    let now = (generation.policy_version(), &generation.policy_files[..]);
-    let change = PolicyChange::new(ChangeSource::Start, (before, &files), now);
+    let now = Contents { files: &generation.policy_files, plugins: &plugins };
+    let change = GenerationChange::new(ChangeSource::Start, (before, earlier), (generation.policy_version(), now));
     if !change.removed.is_empty() {
         tracing::warn!(removed = ?names(&change.removed), "policy files that were in force before this start are gone");
     }
-    ledger.record_policy_change(&change).await.context("can't write down which policies are in force")
+    ledger.record_change(&change).await.context("can't write down which plugins and policies are in force")
 }
 
-/// What makes the host look at its policies.
+/// What makes the host look at its plugins and policies.
 pub struct Reload {
-    reloader: Reloader,
-    registry: Arc<Registry>,
-    ledger: Ledger,
-    changes: Changes,
-    /// The files that a look found when some of those in force were gone, and since when they are that way.
-    waiting: Option<(Vec<PolicyFileDigest>, Instant)>,
+    pipeline: Arc<Pipeline>,
+    plugins: Option<Changes>,
+    policies: Option<Changes>,
     /// SIGHUP, for those verbs that do not end by it.
     hangup: Option<Signal>,
+    /// Looks to come, whatever happens until then.
+    again: Again<(Instant, ChangeSource)>,
+    /// What a look found that lacked something in force, and since when it is that way.
+    lacking: Again<(Found, Instant)>,
 }
 
+/// Something for each part.
+struct Again<T> {
+    plugins: Option<T>,
+    policies: Option<T>,
+}
+
+impl<T> Again<T> {
+    fn of(&mut self, part: Part) -> &mut Option<T> {
+        match part {
+            Part::Plugins => &mut self.plugins,
+            Part::Policies => &mut self.policies,
+        }
+    }
+}
+
+/// What a candidate is made of.
+type Found = (Vec<PolicyFileDigest>, Vec<PluginVersion>);
+
 impl Reload {
-    /// Watches what `reloader` reads.
+    /// Watches `sources`: the policies always, the plugins if `watch_plugins`.
     ///
     /// # Errors
     /// The system has no room for a thread.
-    pub fn new(reloader: Reloader, registry: Arc<Registry>, ledger: Ledger, hangup: Option<Signal>) -> Result<Self> {
-        let changes = Changes::of(reloader.folder()).context("can't watch the policy folder")?;
-        Ok(Self { reloader, registry, ledger, changes, waiting: None, hangup })
+    pub fn new(pipeline: Arc<Pipeline>, sources: &Sources, watch_plugins: bool, hangup: Option<Signal>) -> Result<Self> {
+        let plugins = watch_plugins.then(|| Changes::of(Part::Plugins, sources.plugins.clone())).transpose();
+        let policies = sources.policies.clone().map(|folder| Changes::of(Part::Policies, folder)).transpose();
+        Ok(Self {
+            pipeline,
+            plugins: plugins.context("can't watch the plugin folder")?,
+            policies: policies.context("can't watch the policy folder")?,
+            hangup,
+            again: Again { plugins: None, policies: None },
+            lacking: Again { plugins: None, policies: None },
+        })
     }
 
     /// Looks whenever there is a reason to, until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let (mut again, mut last) = (None, ChangeSource::FileWatch);
         loop {
-            let source = tokio::select! {
+            let (part, source) = tokio::select! {
                 () = shutdown.cancelled() => return,
-                changed = self.changes.next() => match changed {
-                    Ok(()) => ChangeSource::FileWatch,
+                changed = next(&mut self.plugins) => match changed {
+                    Ok(()) => (Part::Plugins, ChangeSource::FileWatch),
                     Err(reason) => {
-                        self.show(unplaced(ChangeSource::FileWatch, reason));
+                        self.show(Part::Plugins, reason).await;
                         continue;
                     }
                 },
-                () = hung_up(&mut self.hangup) => ChangeSource::Signal,
-                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => last,
+                changed = next(&mut self.policies) => match changed {
+                    Ok(()) => (Part::Policies, ChangeSource::FileWatch),
+                    Err(reason) => {
+                        self.show(Part::Policies, reason).await;
+                        continue;
+                    }
+                },
+                () = hung_up(&mut self.hangup) => (Part::Plugins, ChangeSource::Signal),
+                source = due(&self.again.plugins) => (Part::Plugins, source),
+                source = due(&self.again.policies) => (Part::Policies, source),
             };
-            again = self.look(source).await;
-            last = source;
+            let again = self.look(part, source).await;
+            *self.again.of(part) = again.map(|at| (at, source));
         }
     }
 
-    /// Looks at the folder and does what follows from it. Answers when to look again, whatever happens until then.
-    async fn look(&mut self, source: ChangeSource) -> Option<Instant> {
-        let reloader = self.reloader.clone();
-        let begun = Instant::now();
-        let look = tokio::task::spawn_blocking(move || reloader.look(source)).await;
-        if !matches!(look, Ok(Look::Unchanged)) {
-            metrics::histogram!("tidegate_policy_reload_seconds").record(begun.elapsed());
-        }
-        let waiting = self.waiting.take();
+    /// Looks and does what follows from it. Answers when to look again, whatever happens until then.
+    async fn look(&mut self, part: Part, source: ChangeSource) -> Option<Instant> {
+        let pipeline = self.pipeline.clone();
+        let turn = pipeline.reloader().turn().await;
+        let look = match part {
+            Part::Plugins => turn.look(source).await,
+            Part::Policies => turn.look_at_policies(source).await,
+        };
+        let lacking = self.lacking.of(part).take();
         match look {
-            Ok(Look::Unchanged) => {
+            Look::Unchanged => {
                 if source == ChangeSource::Signal {
-                    tracing::info!("looked at the policies as asked: the folder holds what is in force");
+                    tracing::info!("looked at plugins and policies as asked: the folders hold what is in force");
                 }
-                self.reloader.confirm();
+                turn.confirm(part);
                 None
             }
-            Ok(Look::Refused(refusal)) => {
-                self.refuse(refusal).await;
+            Look::Refused(refusal) => {
+                // A folder that was written in several steps is looked at more than once.
+                if source != ChangeSource::FileWatch || !turn.is_told(&refusal) {
+                    pipeline.refuse(&turn, refusal).await;
+                }
                 None
             }
-            Ok(Look::Changed(candidate)) => {
-                let change = candidate.change().clone();
-                if !change.removed.is_empty() {
-                    let (files, since) = waiting
-                        .filter(|(files, _)| files == candidate.files())
-                        .unwrap_or_else(|| (candidate.files().to_vec(), Instant::now()));
+            Look::Changed(candidate) => {
+                let change = candidate.change();
+                if change.removes() {
+                    let found = (change.files.clone(), change.plugins.clone());
+                    let (found, since) = lacking.filter(|(last, _)| *last == found).unwrap_or((found, Instant::now()));
                     if since.elapsed() < SECOND_LOOK {
-                        let removed = names(&change.removed);
-                        tracing::info!(?removed, "policy files are gone; that takes effect if it stays so for {SECOND_LOOK:?}");
-                        self.waiting = Some((files, since));
+                        let gone = change.plugin_changes.iter().filter(|change| change.after.is_none());
+                        let plugins: Vec<_> = gone.filter_map(|change| change.before.as_ref()).map(|gone| &gone.plugin).collect();
+                        let policies = names(&change.removed);
+                        tracing::info!(
+                            ?plugins,
+                            ?policies,
+                            "something is gone; that takes effect if it stays so for {SECOND_LOOK:?}"
+                        );
+                        *self.lacking.of(part) = Some((found, since));
                         return Some(since + SECOND_LOOK);
                     }
                 }
-                let recorded =
-                    self.reloader.adopt(*candidate, async |change| self.ledger.record_policy_change(change).await).await;
-                match recorded {
-                    Ok(()) => {
-                        metrics::counter!("tidegate_policy_reloads_total", "result" => "loaded").increment(1);
-                        tracing::info!(
-                            generation = change.after.generation, policies = %change.after.policies, source = source.as_str(),
-                            added = ?names(&change.added), changed = ?names(&change.changed), removed = ?names(&change.removed),
-                            "other policies are in force"
-                        );
-                        None
-                    }
-                    Err(error) => {
-                        let message = format!("the change can't be written down, so it does not take effect: {error}");
-                        self.show(unplaced(source, message));
-                        Some(Instant::now() + RETRY)
-                    }
-                }
-            }
-            Err(panic) => {
-                self.refuse(unplaced(source, format!("compiling the policies failed; this is a bug in tidegate: {panic}"))).await;
-                None
+                pipeline.adopt(&turn, *candidate).await.is_err().then(|| Instant::now() + RETRY)
             }
         }
     }
 
-    async fn refuse(&self, refusal: PolicyRefusal) {
-        let in_force = self.registry.current().policy_version();
-        if let Err(error) = self.ledger.record_policy_refusal(&refusal, in_force).await {
-            tracing::error!(%error, "a refusal of policies could not be written down");
-        }
-        self.show(refusal);
-    }
-
-    /// Tells the operator, and whoever asks for the status.
-    fn show(&self, refusal: PolicyRefusal) {
-        metrics::counter!("tidegate_policy_reloads_total", "result" => "refused").increment(1);
-        let problems: Vec<_> = refusal.problems.iter().map(ToString::to_string).collect();
-        let (source, more) = (refusal.source.as_str(), refusal.more);
-        tracing::error!(source, more, "the policies were refused, those in force stay in force\n{}", problems.join("\n"));
-        self.reloader.refuse(refusal);
+    /// Tells the operator that a folder is not watched.
+    async fn show(&self, part: Part, reason: String) {
+        let refusal = LoadRefusal::new(part, ChangeSource::FileWatch, vec![LoadProblem::new(reason)]);
+        let turn = self.pipeline.reloader().turn().await;
+        self.pipeline.refuse(&turn, refusal).await;
     }
 }
 
 /// Notices of changes to a folder, from a watch that is started again should it ever end.
 struct Changes {
+    part: Part,
     folder: PathBuf,
     news: tokio::sync::watch::Receiver<u64>,
     /// Whether the watch has ended, and not been started again yet.
@@ -179,8 +194,8 @@ struct Changes {
 }
 
 impl Changes {
-    fn of(folder: &Path) -> std::io::Result<Self> {
-        Ok(Self { folder: folder.to_owned(), news: watch::start(folder.to_owned())?, has_ended: false })
+    fn of(part: Part, folder: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { part, news: watch::start(part, folder.clone())?, folder, has_ended: false })
     }
 
     /// Completes when the folder may have changed. Cancel safe.
@@ -188,27 +203,39 @@ impl Changes {
     /// # Errors
     /// Nobody watches the folder now, and why; the next call starts another watch, after a while.
     async fn next(&mut self) -> Result<(), String> {
+        let part = self.part.as_str();
         if self.has_ended {
             // However it ended, it must not end a hundred times a second.
             tokio::time::sleep(RESTART).await;
-            self.news = watch::start(self.folder.clone())
-                .map_err(|error| format!("the policy folder is not watched, there is no room for a thread: {error}"))?;
+            self.news = watch::start(self.part, self.folder.clone())
+                .map_err(|error| format!("the folder of the {part} is not watched, there is no room for a thread: {error}"))?;
             self.has_ended = false;
         }
         self.news.changed().await.map_err(|_| {
             self.has_ended = true;
-            "the watch of the policy folder ended; this is a bug in tidegate. It is started again, until then changes go unnoticed".to_owned()
+            format!(
+                "the watch of the folder of the {part} ended; this is a bug in tidegate. It is started again, until then changes go \
+                 unnoticed"
+            )
         })
     }
 }
 
-/// Answers hangups of a host that has no policy folder, until `shutdown`.
-pub async fn without_folder(hangup: Signal, shutdown: CancellationToken) {
-    let mut hangup = Some(hangup);
-    while shutdown.run_until_cancelled(hung_up(&mut hangup)).await.is_some() {
-        tracing::info!(
-            "asked to look at the policies, but there is no policy folder; name one with `--policies DIR` at the start"
-        );
+/// [`Changes::next`], never if nothing is watched.
+async fn next(changes: &mut Option<Changes>) -> Result<(), String> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(again: &Option<(Instant, ChangeSource)>) -> ChangeSource {
+    match again {
+        Some((at, source)) => {
+            tokio::time::sleep_until(*at).await;
+            *source
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -219,10 +246,6 @@ async fn hung_up(hangup: &mut Option<Signal>) {
         return;
     }
     std::future::pending().await
-}
-
-fn unplaced(source: ChangeSource, message: String) -> PolicyRefusal {
-    PolicyRefusal::new(Timestamp::now(), source, vec![PolicyProblem::new(message)])
 }
 
 fn names(files: &[PolicyFileDigest]) -> Vec<&str> {
@@ -236,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_ended_is_told_and_started_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut changes = Changes::of(folder.path()).expect("there is room for a thread");
+        let mut changes = Changes::of(Part::Policies, folder.path().to_owned()).expect("there is room for a thread");
         changes.news = tokio::sync::watch::channel(0).1;
         assert!(changes.next().await.expect_err("nobody watches").contains("ended"));
         let told = tokio::time::timeout(Duration::from_secs(20), changes.next()).await;

@@ -45,9 +45,12 @@ pub use url::is_loopback;
 #[derive(Clone)]
 pub struct Authenticator(Arc<Parts>);
 
+/// Says who somebody without a token is at the moment: what they hold may follow from the tools that are loaded.
+pub type Vouched = Arc<dyn Fn() -> Arc<Principal> + Send + Sync>;
+
 struct Parts {
-    anonymous: Option<Arc<Principal>>,
-    local: Arc<Principal>,
+    anonymous: Option<Vouched>,
+    local: Vouched,
     /// By the `iss` of their tokens.
     issuers: HashMap<String, Arc<Issuer>>,
     limits: TokenLimits,
@@ -113,15 +116,15 @@ impl Authenticator {
     /// # Errors
     /// An issuer can't be trusted as configured.
     pub fn new(
-        anonymous: Option<Principal>,
-        local: Principal,
+        anonymous: Option<Vouched>,
+        local: Vouched,
         issuers: &BTreeMap<String, IssuerConfig>,
         limits: TokenLimits,
     ) -> Result<Self, IssuerConfigError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self(Arc::new(Parts {
-            anonymous: anonymous.map(Arc::new),
-            local: Arc::new(local),
+            anonymous,
+            local,
             issuers: by_iss(issuers)?,
             cache: TokenCache::new(limits.cache, limits.cache_for.duration()),
             limits,
@@ -159,14 +162,18 @@ impl Authenticator {
         self.0.issuers.values().map(|issuer| (issuer.name.clone(), issuer.keyring.health())).collect()
     }
 
+    /// The local user who started the process: over stdio, or the socket in the data folder.
+    pub fn local(&self) -> Arc<Principal> {
+        (self.0.local)()
+    }
+
     /// Who presents these credentials.
     ///
     /// # Errors
     /// The credentials are missing or do not verify, or can't be verified now.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, AuthError> {
         match credentials {
-            Credentials::Local => Ok(self.0.local.clone()),
-            Credentials::Anonymous => self.0.anonymous.clone().ok_or(AuthError::Missing),
+            Credentials::Anonymous => self.0.anonymous.as_ref().map(|who| who()).ok_or(AuthError::Missing),
             Credentials::Bearer(token) => self.verify(token).await,
         }
     }

@@ -12,6 +12,7 @@ pub mod new;
 pub mod plugin;
 pub mod policy;
 pub mod print;
+pub mod reload;
 pub mod serve;
 pub mod top;
 
@@ -127,6 +128,16 @@ pub struct RunArgs {
 /// Whose log to read.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
+    #[command(flatten)]
+    pub host: WhichHost,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Which running host to ask.
+#[derive(Debug, Clone, Args)]
+pub struct LiveArgs {
     #[command(flatten)]
     pub host: WhichHost,
     /// How to print it.

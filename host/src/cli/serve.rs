@@ -12,7 +12,6 @@ use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
 use crate::app::{self, Host, Options, StopSignals, Trust};
 use crate::auth::is_loopback;
 use crate::config::Config;
-use crate::model::Credentials;
 use crate::server;
 use crate::server::stdio::Reach;
 use crate::store::StoreError;
@@ -27,7 +26,8 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let trust = trust(&config, args.insecure_no_auth)?;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = telemetry.watcher();
-    let options = Options { data: data_dir(&config), trust, test_hooks: false, watcher, reload_on_hangup: true };
+    let options =
+        Options { data: data_dir(&config), trust, test_hooks: false, watcher, reload_on_hangup: true, watch_plugins: false };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;
@@ -114,7 +114,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let config = configure(&args.host, None)?;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = telemetry.watcher();
-    let options = Options { data: data_dir(&config), trust: Trust::Nobody, test_hooks: false, watcher, reload_on_hangup: false };
+    let options = Options {
+        data: data_dir(&config),
+        trust: Trust::Nobody,
+        test_hooks: false,
+        watcher,
+        reload_on_hangup: false,
+        watch_plugins: false,
+    };
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = StopSignals::listen()?;
@@ -136,10 +143,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             Err(error) => return Err(error),
         };
         host.listen_locally(&config.stdio).await?;
-        let principal = host.pipeline().authenticate(&Credentials::Local).await?;
         tokio::select! {
             () = server::stdio::serve(
-                host.pipeline().clone(), principal, Reach::Client, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
+                host.pipeline().clone(), Reach::Client, config.stdio.clone(), tokio::io::stdin(), tokio::io::stdout(), host.shutdown().clone(),
             ) => {}
             () = signals.arrive() => {}
         }

@@ -134,8 +134,10 @@ impl Lease {
         }
     }
 
-    /// Tells what would run the call now; answers whether it may.
-    pub(super) fn run_by(&mut self, executor: Option<Digest>) -> bool {
+    /// Tells what would run the call now. Answers whether it may: a call that asks again for an outcome must be run by what ran the
+    /// first one.
+    pub fn run_by(&mut self, reasking: Option<&Reasking>) -> bool {
+        let executor = reasking.map(|reasking| reasking.executor);
         if self.again.is_some() {
             return self.executor == executor;
         }

@@ -107,7 +107,7 @@ fn status(told: &Reading<'_>) -> Coded<'static> {
         Kind::Outcome => FAILURE,
         Kind::Rejection if told.outcome() == Some("replayed") => SUCCESS,
         Kind::Rejection => FAILURE,
-        Kind::Admin if told.text("action") == Some("policy_refused") => FAILURE,
+        Kind::Admin if told.text("action") == Some("reload_refused") => FAILURE,
         Kind::Admin | Kind::Checkpoint => SUCCESS,
     }
 }

@@ -43,8 +43,8 @@ pub struct QueuedFacts<'a> {
     pub tool: &'a ToolName,
     /// The plugin the tool belongs to.
     pub plugin: &'a str,
-    /// The digest of the plugin's component.
-    pub component: Digest,
+    /// The digest of what the caller could go by: only what has the same may run the call.
+    pub face: Digest,
     /// Read or write.
     pub effect: Effect,
     /// With which arguments: validated.
@@ -198,10 +198,9 @@ impl QueuedCall {
         self.lease.as_ref()
     }
 
-    /// Tells what would run the call now. Answers whether it may: a call that asks again for an outcome must be run by what ran
-    /// the first one.
+    /// [`Lease::run_by`], if it has one.
     pub fn run_by(&mut self, reasking: Option<&Reasking>) -> bool {
-        self.lease.as_mut().is_none_or(|lease| lease.run_by(reasking.map(|reasking| reasking.executor)))
+        self.lease.as_mut().is_none_or(|lease| lease.run_by(reasking))
     }
 
     /// Writes the row and the claim, all in one batch.

@@ -52,7 +52,7 @@ impl Ledger {
         let content = ResolvedBody { action: "call_resolved", by: &by, call, note: note.as_deref(), verdict };
         let body = Body::plain(&content);
         assert!(body.is_inline(), "a note and a name fit into a row");
-        let in_force = self.last_policies()?.map(|last| last.version);
+        let in_force = self.last_generation()?.map(|last| last.version);
         let generation = in_force.map_or(Generation { number: 0, policies: Digest([0; 32]) }, |version| Generation {
             number: version.generation,
             policies: version.policies,

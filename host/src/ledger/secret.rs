@@ -12,8 +12,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::LedgerError;
 use super::cbor::{self, Part};
+use super::{Ledger, LedgerError};
 use crate::model::{Arguments, Digest};
 
 /// The secret `K` of the pinned formats, ready for use.
@@ -37,6 +37,13 @@ pub(super) const KEY_ARGUMENT: &str = "idempotency_key";
 const FILE: &str = "ledger.key";
 const FILE_ASIDE: &str = "ledger.key.new";
 const PREFIX: &str = "tidegate-secret-1:";
+
+impl Ledger {
+    /// A key of this host's own for the purpose that `label` names; the same at every start.
+    pub fn key_for(&self, label: &str) -> [u8; 32] {
+        self.inner.secret.derived(label)
+    }
+}
 
 impl Secret {
     /// Reads the secret in `folder`, or makes one for a ledger that is new. `known` is what the ledger remembers of it.
@@ -97,6 +104,11 @@ impl Secret {
         let (redaction, subjects) = (mac(b"tidegate/redaction/2"), mac(b"tidegate/subjects/1"));
         let terms = mac(b"tidegate/terms/1");
         Self { key, redaction, subjects, terms }
+    }
+
+    /// A key for something else that this host alone may know.
+    pub fn derived(&self, label: &str) -> [u8; 32] {
+        finish(self.key.clone().chain_update(label)).0
     }
 
     /// What the log remembers of the secret, to tell whether it is still the same one.

@@ -39,7 +39,7 @@ impl Inner {
         if let Some(cut) = &cut {
             let (ledger, row) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open));
             let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);
-            let restated = Ledger { inner: Arc::clone(self) }.restate_policies(cut.tip.seq)?;
+            let restated = Ledger { inner: Arc::clone(self) }.restate_generation(cut.tip.seq)?;
             self.store.commit_blocking(Urgency::Soon, move |tx| {
                 let (checkpoint, root, until) = act;
                 restated.map_or(Ok(()), |restated| restated.append(tx, ledger.clock.now()))?;

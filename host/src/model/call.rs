@@ -49,8 +49,6 @@ pub enum Credentials {
     Anonymous,
     /// A bearer token (RFC 6750), not yet verified.
     Bearer(String),
-    /// The local user who started the process: stdio, or the socket in the data folder.
-    Local,
 }
 
 /// The token never reaches a log.
@@ -59,7 +57,6 @@ impl fmt::Debug for Credentials {
         f.write_str(match self {
             Self::Anonymous => "Anonymous",
             Self::Bearer(_) => "Bearer(..)",
-            Self::Local => "Local",
         })
     }
 }

@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use super::{Bytes, Effect, Origin, Risk, Scope, Span, ToolName};
 
+/// The most tools of one plugin.
+pub const MAX_TOOLS: usize = 256;
+
 /// One plugin: its sandbox, its row types and its tools.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

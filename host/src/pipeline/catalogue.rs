@@ -55,6 +55,7 @@ impl Pipeline {
                 "generation": generation.number,
                 "plugins": generation.plugins.len(),
                 "tools": generation.tools.len(),
+                "plugin": self.parts.registry.plugin_health(),
                 "policy": self.parts.registry.policy_health(),
                 "unrecorded_rejections": self.parts.ledger.unrecorded_rejections(),
                 "backends": self.parts.outbound.health(),
@@ -73,6 +74,11 @@ impl Pipeline {
     /// The gate, for an operator's questions.
     pub fn admission(&self) -> &Admission {
         &self.parts.admission
+    }
+
+    /// What there is to tell an operator about the plugins: those in force, and those refused last.
+    pub fn plugin_report(&self) -> Value {
+        self.parts.registry.plugin_report()
     }
 
     /// What there is to tell an admin about the policies: those in force, and those refused last.

@@ -42,7 +42,7 @@ pub fn intent<'a>(
             name: grant.tool(),
             plugin: &tool.plugin.manifest.name,
             plugin_version: &tool.plugin.manifest.version,
-            component: tool.plugin.digest,
+            component: tool.plugin.version.component,
             effect: tool.manifest.effect,
             risk: tool.manifest.risk,
             fuel_limit: permit.fuel(),
@@ -71,7 +71,7 @@ pub fn queued<'a>(
         principal: &call.principal,
         tool: &tool.manifest.name,
         plugin: &tool.plugin.manifest.name,
-        component: tool.plugin.digest,
+        face: tool.face,
         effect: tool.manifest.effect,
         arguments,
         key,
@@ -166,7 +166,7 @@ pub fn reasking(tool: &Tool, outbound: &Outbound) -> Option<Reasking> {
         return None;
     }
     let (window, places) = outbound.keyed(&sandbox.backends).filter(|(window, _)| !window.is_zero())?;
-    let executor = Sha256::new().chain_update(tool.plugin.digest.0).chain_update(places.0);
+    let executor = Sha256::new().chain_update(tool.plugin.version.component.0).chain_update(places.0);
     Some(Reasking { executor: Digest(executor.finalize().into()), window })
 }
 

@@ -14,7 +14,7 @@ use super::turn::{ask, room_of};
 use super::{Answer, Call, Job, Pipeline, Right, facts, span};
 use crate::admission::Ticket;
 use crate::ledger::{Lease, LedgerError, QueuedCall, Requeued};
-use crate::model::{Arguments, Digest, Effect, Envelope, IdempotencyKey, OpenSpan, Rejection, Timestamp, ToolName};
+use crate::model::{Arguments, Digest, Envelope, IdempotencyKey, OpenSpan, Rejection, Timestamp, ToolName};
 use crate::registry::Tool;
 
 /// How often it is looked for queued calls that nobody holds.
@@ -23,8 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A call in the durable queue.
 pub(super) struct Waiting {
     pub call: Call,
-    pub tool: ToolName,
-    /// What its caller meant: another one is another tool.
+    /// What its caller meant.
     pub meant: Meant,
     pub arguments: Arguments,
     pub key: Option<IdempotencyKey>,
@@ -37,19 +36,39 @@ pub(super) struct Waiting {
     pub _span: Option<OpenSpan>,
 }
 
-/// What has to be the same of a tool when a call of it starts as when it was queued.
+/// What has to be the same of a tool when a call of it starts as when it was made: what its caller meant, and could go by. A version
+/// that looks the same runs what waited for the one before: nobody who waits is turned away because a fault was mended.
 #[derive(PartialEq, Eq)]
 pub(super) struct Meant {
+    tool: ToolName,
     plugin: String,
-    component: Digest,
-    effect: Effect,
+    face: Digest,
 }
 
 impl Meant {
     /// What a caller of this tool means.
     pub fn of(tool: &Tool) -> Self {
-        let plugin = &tool.plugin;
-        Self { plugin: plugin.manifest.name.to_string(), component: plugin.digest, effect: tool.manifest.effect }
+        Self { tool: tool.manifest.name.clone(), plugin: tool.plugin.manifest.name.clone(), face: tool.face }
+    }
+
+    /// The tool that is meant, in the generation the call is to start on.
+    ///
+    /// # Errors
+    /// It is gone, or became another.
+    pub fn find(&self, call: &Call) -> Result<Arc<Tool>, Box<Refusal>> {
+        let found = call.generation.tools.get(&self.tool).cloned();
+        match found {
+            Some(tool) if Self::of(&tool) == *self => Ok(tool),
+            other => Err(changed(call, other)),
+        }
+    }
+}
+
+/// The refusal of a call whose tool is not what it was.
+pub(super) fn changed(call: &Call, tool: Option<Arc<Tool>>) -> Box<Refusal> {
+    match tool {
+        Some(tool) => checks::concealed(call, &tool, Rejection::ToolChanged),
+        None => Box::new(Refusal::of(Rejection::ToolChanged, None)),
     }
 }
 
@@ -68,7 +87,7 @@ impl Pipeline {
     }
 
     fn take_up(self: &Arc<Self>, requeued: Requeued) {
-        let Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until } = requeued;
+        let Requeued { queued, trace, principal, tool, plugin, face, arguments, key, until } = requeued;
         let id = queued.call();
         let span = self.go_on(&trace, id, tool.as_str());
         let spans = span.spans();
@@ -95,9 +114,9 @@ impl Pipeline {
             Some(_) if until <= now => Err(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
             Some(current) => Ok(self.parts.admission.enter_accepted(&ask(&call, current), waited)),
         };
-        let meant = Meant { plugin, component, effect };
+        let meant = Meant { tool, plugin, face };
         let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
-        let waiting = Waiting { call, tool, meant, arguments, key, queued, live, _room, _span: Some(span) };
+        let waiting = Waiting { call, meant, arguments, key, queued, live, _room, _span: Some(span) };
         match ticket {
             Ok(ticket) => self.carry(waiting, ticket),
             Err(rejection) => {
@@ -129,7 +148,7 @@ impl Pipeline {
         }
         let ready = match permit {
             Ok(permit) => self.look_again(&mut waiting).map(|ready| (permit, ready)),
-            Err(rejection) => Err(Refusal::of(rejection, waiting.call.generation.tools.get(&waiting.tool).cloned()).into()),
+            Err(rejection) => Err(Refusal::of(rejection, waiting.call.generation.tools.get(&waiting.meant.tool).cloned()).into()),
         };
         match ready {
             Ok((permit, (tool, authorized))) => {
@@ -203,15 +222,10 @@ impl Pipeline {
 
     /// A call that starts out of the queue is looked up, validated and authorized again, against the generation of that moment.
     fn look_again(&self, waiting: &mut Waiting) -> Result<(Arc<Tool>, Authorized), Box<Refusal>> {
-        let current = self.parts.registry.current();
-        waiting.call.generation = current.clone();
-        let found = current.tools.get(&waiting.tool).cloned();
-        let changed = |tool: Option<Arc<Tool>>| Box::new(Refusal::of(Rejection::ToolChanged, tool));
-        let Some(tool) = found.filter(|tool| Meant::of(tool) == waiting.meant) else {
-            return Err(changed(current.tools.get(&waiting.tool).cloned()));
-        };
+        waiting.call.generation = self.parts.registry.current();
+        let tool = waiting.meant.find(&waiting.call)?;
         if !waiting.queued.run_by(facts::reasking(&tool, &self.parts.outbound).as_ref()) {
-            return Err(changed(Some(tool)));
+            return Err(changed(&waiting.call, Some(tool)));
         }
         let arguments = std::mem::take(&mut waiting.arguments);
         let refuse = |rejection| checks::concealed(&waiting.call, &tool, rejection);

@@ -46,22 +46,20 @@ enum Turn {
 
 impl Pipeline {
     /// Runs the call when its turn comes, and answers with how it ended; or with *pending*, when its caller has waited enough.
-    pub(super) async fn take_turn(self: &Arc<Self>, ready: Ready, caller: &Attached) -> Answer {
+    pub(super) async fn take_turn(self: &Arc<Self>, mut ready: Ready, caller: &Attached) -> Answer {
         let again = ready.key.as_ref().is_some_and(|key| key.lease.again().is_some());
         let timer = self.stages.start(Stage::Admit, &ready.call.spans);
         let turn = self.wait(&ready, caller).await;
         drop(timer);
-        let Ready { mut call, tool, arguments, authorized, key } = ready;
-        let turn = match turn {
-            Ok(Turn::Now(permit)) => {
-                self.recheck(&mut call, &tool, &arguments, authorized).map(|authorized| (permit, authorized))
-            }
+        let permit = match turn {
+            Ok(Turn::Now(permit)) => self.recheck(&mut ready).map(|()| permit),
             // Boxed, as what follows below: ten thousand callers may wait above, and none of them needs room for this yet.
-            Ok(Turn::Later(ticket)) => return Box::pin(self.queue(call, &tool, arguments, key, ticket, caller)).await,
-            Err(rejection) => Err(Refusal::of(rejection, Some(tool.clone())).into()),
+            Ok(Turn::Later(ticket)) => return Box::pin(self.queue(ready, ticket, caller)).await,
+            Err(rejection) => Err(Refusal::of(rejection, Some(ready.tool.clone())).into()),
         };
-        match turn {
-            Ok((permit, authorized)) => {
+        let Ready { call, tool, arguments, authorized, key } = ready;
+        match permit {
+            Ok(permit) => {
                 let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_caller());
                 Box::pin(self.start(Job { call, tool, arguments, authorized, right: Right::Claimed(key), permit, live }, caller))
                     .await
@@ -92,15 +90,8 @@ impl Pipeline {
     }
 
     /// Makes a waiting call durable, and tells its caller how to ask for the answer.
-    async fn queue(
-        self: &Arc<Self>,
-        call: Call,
-        tool: &Arc<Tool>,
-        arguments: Arguments,
-        key: Option<Keyed>,
-        ticket: Ticket,
-        caller: &Attached,
-    ) -> Answer {
+    async fn queue(self: &Arc<Self>, ready: Ready, ticket: Ticket, caller: &Attached) -> Answer {
+        let Ready { call, tool, arguments, key, .. } = ready;
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let again = lease.as_ref().is_some_and(|lease| lease.again().is_some());
         let Ok(room) = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)) else {
@@ -110,7 +101,7 @@ impl Pipeline {
         };
         let longest = u64::try_from(self.parts.ledger.keeps_answers().as_millis()).unwrap_or(u64::MAX);
         let until = Timestamp(Timestamp::now().as_millis().saturating_add(longest));
-        let facts = facts::queued(&call, tool, &arguments, key.as_ref(), until);
+        let facts = facts::queued(&call, &tool, &arguments, key.as_ref(), until);
         let queued = match self.parts.ledger.enqueue(&facts, lease).await {
             Ok(queued) => queued,
             Err(error) => {
@@ -124,9 +115,9 @@ impl Pipeline {
         fail::fail_point!("call::queued", |_| std::process::abort());
         let pending = self.pending(call.id, PendingState::Queued, Timestamp::now(), ticket.estimated_wait());
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
-        let (noted, name, meant) = (call.clone(), tool.manifest.name.clone(), Meant::of(tool));
-        self.carry(Waiting { call, tool: name, meant, arguments, key, queued, live, _room: Some(room), _span: None }, ticket);
-        self.note_pending(&noted, tool).await;
+        let (noted, meant) = (call.clone(), Meant::of(&tool));
+        self.carry(Waiting { call, meant, arguments, key, queued, live, _room: Some(room), _span: None }, ticket);
+        self.note_pending(&noted, &tool).await;
         if caller.gone.is_cancelled() {
             // Nobody was told of the handle, so nobody would ever ask.
             noted.cancelled.cancel();

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Listing, Schema, or_pending};
-use crate::model::{Effect, Span, ToolManifest};
+use crate::model::{Digest, Effect, Span, ToolManifest};
 use crate::sandbox::Definition;
 
 /// The argument that carries the idempotency key when a model can set nothing but arguments.
@@ -21,6 +22,8 @@ pub struct Advertised {
     pub output: Option<Schema>,
     /// The input schema as the guest wrote it, for the policy layer.
     pub guest_input: Value,
+    /// The digest of its [`face`].
+    pub face: Digest,
 }
 
 /// Reconciles a definition with its manifest. Answers to calls with an idempotency key are kept for `keep_answers`.
@@ -28,6 +31,7 @@ pub struct Advertised {
 /// # Errors
 /// A schema or annotation that is not valid, or that contradicts the manifest.
 pub fn advertise(definition: Definition, manifest: &ToolManifest, keep_answers: Span) -> Result<Advertised, String> {
+    let face = face(&definition, manifest);
     let guest_input = parse_schema("input schema", &definition.input_schema)?;
     let input = Schema::compile(&guest_input).map_err(|problem| format!("its input schema is invalid: {problem}"))?;
     if guest_input.get("type") != Some(&json!("object")) {
@@ -51,7 +55,21 @@ pub fn advertise(definition: Definition, manifest: &ToolManifest, keep_answers: 
         annotations: Some(annotations(definition.annotations.as_deref(), manifest.effect)?),
         keeps_answers: keep_answers,
     };
-    Ok(Advertised { listing, input, output, guest_input })
+    Ok(Advertised { listing, input, output, guest_input, face })
+}
+
+/// The face of a tool: all that its callers could go by when they decided to call, and what it may do on their behalf. A version
+/// with the same face is the same tool, however it works and whatever it may burn.
+fn face(definition: &Definition, manifest: &ToolManifest) -> Digest {
+    let Definition { name, title, description, input_schema, output_schema, annotations } = definition;
+    let rows = manifest.rows_at().map(|rows| (&rows.pointer, &rows.resource));
+    let face = json!({
+        "name": name, "title": title, "description": description, "input": input_schema, "output": output_schema,
+        "annotations": annotations, "effect": manifest.effect, "key_from": manifest.key_from, "keyed": manifest.backend_keyed,
+        "scopes": manifest.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(), "redact": manifest.redact,
+        "risk": manifest.risk, "rows": rows, "requires_client": manifest.requires_client,
+    });
+    Digest(Sha256::digest(face.to_string()).into())
 }
 
 fn parse_schema(what: &str, text: &str) -> Result<Value, String> {

@@ -1,91 +1,23 @@
-//! From directories to a generation: all plugins and all policies, or none.
+//! From plugin folders and policy files to a generation: all of them, or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::advertise::{self, Advertised};
 use super::artifact;
-use super::installed::{InstallError, Promises};
-use super::{Generation, Plugin, Tool, manifest, reload};
-use crate::model::{ChangeSource, Digest, DocumentError, Manifest, Origin, Span, Timestamp, ToolName, document};
+use super::error::LoadError;
+use super::folder::PluginFolder;
+use super::installed::Promises;
+use super::{Arrival, Generation, InMemory, Plugin, PluginSet, Tool, digests, sources};
+use crate::model::{ChangeSource, Manifest, Origin, Span, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
-use crate::sandbox::{CompileError, Definition, DescribeError, Sandbox};
+use crate::sandbox::{Definition, Sandbox};
 
-/// Why a generation could not be loaded. The one in use stays in use.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A file or folder could not be read.
-    #[error("can't read `{}`: {source}", .path.display())]
-    Unreadable {
-        /// What was read.
-        path: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
-    /// No plugin lies where plugins were looked for.
-    #[error("no plugin in `{}`: a plugin is a folder with a `plugin.toml` and a component `<name>.wasm`", .0.display())]
-    NoPlugins(PathBuf),
-    /// The manifest is broken.
-    #[error("{0}")]
-    Manifest(#[from] DocumentError),
-    /// The component is missing.
-    #[error("plugin `{plugin}`: there is no component at `{}`; build it with `tidegate plugin build {}`", .path.display(), .dir.display())]
-    NoComponent {
-        /// The plugin's name.
-        plugin: String,
-        /// Where the component should be.
-        path: PathBuf,
-        /// The plugin's folder.
-        dir: PathBuf,
-    },
-    /// The component can't run on this host.
-    #[error("plugin `{plugin}`: `{}`: {source}", .path.display())]
-    Component {
-        /// The plugin's name.
-        plugin: String,
-        /// The component.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: CompileError,
-    },
-    /// The component could not say which tools it has.
-    #[error("plugin `{plugin}`: `describe` failed: {source}")]
-    Describe {
-        /// The plugin's name.
-        plugin: String,
-        /// How it failed.
-        source: DescribeError,
-    },
-    /// Manifest and component tell different stories.
-    #[error("plugin `{plugin}`: {problem}")]
-    Mismatch {
-        /// The plugin's name.
-        plugin: String,
-        /// Where they differ.
-        problem: String,
-    },
-    /// Two plugins have a tool of the same name, or the same name themselves.
-    #[error("`{name}` is the name of a {what} in both `{first}` and `{second}`; names must be unique")]
-    Duplicate {
-        /// `tool` or `plugin`.
-        what: &'static str,
-        /// The name.
-        name: String,
-        /// The plugin or folder that had it first.
-        first: String,
-        /// The one that has it too.
-        second: String,
-    },
-    /// The plugin is not the one that was installed, or that the config pins; or what is installed can't be read.
-    #[error(transparent)]
-    Installed(#[from] InstallError),
-    /// The policies do not compile against these plugins.
-    #[error("{0}")]
-    Policy(#[from] PolicyError),
-}
+/// The most plugins that are loaded at once: each has its component in memory, and may have as much again to describe its tools.
+const AT_ONCE: usize = 4;
 
 /// Loads generations: what stays the same over all of them.
 pub struct Loader {
@@ -106,48 +38,85 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Loads every plugin folder under `plugins` and every `*.cedar` in `policies` (if given) as generation `number`.
+    /// Loads every plugin folder under `plugins` and every `*.cedar` in `policies` (if given) as the first generation.
     ///
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
-    pub async fn load(&self, number: u64, plugins: &Path, policies: Option<&Path>) -> Result<Generation, LoadError> {
-        self.load_dirs(number, &plugin_dirs(plugins)?, policies).await
+    pub async fn load(&self, plugins: &Path, policies: Option<&Path>) -> Result<Generation, LoadError> {
+        self.load_dirs(&sources::plugin_dirs(plugins)?, policies).await
     }
 
     /// [`Loader::load`] for these plugin folders.
     ///
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
-    pub async fn load_dirs(&self, number: u64, dirs: &[PathBuf], policies: Option<&Path>) -> Result<Generation, LoadError> {
-        let mut loaded: Vec<(PathBuf, Arc<Plugin>)> = Vec::new();
-        let mut tools = BTreeMap::new();
-        for dir in dirs {
-            let (plugin, advertised) = self.load_plugin(dir).await?;
-            if let Some((first, _)) = loaded.iter().find(|(_, other)| other.manifest.name == plugin.manifest.name) {
+    pub async fn load_dirs(&self, dirs: &[PathBuf], policies: Option<&Path>) -> Result<Generation, LoadError> {
+        let PluginSet { plugins, tools } = self.load_plugins(dirs, None).await?;
+        let files = policies.map_or(Ok(Vec::new()), PolicyFile::read_folder)?;
+        let policies = Arc::new(self.compile_policies(&tools, &files)?);
+        let start = Arrival::now(ChangeSource::Start);
+        let policy_files = digests(&files);
+        Ok(Generation {
+            number: 1,
+            plugins,
+            tools,
+            policies,
+            policy_files,
+            plugins_came: start,
+            policies_came: start,
+            _in_memory: InMemory::begin(),
+        })
+    }
+
+    /// Loads these plugin folders. What `in_force` has of the same content is taken from there, tools and all, and neither compiled
+    /// nor asked again.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; nothing is loaded then.
+    pub async fn load_plugins(&self, dirs: &[PathBuf], in_force: Option<&Generation>) -> Result<PluginSet, LoadError> {
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
+        let loading: Vec<_> = dirs.iter().map(|dir| self.load_plugin_beside(dir, in_force)).collect();
+        let loaded: Vec<_> = futures::stream::iter(loading).buffered(at_once).try_collect().await?;
+        let mut set = PluginSet::default();
+        let mut names: BTreeMap<String, &Path> = BTreeMap::new();
+        for (dir, (plugin, tools)) in dirs.iter().zip(loaded) {
+            let name = &plugin.manifest.name;
+            if let Some(first) = names.insert(name.clone(), dir) {
                 let (first, second) = (first.display().to_string(), dir.display().to_string());
-                return Err(LoadError::Duplicate { what: "plugin", name: plugin.manifest.name.clone(), first, second });
+                return Err(LoadError::Duplicate { what: "plugin", name: name.clone(), first, second });
             }
-            for (manifest, Advertised { listing, input, output, guest_input }) in plugin.manifest.tools.iter().zip(advertised) {
-                let name = manifest.name.clone();
-                let tool = Tool { listing, manifest: manifest.clone(), plugin: plugin.clone(), input, output, guest_input };
-                if let Some(other) = tools.insert(name.clone(), Arc::new(tool)) {
+            for tool in tools {
+                let name = tool.manifest.name.clone();
+                if let Some(other) = set.tools.insert(name.clone(), tool) {
                     let (first, second) = (other.plugin.manifest.name.clone(), plugin.manifest.name.clone());
                     return Err(LoadError::Duplicate { what: "tool", name: name.to_string(), first, second });
                 }
             }
-            loaded.push((dir.clone(), plugin));
+            set.plugins.push(plugin);
         }
-        let files = policies.map_or(Ok(Vec::new()), PolicyFile::read_folder)?;
-        let policies = compile_policies(&tools, &files, self.permits)?;
-        Ok(Generation {
-            number,
-            plugins: loaded.into_iter().map(|(_, plugin)| plugin).collect(),
-            tools,
-            policies: Arc::new(policies),
-            policy_files: reload::digests(&files),
-            policies_from: ChangeSource::Start,
-            policies_since: Timestamp::now(),
-        })
+        set.plugins.sort_by(|a, b| a.manifest.name.cmp(&b.manifest.name));
+        Ok(set)
+    }
+
+    async fn load_plugin_beside(
+        &self,
+        dir: &Path,
+        in_force: Option<&Generation>,
+    ) -> Result<(Arc<Plugin>, Vec<Arc<Tool>>), LoadError> {
+        let folder = self.read(dir).await?;
+        if let Some(in_force) = in_force
+            && let Some(same) = in_force.plugins.iter().find(|plugin| plugin.version == folder.version)
+        {
+            let tools = in_force.tools.values().filter(|tool| Arc::ptr_eq(&tool.plugin, same));
+            return Ok((same.clone(), tools.cloned().collect()));
+        }
+        let (plugin, advertised) = self.compile(folder).await?;
+        let tools = plugin.manifest.tools.iter().zip(advertised).map(|(manifest, advertised)| {
+            let Advertised { listing, input, output, guest_input, face } = advertised;
+            Arc::new(Tool { listing, manifest: manifest.clone(), plugin: plugin.clone(), input, output, guest_input, face })
+        });
+        let tools = tools.collect();
+        Ok((plugin, tools))
     }
 
     /// Loads one plugin folder: its manifest, its component, and what clients see of its tools, in manifest order.
@@ -155,33 +124,51 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn load_plugin(&self, dir: &Path) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
-        let manifest_path = dir.join("plugin.toml");
-        let text = read(&manifest_path).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| unreadable(&manifest_path, std::io::Error::other("it is not UTF-8 text")))
-        })?;
-        let manifest = manifest::parse(&manifest_path, &text)?;
+        self.compile(self.read(dir).await?).await
+    }
+
+    async fn read(&self, dir: &Path) -> Result<PluginFolder, LoadError> {
+        let (dir, max_component) = (dir.to_owned(), self.sandbox.max_component());
+        tokio::task::spawn_blocking(move || PluginFolder::read(&dir, max_component))
+            .await
+            .expect("reading reports errors instead of panicking")
+    }
+
+    async fn compile(&self, folder: PluginFolder) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
+        let PluginFolder { dir, manifest, version, path, wasm } = folder;
         let name = manifest.name.clone();
         self.check_against_host(&manifest)?;
-
-        let path = dir.join(format!("{name}.wasm"));
-        if !path.exists() {
-            return Err(LoadError::NoComponent { plugin: name, path, dir: dir.to_owned() });
-        }
-        let wasm = read(&path)?;
-        let digest = Digest(Sha256::digest(&wasm).into());
-        self.promises.hold(dir, &name, digest, self.sandbox.max_component())?;
-        let sandbox = self.sandbox.clone();
+        let (sandbox, promises, read) = (self.sandbox.clone(), self.promises.clone(), version.clone());
+        let plugin = name.clone();
+        let compile = move || {
+            promises.hold(&dir, &read)?;
+            sandbox.compile(&wasm, &read.component).map_err(|source| LoadError::Component { plugin, path, source })
+        };
         // Compiling takes seconds of CPU for a large component.
-        let program = tokio::task::spawn_blocking(move || sandbox.compile(&wasm))
-            .await
-            .expect("compiling reports errors instead of panicking")
-            .map_err(|source| LoadError::Component { plugin: name.clone(), path, source })?;
+        let program = tokio::task::spawn_blocking(compile).await.expect("compiling reports errors instead of panicking")?;
         let definitions =
             self.sandbox.describe(&program).await.map_err(|source| LoadError::Describe { plugin: name.clone(), source })?;
         let mismatch = |problem| LoadError::Mismatch { plugin: name.clone(), problem };
         let told = artifact::published(&definitions).map_err(mismatch)?;
         let advertised = reconcile(&manifest, definitions, self.keep_answers).map_err(mismatch)?;
-        Ok((Arc::new(Plugin { manifest, digest, told, program }), advertised))
+        Ok((Arc::new(Plugin { manifest, version, told, program }), advertised))
+    }
+
+    /// The policies of these files over these tools. Takes a moment of CPU.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn compile_policies(&self, tools: &BTreeMap<ToolName, Arc<Tool>>, files: &[PolicyFile]) -> Result<Policies, PolicyError> {
+        let subjects: Vec<_> = tools
+            .values()
+            .map(|tool| PolicySubject {
+                plugin: &tool.plugin.manifest.name,
+                tool: &tool.manifest,
+                input_schema: &tool.guest_input,
+                resources: &tool.plugin.manifest.resources,
+            })
+            .collect();
+        Policies::compile(&subjects, files, self.permits)
     }
 
     /// What a manifest asks of this host, this host must have.
@@ -216,55 +203,6 @@ impl Loader {
             _ => Ok(()),
         }
     }
-}
-
-/// The policies of these files over these tools.
-///
-/// # Errors
-/// Every problem found.
-pub fn compile_policies(
-    tools: &BTreeMap<ToolName, Arc<Tool>>,
-    files: &[PolicyFile],
-    permits: GeneratedPermits,
-) -> Result<Policies, PolicyError> {
-    let subjects: Vec<_> = tools
-        .values()
-        .map(|tool| PolicySubject {
-            plugin: &tool.plugin.manifest.name,
-            tool: &tool.manifest,
-            input_schema: &tool.guest_input,
-            resources: &tool.plugin.manifest.resources,
-        })
-        .collect();
-    Policies::compile(&subjects, files, permits)
-}
-
-/// The folders under `root` that hold a `plugin.toml`, in name order; `root` itself if it is one.
-///
-/// # Errors
-/// The folder can't be read, or holds no plugin.
-pub fn plugin_dirs(root: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    if root.join("plugin.toml").exists() {
-        return Ok(vec![root.to_owned()]);
-    }
-    let dirs: Vec<_> = sorted_entries(root)?.into_iter().filter(|path| path.join("plugin.toml").exists()).collect();
-    if dirs.is_empty() { Err(LoadError::NoPlugins(root.to_owned())) } else { Ok(dirs) }
-}
-
-fn sorted_entries(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let entries =
-        std::fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>());
-    let mut paths = entries.map_err(|source| unreadable(dir, source))?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| unreadable(path, source))
-}
-
-fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
-    LoadError::Unreadable { path: path.to_owned(), source }
 }
 
 /// Manifest and `describe` must name exactly the same tools: what was reviewed is what is served.

@@ -1,197 +1,238 @@
-//! Changing the policies of a running host: another set, compiled against the same tools, takes effect whole or not at all.
+//! Changing the plugins and policies of a running host: another generation is built beside the one in force, checked whole, and takes
+//! its place at once, or not at all.
 //!
-//! What an admin can do to the folder, and what comes of it:
+//! What an operator can do to the folders, and what comes of it:
 //!
-//! - **A file is saved, added or deleted.** The folder's files as they are then are compiled together. Good: they take effect.
-//!   Not good: what was in force stays in force, and the refusal is visible until the folder is good again.
-//! - **The last file is deleted, or the folder vanishes.** Refused: that is also what a lost volume and a half-done `rm -r` look
-//!   like, and walls must not fall by accident. To drop all policies on purpose, leave one file that holds only a comment.
-//! - **A file that held something is emptied.** Refused: it looks like one that is being written. Whoever means it deletes it.
-//! - **Files are missing, others are there.** It takes effect when the folder is still the same a moment later: whoever replaces all
-//!   files one by one opens no window in which only some of the walls stand.
-//! - **The folder is put back as it was.** What is in force is what is written; the refusal is over, nothing else happens.
+//! - **A file is saved, added or deleted; a plugin is put there or taken away.** What lies there then is loaded together. Good: it
+//!   takes effect. Not good: what was in force stays in force, and the refusal is visible until the folder is good again.
+//! - **The last policy file is deleted, the last plugin, or the folder vanishes.** Refused: that is also what a lost volume and a
+//!   half-done `rm -r` look like, and walls must not fall by accident. To drop all policies on purpose, leave one file that holds
+//!   only a comment.
+//! - **A policy file that held something is emptied.** Refused: it looks like one that is being written. Whoever means it deletes it.
+//! - **Something is missing that is in force.** When the host finds that by itself, it waits a moment and looks again: whoever
+//!   replaces all files one by one opens no window in which only some of them count.
+//! - **The folder is put back as it was.** What is in force is what lies there; the refusal is over, nothing else happens.
 //!
-//! Calls that have started finish on the generation they started on.
+//! Policies that are saved count at once, over the plugins in force, whatever became of the plugin folder meanwhile. A plugin whose
+//! component and manifest have the same bytes as before is taken over as it is.
+//!
+//! Calls that have started finish on the generation they started on; it is gone from memory with the last of them.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
+use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Generation, Registry, load};
-use crate::model::{
-    ChangeSource, Digest, PolicyChange, PolicyFileDigest, PolicyProblem, PolicyRefusal, PolicyVersion, Timestamp,
-};
-use crate::policy::{GeneratedPermits, PolicyError, PolicyFile};
+use super::error::LoadError;
+use super::{Arrival, Generation, InMemory, Loader, PluginSet, Registry, accident, digests};
+use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PolicyVersion};
+use crate::policy::PolicyFile;
 
-/// Compiles the policy folder anew for a registry.
-#[derive(Clone)]
+/// Builds the next generation of a registry.
 pub struct Reloader {
     registry: Arc<Registry>,
-    folder: PathBuf,
-    permits: GeneratedPermits,
+    loader: Arc<Loader>,
+    turn: Mutex<()>,
 }
 
-/// A set of policies that compiles, with all that belongs to it, not yet in force.
+/// The right to change what is in force. One at a time: a candidate is a change of what was in force when it was made.
+pub struct Turn<'r> {
+    registry: &'r Arc<Registry>,
+    loader: &'r Arc<Loader>,
+    _turn: MutexGuard<'r, ()>,
+}
+
+/// A generation that could take effect, not yet in force.
 pub struct Candidate {
     generation: Generation,
-    change: PolicyChange,
+    change: GenerationChange,
+    /// Which part was looked at; with the plugins, the policies were too.
+    part: Part,
 }
 
-/// What a look at the folder came to.
+/// What a look came to.
 pub enum Look {
-    /// The folder holds what is in force.
+    /// What was found is what is in force.
     Unchanged,
-    /// The folder holds another set, which compiles.
+    /// Something else was found, and could take effect.
     Changed(Box<Candidate>),
-    /// The folder holds nothing that could take effect.
-    Refused(PolicyRefusal),
+    /// What was found can't take effect.
+    Refused(LoadRefusal),
 }
+
+/// Why there is no candidate.
+type Refused = (Part, Vec<LoadProblem>);
 
 impl Reloader {
-    /// A reloader of `folder`, with or without the permits that follow from the manifests.
-    pub fn new(registry: Arc<Registry>, folder: PathBuf, permits: GeneratedPermits) -> Self {
-        Self { registry, folder, permits }
+    /// A reloader of `registry` by `loader`.
+    pub fn new(registry: Arc<Registry>, loader: Arc<Loader>) -> Self {
+        Self { registry, loader, turn: Mutex::new(()) }
     }
 
-    /// The folder it reads.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Waits until nobody else changes what is in force.
+    pub async fn turn(&self) -> Turn<'_> {
+        Turn { registry: &self.registry, loader: &self.loader, _turn: self.turn.lock().await }
+    }
+}
+
+impl Turn<'_> {
+    /// The generation in force.
+    pub fn current(&self) -> Arc<Generation> {
+        self.registry.current()
     }
 
-    /// Reads the folder and compiles what it holds, if that is not what is in force. Takes a moment of CPU and touches the disk.
-    pub fn look(&self, source: ChangeSource) -> Look {
-        let current = self.registry.current();
-        match self.candidate(&current, source) {
-            Ok(None) => Look::Unchanged,
-            Ok(Some(candidate)) => Look::Changed(Box::new(candidate)),
-            Err(problems) => Look::Refused(PolicyRefusal::new(Timestamp::now(), source, problems)),
+    /// Looks at everything as it lies on disk: plugins and policies.
+    pub async fn look(&self, source: ChangeSource) -> Look {
+        match self.registry.sources().dirs() {
+            Ok(dirs) => self.look_at(dirs, source).await,
+            Err(error) => Look::Refused(LoadRefusal::new(error.part(), source, error.problems())),
         }
     }
 
-    fn candidate(&self, current: &Generation, source: ChangeSource) -> Result<Option<Candidate>, Vec<PolicyProblem>> {
-        let files = PolicyFile::read_folder(&self.folder).map_err(|error| problems(&error))?;
-        let digests = digests(&files);
-        if digests == current.policy_files {
-            return Ok(None);
-        }
-        beware_of_accidents(&self.folder, &files, &current.policy_files)?;
-        let policies = load::compile_policies(&current.tools, &files, self.permits).map_err(|error| problems(&error))?;
-        let before = current.policy_version();
-        let after = PolicyVersion { generation: before.generation + 1, policies: policies.hash() };
-        let change = PolicyChange::new(source, (Some(before), &current.policy_files), (after, &digests));
-        let generation = Generation {
-            number: after.generation,
-            plugins: current.plugins.clone(),
-            tools: current.tools.clone(),
-            policies: Arc::new(policies),
-            policy_files: digests,
-            policies_from: source,
-            policies_since: Timestamp::now(),
+    /// Looks at these plugin folders, and at the policies as they lie on disk.
+    pub async fn look_at(&self, dirs: Vec<PathBuf>, source: ChangeSource) -> Look {
+        let begun = Instant::now();
+        told("tidegate_plugin_reload_seconds", begun, source, self.candidate(&dirs, source).await)
+    }
+
+    /// Looks at the policies as they lie on disk, over the plugins in force.
+    pub async fn look_at_policies(&self, source: ChangeSource) -> Look {
+        let (begun, current) = (Instant::now(), self.current());
+        let set = PluginSet { plugins: current.plugins.clone(), tools: current.tools.clone() };
+        let candidate = self.with_policies(current, set, source, Part::Policies).await;
+        told("tidegate_policy_reload_seconds", begun, source, candidate)
+    }
+
+    async fn candidate(&self, dirs: &[PathBuf], source: ChangeSource) -> Result<Option<Candidate>, Refused> {
+        let current = self.current();
+        let set = self.loader.load_plugins(dirs, Some(&current)).await.map_err(|error| (error.part(), error.problems()))?;
+        let others = set.plugins.iter().map(|plugin| &plugin.version).ne(current.plugins.iter().map(|plugin| &plugin.version));
+        let candidate = self.with_policies(current, set, source, Part::Plugins).await;
+        // Policies that fit the plugins in force but not these stand in the way of the plugins.
+        candidate.map_err(|(part, problems)| (if others { Part::Plugins } else { part }, problems))
+    }
+
+    /// A candidate of these plugins with the policies as they lie on disk; `None` if that is what is in force.
+    async fn with_policies(
+        &self,
+        current: Arc<Generation>,
+        set: PluginSet,
+        source: ChangeSource,
+        part: Part,
+    ) -> Result<Option<Candidate>, Refused> {
+        let (loader, folder) = (self.loader.clone(), self.registry.sources().policies.clone());
+        // It takes a moment of CPU and touches the disk.
+        let build = move || {
+            let built = next(&loader, folder, &current, set, source).map_err(|problems| (Part::Policies, problems))?;
+            Ok(built.map(|(generation, change)| Candidate { generation, change, part }))
         };
-        Ok(Some(Candidate { generation, change }))
+        tokio::task::spawn_blocking(build).await.unwrap_or_else(|panic| {
+            let problem = format!("compiling the policies failed; this is a bug in tidegate: {panic}");
+            Err((Part::Policies, vec![LoadProblem::new(problem)]))
+        })
     }
 
-    /// The folder holds what is in force; a refusal that stood is over.
-    pub fn confirm(&self) {
-        self.registry.update_status(|status| status.standing = false);
+    /// What lies there is in force; a refusal of `part` that stood is over. With the plugins, the policies were looked at too.
+    pub fn confirm(&self, part: Part) {
+        self.registry.update_status(|status| status.settle(part));
+    }
+
+    /// Whether the same was refused already, and still lies there.
+    pub fn is_told(&self, refusal: &LoadRefusal) -> bool {
+        let status = self.registry.status();
+        let part = status.of(refusal.part);
+        part.standing && part.refusal.as_ref().is_some_and(|told| told.problems == refusal.problems)
     }
 
     /// What was found can't take effect. Shows it to whoever asks for the status.
-    pub fn refuse(&self, refusal: PolicyRefusal) {
+    pub fn refuse(&self, refusal: LoadRefusal) {
         let refusal = Arc::new(refusal);
-        self.registry.update_status(|status| {
-            status.refusals += 1;
-            status.standing = true;
-            status.refusal = Some(refusal.clone());
-        });
+        self.registry.update_status(|status| status.of_mut(refusal.part).refuse(refusal.clone()));
     }
 
-    /// Puts the candidate in force, once `record` has written that down. One at a time: a candidate is a change of what was in
-    /// force when it was made.
+    /// Puts the candidate in force, once `record` has written that down.
     ///
     /// # Errors
     /// What `record` answers with: no record, no change.
     pub async fn adopt<E>(
         &self,
         candidate: Candidate,
-        record: impl AsyncFnOnce(&PolicyChange) -> Result<(), E>,
-    ) -> Result<(), E> {
-        record(&candidate.change).await?;
-        self.registry.replace(candidate.generation);
-        self.registry.update_status(|status| {
-            status.reloads += 1;
-            status.standing = false;
-        });
-        Ok(())
+        record: impl AsyncFnOnce(&GenerationChange) -> Result<(), E>,
+    ) -> Result<GenerationChange, E> {
+        let Candidate { generation, change, part } = candidate;
+        record(&change).await?;
+        self.registry.replace(generation);
+        self.registry.update_status(|status| status.changed(&change, part));
+        Ok(change)
     }
 }
 
 impl Candidate {
+    /// The generation as it would be.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// What would change.
-    pub fn change(&self) -> &PolicyChange {
+    pub fn change(&self) -> &GenerationChange {
         &self.change
     }
 
-    /// The files it was made of.
-    pub fn files(&self) -> &[PolicyFileDigest] {
-        &self.generation.policy_files
+    /// The same, at somebody's request.
+    #[must_use]
+    pub fn asked_by(mut self, who: &str) -> Self {
+        self.change.by = Some(who.to_owned());
+        self
     }
 }
 
-/// What `error` tells, one by one.
-pub fn problems(error: &PolicyError) -> Vec<PolicyProblem> {
-    let problems = error.problems().iter().map(|problem| PolicyProblem {
-        file: problem.place.as_ref().map(|place| place.file.clone()),
-        line: problem.place.as_ref().map(|place| place.line),
-        column: problem.place.as_ref().map(|place| place.column),
-        excerpt: problem.place.as_ref().map(|place| place.excerpt.clone()),
-        message: problem.message.clone(),
-        help: problem.help.clone(),
-    });
-    problems.collect()
-}
-
-/// The files by their names in the folder, sorted, with the digests of their contents.
-pub fn digests(files: &[PolicyFile]) -> Vec<PolicyFileDigest> {
-    let digest = |file: &PolicyFile| PolicyFileDigest {
-        file: file.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        sha256: Digest(Sha256::digest(file.text.as_bytes()).into()),
-    };
-    let mut digests: Vec<_> = files.iter().map(digest).collect();
-    digests.sort();
-    digests
-}
-
-/// Whether any of the files is one of policies, rather than of users and groups.
-pub fn holds_policies(files: &[PolicyFileDigest]) -> bool {
-    files.iter().any(|file| Path::new(&file.file).extension().is_some_and(|extension| extension == "cedar"))
-}
-
-/// Refuses what an admin is unlikely to have meant, and what an accident looks like.
-fn beware_of_accidents(folder: &Path, files: &[PolicyFile], in_force: &[PolicyFileDigest]) -> Result<(), Vec<PolicyProblem>> {
-    let problem = |file: Option<&Path>, message: String, help: &str| PolicyProblem {
-        file: file.map(|file| file.display().to_string()),
-        help: Some(help.to_owned()),
-        ..PolicyProblem::new(message)
-    };
-    if holds_policies(in_force) && !holds_policies(&digests(files)) {
-        let message = format!("the policy folder `{}` is empty; what was in force stays in force", folder.display());
-        let help = "to drop all policies on purpose, leave one file, such as `none.cedar`, that holds only a comment";
-        return Err(vec![problem(None, message, help)]);
+/// What a look comes to that found this; if it found something new, what that took is noted under this name.
+fn told(metric: &'static str, begun: Instant, source: ChangeSource, found: Result<Option<Candidate>, Refused>) -> Look {
+    if !matches!(found, Ok(None)) {
+        metrics::histogram!(metric).record(begun.elapsed());
     }
-    let known: BTreeMap<&str, &Digest> = in_force.iter().map(|file| (file.file.as_str(), &file.sha256)).collect();
-    let nothing = Digest(Sha256::digest(b"").into());
-    let emptied = files.iter().filter(|file| {
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-        file.text.is_empty() && known.get(&*name).is_some_and(|digest| **digest != nothing)
-    });
-    let emptied: Vec<_> = emptied
-        .map(|file| {
-            let message = format!("`{}` held policies and is empty now, as a file is that is being written", file.path.display());
-            problem(Some(&file.path), message, "to drop its policies on purpose, delete it, or leave a comment in it")
-        })
-        .collect();
-    if emptied.is_empty() { Ok(()) } else { Err(emptied) }
+    match found {
+        Ok(None) => Look::Unchanged,
+        Ok(Some(candidate)) => Look::Changed(Box::new(candidate)),
+        Err((part, problems)) => Look::Refused(LoadRefusal::new(part, source, problems)),
+    }
+}
+
+/// The generation after `current` with these plugins and the policies as they lie on disk; `None` if nothing is new.
+fn next(
+    loader: &Loader,
+    folder: Option<PathBuf>,
+    current: &Generation,
+    set: PluginSet,
+    source: ChangeSource,
+) -> Result<Option<(Generation, GenerationChange)>, Vec<LoadProblem>> {
+    let files = folder.as_deref().map_or(Ok(Vec::new()), PolicyFile::read_folder);
+    let files = files.map_err(|error| LoadError::Policy(error).problems())?;
+    let (policy_files, in_force) = (digests(&files), current.plugin_versions());
+    let plugins: Vec<_> = set.plugins.iter().map(|plugin| plugin.version.clone()).collect();
+    if policy_files == current.policy_files && plugins == in_force {
+        return Ok(None);
+    }
+    if let Some(folder) = &folder {
+        accident::beware(folder, &files, &current.policy_files)?;
+    }
+    let policies = loader.compile_policies(&set.tools, &files).map_err(|error| LoadError::Policy(error).problems())?;
+    let before = current.policy_version();
+    let after = PolicyVersion { generation: before.generation + 1, policies: policies.hash() };
+    let earlier = Contents { files: &current.policy_files, plugins: &in_force };
+    let change =
+        GenerationChange::new(source, (Some(before), earlier), (after, Contents { files: &policy_files, plugins: &plugins }));
+    let came = |is_other: bool, so_far: Arrival| if is_other { Arrival::now(source) } else { so_far };
+    let generation = Generation {
+        number: after.generation,
+        plugins_came: came(plugins != in_force, current.plugins_came),
+        policies_came: came(policy_files != current.policy_files, current.policies_came),
+        plugins: set.plugins,
+        tools: set.tools,
+        policies: Arc::new(policies),
+        policy_files,
+        _in_memory: InMemory::begin(),
+    };
+    Ok(Some((generation, change)))
 }

@@ -1,4 +1,4 @@
-//! Watching the policy folder: when its content may have changed, and has come to rest since.
+//! Watching the folders that plugins and policies come from: when their content may have changed, and has come to rest since.
 //!
 //! The kernel's notice (inotify) makes it quick; a look at names, sizes and times once a second makes it certain: nothing is
 //! noticed of files behind symbolic links, of a network's folders, or of a folder that takes another's name.
@@ -16,9 +16,11 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
+use super::folder::MANIFEST;
+use crate::model::Part;
 use crate::policy::ENTRIES;
 
-/// How long the folder has to be quiet: editors write a file in several steps.
+/// How long the folders have to be quiet: editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(150);
 
 /// How long one waits for quiet at most.
@@ -30,53 +32,79 @@ const UNCLOSED: Duration = Duration::from_secs(10);
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Watches `folder`, which need not exist, on a thread of its own until the receiver is dropped. Ticks once at the start, so that
-/// nothing that happened before goes unnoticed, and then whenever the folder may have changed.
+/// Watches `folder`, which need not exist, on a thread of its own until the receiver is dropped: for policies its files, for plugins
+/// its files and those of the plugin folders in it. Ticks once at the start, so that nothing that happened before goes unnoticed, and
+/// then whenever something may have changed.
 ///
 /// # Errors
 /// There is no room for one more thread.
-pub fn start(folder: PathBuf) -> std::io::Result<watch::Receiver<u64>> {
+pub fn start(part: Part, folder: PathBuf) -> std::io::Result<watch::Receiver<u64>> {
     let (news, receiver) = watch::channel(0);
     let (wake, events) = mpsc::sync_channel(1);
-    let watch = Watch {
-        seen: Print::of(&folder),
-        folder,
-        news,
-        wake,
-        events,
-        kernel: None,
-        is_deaf: false,
-        unclosed: Unclosed::default(),
-    };
-    std::thread::Builder::new().name("policy-watch".to_owned()).spawn(move || watch.run())?;
+    let watched = Watched { part, root: folder };
+    let watch =
+        Watch { seen: watched.print(), watched, news, wake, events, kernel: None, is_deaf: false, unclosed: Unclosed::default() };
+    std::thread::Builder::new().name(format!("watch-{}", part.as_str())).spawn(move || watch.run())?;
     Ok(receiver)
 }
 
 struct Watch {
-    folder: PathBuf,
+    watched: Watched,
     news: watch::Sender<u64>,
     /// Notices of the kernel's; one that is pending stands for all.
     wake: SyncSender<()>,
     events: Receiver<()>,
-    /// The kernel's watch, and the folder it is on.
-    kernel: Option<(notify::RecommendedWatcher, Identity)>,
+    /// The kernel's watch, and the folders it is on.
+    kernel: Option<(notify::RecommendedWatcher, Vec<Identity>)>,
     /// Whether the kernel refused to watch, which is said once.
     is_deaf: bool,
-    /// Policy files that somebody has begun to write and not closed yet.
+    /// Files that count and that somebody has begun to write and not closed yet.
     unclosed: Unclosed,
-    /// The folder when it was last told about.
-    seen: Print,
+    /// The folders when they were last told about.
+    seen: Vec<Print>,
 }
 
 /// Paths of files that are being written.
 type Unclosed = Arc<Mutex<BTreeSet<PathBuf>>>;
+
+/// What is watched.
+struct Watched {
+    part: Part,
+    root: PathBuf,
+}
+
+impl Watched {
+    /// The folders whose entries count: the root, and the plugin folders in it.
+    fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.root.clone()];
+        if self.part == Part::Plugins && !self.root.join(MANIFEST).exists() {
+            let entries = std::fs::read_dir(&self.root).into_iter().flatten().take(ENTRIES).filter_map(Result::ok);
+            folders.extend(entries.map(|entry| entry.path()).filter(|path| path.join(MANIFEST).exists()));
+            folders[1..].sort();
+        }
+        folders
+    }
+
+    fn print(&self) -> Vec<Print> {
+        self.folders().iter().map(|folder| Print::of(folder)).collect()
+    }
+}
+
+/// Whether a file of this name is read when the folders are loaded.
+fn counts(part: Part, path: &Path) -> bool {
+    let has = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
+    match part {
+        Part::Plugins => has("wasm") || path.file_name().is_some_and(|name| name == MANIFEST),
+        Part::Policies => has("cedar") || has("json"),
+    }
+}
 
 impl Watch {
     fn run(mut self) {
         loop {
             self.listen();
             // In this order: what changes from here on differs from what was seen, or comes with a notice.
-            self.seen = Print::of(&self.folder);
+            self.seen = self.watched.print();
             self.news.send_modify(|count| *count += 1);
             self.wait();
             if self.news.is_closed() {
@@ -90,7 +118,7 @@ impl Watch {
     fn wait(&mut self) {
         loop {
             let told = self.events.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
-            if told || self.news.is_closed() || Print::of(&self.folder) != self.seen {
+            if told || self.news.is_closed() || self.watched.print() != self.seen {
                 return;
             }
             self.listen();
@@ -102,10 +130,10 @@ impl Watch {
     fn settle(&self) {
         let begun = Instant::now();
         let is_unclosed = || !self.unclosed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        let mut seen = Print::of(&self.folder);
+        let mut seen = self.watched.print();
         while begun.elapsed() < if is_unclosed() { UNCLOSED } else { LONGEST } {
             let told = self.events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout);
-            let now = Print::of(&self.folder);
+            let now = self.watched.print();
             if !told && now == seen && !is_unclosed() {
                 return;
             }
@@ -113,21 +141,23 @@ impl Watch {
         }
     }
 
-    /// Asks the kernel to watch the folder that has the name now.
+    /// Asks the kernel to watch the folders that have the names now.
     fn listen(&mut self) {
-        let Some(identity) = Identity::of(&self.folder) else {
+        let folders = self.watched.folders();
+        let identities: Vec<_> = folders.iter().filter_map(|folder| Identity::of(folder)).collect();
+        if identities.is_empty() {
             self.kernel = None;
             return;
-        };
-        if self.kernel.as_ref().is_some_and(|(_, watched)| *watched == identity) {
+        }
+        if self.kernel.as_ref().is_some_and(|(_, watched)| *watched == identities) {
             return;
         }
-        match listen(&self.folder, self.wake.clone(), self.unclosed.clone()) {
-            Ok(kernel) => (self.kernel, self.is_deaf) = (Some((kernel, identity)), false),
+        match listen(self.watched.part, &folders, self.wake.clone(), self.unclosed.clone()) {
+            Ok(kernel) => (self.kernel, self.is_deaf) = (Some((kernel, identities)), false),
             Err(error) => {
                 if !self.is_deaf {
-                    let (folder, every) = (self.folder.display(), POLL);
-                    tracing::warn!(%folder, %error, "the policy folder can't be watched; it is looked at every {every:?} instead");
+                    let (folder, every) = (self.watched.root.display(), POLL);
+                    tracing::warn!(%folder, %error, "the folder can't be watched; it is looked at every {every:?} instead");
                 }
                 (self.kernel, self.is_deaf) = (None, true);
             }
@@ -135,12 +165,17 @@ impl Watch {
     }
 }
 
-fn listen(folder: &Path, wake: SyncSender<()>, unclosed: Unclosed) -> notify::Result<notify::RecommendedWatcher> {
-    // What another watch was told is of another folder.
+fn listen(
+    part: Part,
+    folders: &[PathBuf],
+    wake: SyncSender<()>,
+    unclosed: Unclosed,
+) -> notify::Result<notify::RecommendedWatcher> {
+    // What another watch was told is of other folders.
     unclosed.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = &event {
-            note_writing(event, &mut unclosed.lock().unwrap_or_else(PoisonError::into_inner));
+            note_writing(part, event, &mut unclosed.lock().unwrap_or_else(PoisonError::into_inner));
         }
         // Reading is no change; without this, looking at the folder would be a reason to look at it again.
         let is_reading = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
@@ -149,14 +184,19 @@ fn listen(folder: &Path, wake: SyncSender<()>, unclosed: Unclosed) -> notify::Re
             let _ = wake.try_send(());
         }
     })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    for folder in folders {
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            // Gone since it was listed; that it is, is noticed.
+            Err(_) if !folder.exists() => {}
+            watched => watched?,
+        }
+    }
     Ok(watcher)
 }
 
-/// Keeps count of which policy files are being written.
-fn note_writing(event: &notify::Event, unclosed: &mut BTreeSet<PathBuf>) {
-    let is_policy = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "cedar" || extension == "json");
-    let paths = event.paths.iter().filter(is_policy);
+/// Keeps count of which files that count are being written.
+fn note_writing(part: Part, event: &notify::Event, unclosed: &mut BTreeSet<PathBuf>) {
+    let paths = event.paths.iter().filter(|path| counts(part, path));
     match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => unclosed.extend(paths.cloned()),
         EventKind::Access(AccessKind::Close(AccessMode::Write))
@@ -234,7 +274,7 @@ mod tests {
         async fn new(prepare: impl FnOnce(&Path)) -> Self {
             let dir = tempfile::tempdir().expect("a temporary folder");
             prepare(dir.path());
-            let news = start(dir.path().join("policies")).expect("there is room for a thread");
+            let news = start(Part::Policies, dir.path().join("policies")).expect("there is room for a thread");
             let mut world = Self { dir, news };
             world.told("the start").await;
             world
@@ -315,5 +355,22 @@ mod tests {
         // The quiet passes and two looks besides.
         let told = tokio::time::timeout(QUIET + 2 * POLL, world.news.changed()).await;
         assert!(told.is_err(), "reading was taken for a change");
+    }
+
+    #[tokio::test]
+    async fn plugins_that_come_change_and_go_are_noticed() {
+        let plugins = tempfile::tempdir().expect("a temporary folder");
+        let news = start(Part::Plugins, plugins.path().to_owned()).expect("there is room for a thread");
+        let mut world = World { dir: plugins, news };
+        world.told("the start").await;
+        fs::create_dir(world.path("a")).expect("writable");
+        fs::write(world.path("a/plugin.toml"), "name = \"a\"").expect("writable");
+        world.told("a plugin").await;
+        // The kernel may tell of the folder and of its file one after the other.
+        while tokio::time::timeout(QUIET + 2 * POLL, world.news.changed()).await.is_ok() {}
+        fs::write(world.path("a/a.wasm"), "component").expect("writable");
+        world.told("a component").await;
+        fs::remove_dir_all(world.path("a")).expect("writable");
+        world.told("a plugin's end").await;
     }
 }

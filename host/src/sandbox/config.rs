@@ -1,7 +1,6 @@
 //! The operator's limits on guests, `[sandbox]` in `tidegate.toml`.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -36,10 +35,9 @@ pub struct SandboxConfig {
     pub max_headers: Bytes,
     /// The most random bytes one request may ask for.
     pub max_random: Bytes,
-    /// Where compiled components are kept between starts; absent: compiled at every start.
-    ///
-    /// Whoever can write here can run code in the host: keep it out of reach of everyone else.
-    pub cache: Option<PathBuf>,
+    /// The most that compiled components take up in the data folder, so that the next start and a return to an earlier version
+    /// need not compile them again. What was not used for longest goes first; `"0B"` keeps none.
+    pub cache: Bytes,
 }
 
 impl Default for SandboxConfig {
@@ -57,7 +55,7 @@ impl Default for SandboxConfig {
             max_handles: 1024,
             max_headers: Bytes::kib(32),
             max_random: Bytes::kib(64),
-            cache: None,
+            cache: Bytes::mib(512),
         }
     }
 }

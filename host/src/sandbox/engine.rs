@@ -1,11 +1,7 @@
 //! The engine's settings: what WebAssembly may be, and the pool that instances come from.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 use super::bindings::tidegate::plugin::host;
@@ -46,9 +42,6 @@ pub(super) fn new(config: &SandboxConfig) -> Result<Engine, SandboxError> {
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
-    if let Some(folder) = &config.cache {
-        settings.cache(Some(cache(folder)?));
-    }
     Engine::new(&settings).map_err(SandboxError::Engine)
 }
 
@@ -95,16 +88,4 @@ fn pool(config: &SandboxConfig) -> PoolingAllocationConfig {
         .table_keep_resident(config.keep_resident.as_usize().min(64 << 10))
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);
     pool
-}
-
-fn cache(folder: &Path) -> Result<Cache, SandboxError> {
-    let unusable = |reason: String| SandboxError::Cache { path: folder.to_owned(), reason };
-    fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
-    // What is read back from here is run as machine code: nobody else may write to it.
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(|error| unusable(error.to_string()))?;
-    // The engine takes absolute paths only.
-    let folder = fs::canonicalize(folder).map_err(|error| unusable(error.to_string()))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(folder);
-    Cache::new(config).map_err(|error| unusable(format!("{error:#}")))
 }

@@ -11,7 +11,7 @@ pub enum SandboxError {
     #[error("setting up the sandbox: {0:#}; check the limits under `[sandbox]`")]
     Engine(wasmtime::Error),
     /// The folder for compiled components is not usable.
-    #[error("using `{}` for compiled components (`sandbox.cache`): {reason}", path.display())]
+    #[error("can't keep compiled components in `{}`: {reason}; or keep none, with `cache = \"0B\"` under `[sandbox]`", path.display())]
     Cache {
         /// The folder.
         path: PathBuf,
@@ -71,4 +71,12 @@ pub enum DescribeError {
     /// The guest was stopped or crashed.
     #[error("the plugin was asked to describe its tools and {0}")]
     Ended(String),
+    /// It has more tools than anybody could choose from.
+    #[error("the plugin describes {count} tools, more than the {limit} that one plugin may have")]
+    TooMany {
+        /// How many it has.
+        count: usize,
+        /// How many it may have.
+        limit: usize,
+    },
 }

@@ -3,6 +3,7 @@
 
 mod bindings;
 mod capacity;
+mod compiled;
 mod config;
 mod contract;
 mod ending;
@@ -24,6 +25,7 @@ mod turnstile;
 mod wasi;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use self::bindings::PluginPre;
+use self::compiled::Compiled;
 use self::state::State;
 use self::turnstile::Turnstile;
 use crate::model::{self, Ended, GuestLog};
@@ -76,6 +79,7 @@ pub struct Sandbox {
     reserved: ReservedHeader,
     engine: Engine,
     linker: Linker<State>,
+    compiled: Option<Compiled>,
     /// Places for instances; as many as the pool has.
     instances: Semaphore,
     turnstile: Arc<Turnstile>,
@@ -189,9 +193,22 @@ impl Sandbox {
             turnstile: Turnstile::new(config.running()),
             config: config.clone(),
             instantiation: metrics::histogram!("tidegate_instantiation_seconds"),
+            compiled: None,
             engine,
             reserved,
         })
+    }
+
+    /// The same, keeping compiled components in `folder`, as many as [`SandboxConfig::cache`] says. `key` tells what this host
+    /// wrote there from everything else: whoever knows it and can write there can run code in the host.
+    ///
+    /// # Errors
+    /// The folder can't be made, or is not ours alone.
+    pub fn with_cache(mut self, folder: &Path, key: &[u8; 32]) -> Result<Self, SandboxError> {
+        if self.config.cache.0 > 0 {
+            self.compiled = Some(Compiled::open(folder, key, self.config.cache, &self.engine)?);
+        }
+        Ok(self)
     }
 
     /// The most memory one guest can have.
@@ -199,23 +216,29 @@ impl Sandbox {
         self.config.max_memory
     }
 
-    /// The largest component file.
+    /// The largest component that is looked at.
     pub fn max_component(&self) -> model::Bytes {
         self.config.max_component
     }
 
-    /// Compiles a component and checks that it is a plugin of this contract. Takes up to seconds of CPU: call it where
-    /// blocking is allowed.
-    pub fn compile(&self, wasm: &[u8]) -> Result<Program, CompileError> {
+    /// Compiles a component of this digest and checks that it is a plugin of this contract. Takes up to seconds of CPU, unless it
+    /// was compiled before: call it where blocking is allowed.
+    pub fn compile(&self, wasm: &[u8], digest: &model::Digest) -> Result<Program, CompileError> {
         let size = model::Bytes(wasm.len() as u64);
         if size > self.config.max_component {
             return Err(CompileError::TooLarge { size, limit: self.config.max_component });
         }
         contract::check_kind(wasm)?;
-        let component =
-            Component::from_binary(&self.engine, wasm).map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+        let kept = self.compiled.as_ref().and_then(|compiled| compiled.get(&self.engine, digest));
+        let is_kept = kept.is_some();
+        let component = kept.map_or_else(|| Component::from_binary(&self.engine, wasm), Ok);
+        let component = component.map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
         contract::check_interfaces(&self.engine, &component)?;
         let pre = self.linker.instantiate_pre(&component).and_then(PluginPre::new);
-        pre.map(|pre| Program { pre }).map_err(|error| CompileError::Mismatch(format!("{error:#}")))
+        let program = pre.map(|pre| Program { pre }).map_err(|error| CompileError::Mismatch(format!("{error:#}")))?;
+        if let Some(compiled) = self.compiled.as_ref().filter(|_| !is_kept) {
+            compiled.keep(digest, &component);
+        }
+        Ok(program)
     }
 }

@@ -18,7 +18,7 @@ use super::meter::{Meter, Slice, Toll};
 use super::slices::Sliced;
 use super::state::State;
 use super::{CallLimits, Definition, DescribeError, Execution, Invocation, Program, Sandbox, Supply};
-use crate::model::{Ended, GuestLog, Trap};
+use crate::model::{Ended, GuestLog, MAX_TOOLS, Trap};
 
 /// What describing may burn: languages that build their heap at start need more than a call.
 const DESCRIBE_FUEL: u64 = 1_000_000_000;
@@ -43,6 +43,7 @@ impl Sandbox {
             })
             .await;
         match result {
+            Ok(tools) if tools.len() > MAX_TOOLS => Err(DescribeError::TooMany { count: tools.len(), limit: MAX_TOOLS }),
             Ok(tools) => Ok(tools.into_iter().map(definition).collect()),
             Err(stop) => Err(DescribeError::Ended(in_words(&ending::of_stop(stop), &account.log))),
         }

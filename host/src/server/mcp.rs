@@ -35,19 +35,19 @@ pub struct Mcp {
     closing: CancellationToken,
     /// Whether prompts and resources are advertised although there are none.
     empty_catalogues: bool,
-    /// Who is at the other end of a connection; over HTTP every request brings its own.
-    peer: Option<Arc<Principal>>,
+    /// Whether the local user is at the other end of a connection; over HTTP every request brings its own principal.
+    is_local: bool,
 }
 
 impl Mcp {
     /// A server that takes the principal of each request from the HTTP request's extensions.
     pub fn over_http(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken) -> Self {
-        Self { pipeline, list_ttl, closing, empty_catalogues: false, peer: None }
+        Self { pipeline, list_ttl, closing, empty_catalogues: false, is_local: false }
     }
 
-    /// A server for the one principal at the other end of a connection.
-    pub fn on_connection(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken, peer: Arc<Principal>) -> Self {
-        Self { pipeline, list_ttl, closing, empty_catalogues: false, peer: Some(peer) }
+    /// A server for the local user at the other end of a connection.
+    pub fn on_connection(pipeline: Arc<Pipeline>, list_ttl: Duration, closing: CancellationToken) -> Self {
+        Self { pipeline, list_ttl, closing, empty_catalogues: false, is_local: true }
     }
 
     /// The same server, advertising prompts and resources although it has none: the official suite asks for the cache hints of
@@ -63,8 +63,11 @@ impl Mcp {
     }
 
     fn principal(&self, context: &RequestContext<RoleServer>) -> Result<Arc<Principal>, ErrorData> {
+        if self.is_local {
+            return Ok(self.pipeline.local_user());
+        }
         let in_request = || context.extensions.get::<Parts>()?.extensions.get::<Arc<Principal>>().cloned();
-        self.peer.clone().or_else(in_request).ok_or_else(|| ErrorData::internal_error("the request lost its principal", None))
+        in_request().ok_or_else(|| ErrorData::internal_error("the request lost its principal", None))
     }
 
     fn list_ttl_millis(&self) -> u64 {
@@ -110,7 +113,7 @@ impl ServerHandler for Mcp {
         let mut result = self.negotiate_initialize(&request)?;
         // The handshake protocols know other tasks than those of the extension (SEP-2663).
         result.capabilities.extensions = None;
-        if self.peer.is_none() {
+        if !self.is_local {
             // Without sessions, nothing can be sent to a handshake client between its requests.
             result.capabilities.tools = Some(Default::default());
         }
@@ -120,7 +123,7 @@ impl ServerHandler for Mcp {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if self.peer.is_none() {
+        if !self.is_local {
             return;
         }
         let (mut changes, closing) = (self.pipeline.changes(), self.closing.clone());

@@ -28,7 +28,7 @@ use super::pending::CALLS_PATH;
 use super::poll_tool;
 use super::rpc::RpcError;
 use super::task::{TaskMethod, TaskRequest};
-use crate::model::{Bytes, CallRequest, POLL_TOOL, Principal, Span};
+use crate::model::{Bytes, CallRequest, POLL_TOOL, Span};
 use crate::pipeline::{Pipeline, Progress};
 
 /// The limits of one connection.
@@ -71,11 +71,10 @@ pub enum Reach {
     },
 }
 
-/// Serves `principal` over `reader` and `writer` until the client closes its side or `shutdown`, then lets requests under way
+/// Serves the local user over `reader` and `writer` until the client closes its side or `shutdown`, then lets requests under way
 /// end and returns once their answers are written.
 pub async fn serve<R, W>(
     pipeline: Arc<Pipeline>,
-    principal: Arc<Principal>,
     reach: Reach,
     config: StdioConfig,
     reader: R,
@@ -86,8 +85,8 @@ pub async fn serve<R, W>(
     W: AsyncWrite + Send + Unpin + 'static,
 {
     let closing = shutdown.child_token();
-    let mcp = Mcp::on_connection(pipeline.clone(), config.list_ttl.duration(), closing.clone(), principal.clone());
-    let connection = Connection { pipeline, principal, reach, mcp: Observed(mcp) };
+    let mcp = Mcp::on_connection(pipeline.clone(), config.list_ttl.duration(), closing.clone());
+    let connection = Connection { pipeline, reach, mcp: Observed(mcp) };
     let lines = Lines::new(reader, writer, &config, closing);
     let drain = config.drain.duration();
     // The reader notices the shutdown and drains; rmcp's own token is for what is left after that.
@@ -109,7 +108,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The service of one connection: tool calls are ours, the rest is [`Mcp`]'s.
 struct Connection {
     pipeline: Arc<Pipeline>,
-    principal: Arc<Principal>,
     reach: Reach,
     mcp: Observed,
 }
@@ -161,7 +159,7 @@ impl Service<RoleServer> for Connection {
                 let told = match task_id.map(|task_id| TaskRequest { method, task_id }) {
                     Ok(request) => {
                         let trace = operation.spans().position();
-                        request.answer(&self.pipeline, &self.principal, trace, &recipient).await
+                        request.answer(&self.pipeline, &self.pipeline.local_user(), trace, &recipient).await
                     }
                     Err(error) => Err(error),
                 };
@@ -205,11 +203,12 @@ impl Connection {
         let recipient = recipient(era, call.request.takes_tasks());
         if call.request.tool == POLL_TOOL {
             let CallRequest { arguments, spans, .. } = &call.request;
-            let told = poll_tool::answer(&self.pipeline, &self.principal, arguments, spans.position(), &recipient).await;
+            let told =
+                poll_tool::answer(&self.pipeline, &self.pipeline.local_user(), arguments, spans.position(), &recipient).await;
             operation.told(&told);
             return answered(&told.map_err(error_data)?);
         }
-        let mut running = call.start(&self.pipeline, self.principal.clone(), recipient, context.ct.clone(), operation);
+        let mut running = call.start(&self.pipeline, self.pipeline.local_user(), recipient, context.ct.clone(), operation);
         let reply = loop {
             match running.next().await {
                 Event::Step(step) => report(&context, running.progress_token(), step).await,

@@ -75,7 +75,11 @@ const METRICS: &[Metric] = &[
     counter("tidegate_sink_sent_total", "audit records sent, by sink"),
     counter("tidegate_sink_skipped_total", "audit records that a sink will never get, by sink"),
     counter("tidegate_sink_failures_total", "batches of audit records that a sink did not take, by sink"),
-    // Policies.
+    // Generations.
+    gauge("tidegate_generation", Unit::Count, "the generation of plugins and policies in force; starts again with every process"),
+    gauge("tidegate_generations_in_memory", Unit::Count, "the one in force, and those that calls still run on"),
+    counter("tidegate_plugin_reloads_total", "changes of plugins, by result"),
+    seconds("tidegate_plugin_reload_seconds", STAGES, "time to load other plugins, and the policies over them"),
     counter("tidegate_policy_reloads_total", "changes of the policy folder, by result"),
     seconds("tidegate_policy_reload_seconds", STAGES, "time to read, check and compile the policy folder"),
     // Backends.
@@ -90,6 +94,7 @@ const METRICS: &[Metric] = &[
 
 /// Counters that are there from the start, with each value of their one label.
 const FROM_ZERO: &[(&str, &str, &[&str])] = &[
+    ("tidegate_plugin_reloads_total", "result", &["loaded", "refused"]),
     ("tidegate_policy_reloads_total", "result", &["loaded", "refused"]),
     ("tidegate_telemetry_dropped_total", "signal", &["logs", "metrics", "traces"]),
     ("tidegate_unauthenticated_total", "reason", &["missing"]),

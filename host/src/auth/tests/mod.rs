@@ -172,13 +172,19 @@ fn set(keys: &[&Signer]) -> Value {
 }
 
 /// An authenticator that trusts these issuers and keeps their keys.
+/// Somebody without a token.
+fn named(subject: &str) -> Vouched {
+    let principal = Arc::new(Principal::named(DEV_ISSUER, subject));
+    Arc::new(move || principal.clone())
+}
+
 fn trusting(issuers: &[(&str, IssuerConfig)]) -> Authenticator {
     trusting_within(issuers, TokenLimits::default())
 }
 
 fn trusting_within(issuers: &[(&str, IssuerConfig)], limits: TokenLimits) -> Authenticator {
     let issuers = issuers.iter().map(|(name, config)| ((*name).to_owned(), config.clone())).collect();
-    let authenticator = Authenticator::new(None, Principal::named(DEV_ISSUER, "local"), &issuers, limits).expect("sound configs");
+    let authenticator = Authenticator::new(None, named("local"), &issuers, limits).expect("sound configs");
     authenticator.serve_as(RESOURCE);
     authenticator.keep_keys(&TaskTracker::new(), &CancellationToken::new());
     authenticator
@@ -204,13 +210,8 @@ fn seconds(count: u64) -> crate::model::Span {
 async fn callers_without_credentials_are_refused_unless_somebody_vouches_for_them() {
     let closed = trusting(&[]);
     assert_eq!(closed.authenticate(&Credentials::Anonymous).await, Err(AuthError::Missing));
-    assert_eq!(closed.authenticate(&Credentials::Local).await.map(|who| who.subject.clone()), Ok("local".into()));
-    let open = Authenticator::new(
-        Some(Principal::named(DEV_ISSUER, "u1")),
-        Principal::named(DEV_ISSUER, "local"),
-        &BTreeMap::new(),
-        TokenLimits::default(),
-    );
+    assert_eq!(closed.local().subject, "local");
+    let open = Authenticator::new(Some(named("u1")), named("local"), &BTreeMap::new(), TokenLimits::default());
     let open = open.expect("nothing to be wrong");
     assert_eq!(open.authenticate(&Credentials::Anonymous).await.map(|who| who.subject.clone()), Ok("u1".into()));
     assert!(present(&open, "x").await.is_err(), "a token that can't be verified is never taken for none");

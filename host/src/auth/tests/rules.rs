@@ -222,8 +222,7 @@ async fn a_token_that_holds_too_much_is_refused_rather_than_cut() {
 async fn a_minted_token_counts_for_whom_it_names_and_not_elsewhere() {
     let minter = Minter::new().expect("random bytes");
     let authenticator = || {
-        let plain = Authenticator::new(None, Principal::named(DEV_ISSUER, "local"), &BTreeMap::new(), TokenLimits::default())
-            .expect("sound");
+        let plain = Authenticator::new(None, named("local"), &BTreeMap::new(), TokenLimits::default()).expect("sound");
         plain.with_minter(&minter)
     };
     let request = json!({"subject": "u2", "scopes": ["read:invoices"], "groups": ["finance"], "tenant": "acme", "claims": {"pay_limit": 5}});

@@ -152,13 +152,22 @@ fn table(rows: &[Value], with_header: bool) -> Table {
     table
 }
 
-/// What an admin's record tells, on one line: `policy_reload (file watch) +new.cedar ~changed.cedar -gone.cedar`.
+/// What an admin's record tells, on one line: `reload (file watch) ~echo 0.1.0 -> 0.2.0 +new.cedar -gone.cedar`.
 fn admin_action(body: &Value) -> String {
     let Some(action) = body["action"].as_str() else { return String::new() };
     let mut line = action.to_owned();
     line.extend(
         [&body["source"], &body["verdict"], &body["class"]].into_iter().find_map(Value::as_str).map(|what| format!(" ({what})")),
     );
+    for change in body["plugin_changes"].as_array().into_iter().flatten() {
+        let (before, after) = (&change["before"], &change["after"]);
+        let of = |version: &Value| format!("{} {}", text(&version["plugin"]), text(&version["version"]));
+        line += &match (before.is_object(), after.is_object()) {
+            (false, _) => format!(" +{}", of(after)),
+            (true, false) => format!(" -{}", of(before)),
+            (true, true) => format!(" ~{} -> {}", of(before), text(&after["version"])),
+        };
+    }
     if let Some(plugin) = body["plugin"].as_str() {
         let version = |of: &Value| of["version"].as_str().map_or("none".to_owned(), str::to_owned);
         line.push_str(&format!(" {plugin} {} → {}", version(&body["before"]), version(&body["after"])));

@@ -65,7 +65,14 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     config.server.empty_catalogues = is_conformance;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = Some(Watcher::remembering(telemetry.watcher()));
-    let options = Options { data, trust: Trust::Everyone, test_hooks: is_conformance, watcher, reload_on_hangup: false };
+    let options = Options {
+        data,
+        trust: Trust::Everyone,
+        test_hooks: is_conformance,
+        watcher,
+        reload_on_hangup: false,
+        watch_plugins: true,
+    };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
         let host = Host::open(&config, &options).await?;

@@ -9,7 +9,7 @@ use super::DevProfile;
 use crate::cli::language::{Language, Purpose};
 use crate::cli::plugin;
 use crate::model::Manifest;
-use crate::registry::load;
+use crate::registry::sources;
 
 /// The plugins that are served, and where they are built to.
 pub struct Workshop {
@@ -53,7 +53,7 @@ impl Workshop {
     /// There is none for the profile, or one has a manifest that is broken.
     pub fn plugins(&self) -> Result<Vec<(PathBuf, Manifest)>> {
         let mut selected = Vec::new();
-        for dir in load::plugin_dirs(&self.root)? {
+        for dir in sources::plugin_dirs(&self.root)? {
             let manifest = plugin::read_manifest(&dir)?;
             let is_fixture = manifest.tools.iter().any(|tool| tool.test_hook.is_some());
             if is_fixture == (self.profile == DevProfile::Conformance) {

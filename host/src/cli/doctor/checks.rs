@@ -14,7 +14,7 @@ use crate::cli::serve;
 use crate::config::Config;
 use crate::model::Bytes;
 use crate::outbound::{self, Outbound};
-use crate::registry::load::LoadError;
+use crate::registry::LoadError;
 use crate::sandbox::Sandbox;
 use crate::telemetry;
 
@@ -146,8 +146,8 @@ async fn plugins_and_policies(config: &Config, data: &Path) -> Vec<Finding> {
     let of = folder
         .as_ref()
         .map_or_else(|| "no folder, only what the manifests permit".to_owned(), |folder| format!("`{}`", folder.display()));
-    let loaded = match opening::plugin_dirs(config, data) {
-        Ok(dirs) => loader.load_dirs(1, &dirs, folder.as_deref()).await,
+    let loaded = match opening::sources(config, data).dirs() {
+        Ok(dirs) => loader.load_dirs(&dirs, folder.as_deref()).await,
         Err(error) => Err(error),
     };
     match loaded {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::read_manifest;
 use crate::cli::language::{Language, Purpose};
-use crate::registry::load;
+use crate::registry::sources;
 
 /// `tidegate plugin build`
 #[derive(Debug, Clone, Args)]
@@ -24,7 +24,7 @@ pub struct BuildArgs {
 pub fn run(args: &BuildArgs) -> Result<ExitCode> {
     let dirs = if args.dirs.is_empty() { vec![super::here()] } else { args.dirs.clone() };
     for root in &dirs {
-        for dir in load::plugin_dirs(root)? {
+        for dir in sources::plugin_dirs(root)? {
             if Language::of(&dir).is_none() {
                 bail!(
                     "`{}` holds no source that can be built here (no Cargo.toml); build its component with its own tools and put it \

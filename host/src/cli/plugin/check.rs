@@ -10,7 +10,7 @@ use super::finding::Finding;
 use super::{BUILT, loader, stage};
 use crate::cli::language::{Language, Purpose};
 use crate::cli::{Output, print, serve};
-use crate::registry::{Generation, load, manifest};
+use crate::registry::{Generation, manifest, sources};
 
 /// `tidegate plugin check`
 #[derive(Debug, Clone, Args)]
@@ -24,7 +24,7 @@ pub struct CheckArgs {
 
 /// `tidegate plugin check`
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let dirs = load::plugin_dirs(&args.dir.clone().unwrap_or_else(super::here))?;
+    let dirs = sources::plugin_dirs(&args.dir.clone().unwrap_or_else(super::here))?;
     let checked = check(&dirs)?;
     let findings = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
     match (args.output, &checked) {
@@ -61,7 +61,7 @@ pub fn check(dirs: &[PathBuf]) -> Result<Result<Generation, Vec<Finding>>> {
     }
     let runtime = serve::runtime()?;
     for (dir, built) in &staged {
-        if let Err(error) = runtime.block_on(loader(built)?.load(1, built, None)) {
+        if let Err(error) = runtime.block_on(loader(built)?.load(built, None)) {
             findings.extend(Finding::of_load(dir, &error));
         }
     }
@@ -70,7 +70,7 @@ pub fn check(dirs: &[PathBuf]) -> Result<Result<Generation, Vec<Finding>>> {
     }
     // Each by itself is good; what is left is whether they go together.
     let folders: Vec<_> = staged.iter().map(|(_, built)| built.clone()).collect();
-    let together = runtime.block_on(super::loader_of(&folders)?.load_dirs(1, &folders, None));
+    let together = runtime.block_on(super::loader_of(&folders)?.load_dirs(&folders, None));
     Ok(together.map_err(|error| Finding::of_load(dirs.first().map_or(Path::new("."), PathBuf::as_path), &error)))
 }
 

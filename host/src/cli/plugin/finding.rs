@@ -6,8 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::model::{DocumentError, document};
-use crate::registry::load::LoadError;
-use crate::registry::reload;
+use crate::registry::LoadError;
 
 /// One thing that stands against a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,8 +48,8 @@ impl Finding {
         match error {
             LoadError::Manifest(error) => vec![Self::from(error.clone())],
             LoadError::Mismatch { problem, .. } => vec![in_manifest(problem.clone())],
-            LoadError::Policy(error) => {
-                let told = reload::problems(error).into_iter().map(|problem| match problem.help {
+            LoadError::Policy(_) => {
+                let told = error.problems().into_iter().map(|problem| match problem.help {
                     Some(help) => format!("{}; {help}", problem.message),
                     None => problem.message,
                 });

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::{PluginArgs, built_dir, loader, row};
 use crate::cli::{Output, print, serve};
-use crate::registry::load;
+use crate::registry::sources;
 
 /// `tidegate plugin inspect`
 pub fn run(args: &PluginArgs) -> Result<ExitCode> {
     let runtime = serve::runtime()?;
     let mut plugins = Vec::new();
-    for dir in load::plugin_dirs(&args.dir)? {
+    for dir in sources::plugin_dirs(&args.dir)? {
         let built = built_dir(&dir)?;
         plugins.push(runtime.block_on(inspect_plugin(&built))?);
     }
@@ -46,7 +46,7 @@ async fn inspect_plugin(dir: &Path) -> Result<Value> {
     let sandbox = &plugin.manifest.sandbox;
     Ok(json!({
         "name": plugin.manifest.name, "version": plugin.manifest.version, "contract": plugin.manifest.contract,
-        "sha256": plugin.digest, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
+        "sha256": plugin.version.component, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
         "origins": sandbox.origins.iter().map(ToString::to_string).collect::<Vec<_>>(), "tools": tools,
     }))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{installed, read_manifest, row};
 use crate::cli::{Output, WhichHost, print};
-use crate::registry::load;
+use crate::registry::sources;
 
 /// `tidegate plugin list`
 #[derive(Debug, Clone, Args)]
@@ -32,7 +32,7 @@ pub fn run(args: &ListArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let mut rows = Vec::new();
-    for dir in load::plugin_dirs(dir)? {
+    for dir in sources::plugin_dirs(dir)? {
         let manifest = read_manifest(&dir)?;
         let is_built = dir.join(format!("{}.wasm", manifest.name)).exists();
         rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));

@@ -23,14 +23,14 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Output;
 use super::language::{Language, Purpose};
+use super::{LiveArgs, Output, reload};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
 use crate::policy::GeneratedPermits;
 use crate::registry::installed::Promises;
-use crate::registry::{Loader, load, manifest};
+use crate::registry::{Loader, manifest, sources};
 use crate::sandbox::{Sandbox, SandboxConfig};
 
 pub use act::{InstallArgs, RemoveArgs, RollbackArgs};
@@ -77,6 +77,10 @@ pub enum PluginVerb {
     Pack(PackArgs),
     /// Push a built plugin to an OCI registry.
     Push(PushArgs),
+    /// Have the running host load plugins and policies anew: all of them take effect at once, or none, and then it says why.
+    Reload(LiveArgs),
+    /// What the running host says of its plugins: which are in force, since when, and what was refused.
+    Status(LiveArgs),
 }
 
 /// The folder a plugin verb looks at.
@@ -107,6 +111,8 @@ pub fn run(verb: &PluginVerb) -> Result<ExitCode> {
         PluginVerb::Verify(args) => verify::run(args),
         PluginVerb::Pack(args) => ship::pack(args),
         PluginVerb::Push(args) => ship::push(args),
+        PluginVerb::Reload(args) => reload::run(args),
+        PluginVerb::Status(args) => reload::status(args),
     }
 }
 
@@ -118,7 +124,7 @@ fn here() -> PathBuf {
 /// A loader for looking: what a backend's address is does not matter for that, so every backend counts as defined, and every origin
 /// as allowed.
 pub fn loader(dir: &Path) -> Result<Loader> {
-    loader_of(&load::plugin_dirs(dir)?)
+    loader_of(&sources::plugin_dirs(dir)?)
 }
 
 /// [`loader`] for these plugin folders.

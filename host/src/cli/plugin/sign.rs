@@ -63,7 +63,7 @@ pub fn told(artifact: &Artifact, config: &SandboxConfig) -> Result<Digest> {
     let wasm = std::fs::read(&path).with_context(|| format!("can't read `{}`", path.display()))?;
     let sandbox = Sandbox::new(config, outbound::is_reserved)?;
     let shown = |path: &Path| format!("`{}`", path.display());
-    let program = sandbox.compile(&wasm).with_context(|| shown(&path))?;
+    let program = sandbox.compile(&wasm, &artifact.component).with_context(|| shown(&path))?;
     let definitions = serve::runtime()?.block_on(sandbox.describe(&program)).with_context(|| shown(&path))?;
     artifact::published(&definitions).map_err(|problem| Error::msg(problem).context(shown(&path)))
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::check;
 use crate::cli::language::Language;
 use crate::cli::print;
-use crate::registry::load;
+use crate::registry::sources;
 
 /// `tidegate plugin test`
 #[derive(Debug, Clone, Args)]
@@ -20,7 +20,7 @@ pub struct TestArgs {
 
 /// `tidegate plugin test`
 pub fn run(args: &TestArgs) -> Result<ExitCode> {
-    let dirs = load::plugin_dirs(&args.dir.clone().unwrap_or_else(super::here))?;
+    let dirs = sources::plugin_dirs(&args.dir.clone().unwrap_or_else(super::here))?;
     for dir in &dirs {
         if let Some(language) = Language::of(dir) {
             language.test(dir)?;

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::CheckArgs;
 use super::workspace::Workspace;
 use crate::cli::{Output, print};
-use crate::model::{DocumentError, PolicyProblem};
-use crate::registry::load::LoadError;
-use crate::registry::{Generation, reload};
+use crate::model::{DocumentError, LoadProblem};
+use crate::registry::Generation;
+use crate::registry::error::of_document;
 
 /// `tidegate policy check`
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
@@ -35,7 +35,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         }
         (Err(error), Output::Table) => Err(error.into()),
         (Err(error), Output::Json) => {
-            print::json(&json!({ "ok": false, "problems": problems(&error) }))?;
+            print::json(&json!({ "ok": false, "problems": error.problems() }))?;
             Ok(ExitCode::FAILURE)
         }
     }
@@ -48,28 +48,10 @@ fn good(generation: &Generation) -> serde_json::Value {
     })
 }
 
-/// What is wrong, one by one; of what is not about policies there is one at most.
-fn problems(error: &LoadError) -> Vec<PolicyProblem> {
-    match error {
-        LoadError::Policy(error) => reload::problems(error),
-        LoadError::Manifest(error) => vec![placed(error)],
-        error => vec![PolicyProblem::new(error.to_string())],
-    }
-}
-
 /// Why there is nothing to be checked: mostly a file that is broken, at a place.
-fn unopened(error: &anyhow::Error) -> PolicyProblem {
+fn unopened(error: &anyhow::Error) -> LoadProblem {
     match error.chain().find_map(|cause| cause.downcast_ref::<DocumentError>()) {
-        Some(broken) => placed(broken),
-        None => PolicyProblem::new(format!("{error:#}")),
-    }
-}
-
-fn placed(error: &DocumentError) -> PolicyProblem {
-    PolicyProblem {
-        file: Some(error.file.display().to_string()),
-        line: Some(error.line),
-        column: Some(error.column),
-        ..PolicyProblem::new(error.problem.clone())
+        Some(broken) => of_document(broken),
+        None => LoadProblem::new(format!("{error:#}")),
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::{Output, PluginArgs, plugin, print, serve};
 
 /// `tidegate policy generate`
 pub fn run(args: &PluginArgs) -> Result<ExitCode> {
-    let generation = serve::runtime()?.block_on(plugin::loader(&args.dir)?.load(1, &args.dir, None))?;
+    let generation = serve::runtime()?.block_on(plugin::loader(&args.dir)?.load(&args.dir, None))?;
     let policies = &generation.policies;
     let invisible = policies.invisible();
     match args.output {

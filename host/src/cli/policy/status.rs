@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::StatusArgs;
-use crate::cli::{Output, print};
-use crate::model::PolicyProblem;
+use crate::cli::{Output, print, reload};
 use crate::server::operator::POLICY_STATUS;
 
 /// `tidegate policy status`
@@ -39,16 +38,6 @@ fn describe(status: &Value) -> String {
     for file in status["files"].as_array().into_iter().flatten() {
         lines.push(format!("file              {}  {}", text(&file["sha256"]), text(&file["file"])));
     }
-    let refused = &status["last_refused"];
-    if refused.is_object() {
-        let standing = if refused["standing"] == json!(true) { "and still what the folder holds" } else { "since put right" };
-        lines.push(format!("\nrefused at {} ({}), {standing}:", text(&refused["at"]), text(&refused["source"])));
-        let problems = refused["problems"].as_array().into_iter().flatten();
-        let read = problems.filter_map(|problem| serde_json::from_value::<PolicyProblem>(problem.clone()).ok());
-        lines.extend(read.map(|problem| problem.to_string()));
-        if let Some(more) = refused["more"].as_u64().filter(|more| *more > 0) {
-            lines.push(format!("and {more} more"));
-        }
-    }
+    lines.extend(reload::last_refused(&status["last_refused"]));
     lines.join("\n")
 }

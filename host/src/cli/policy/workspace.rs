@@ -15,8 +15,7 @@ use crate::outbound;
 use crate::pipeline::keys;
 use crate::policy::GeneratedPermits;
 use crate::registry::installed::Promises;
-use crate::registry::load::LoadError;
-use crate::registry::{Generation, Loader, load};
+use crate::registry::{Generation, LoadError, Loader, sources};
 use crate::sandbox::Sandbox;
 
 /// Which plugins and policies.
@@ -57,7 +56,7 @@ impl Workspace {
         let config = serve::configure(&host, None)?;
         let root = &config.plugins.path;
         let (mut plugins, mut backends, mut origins) = (Vec::new(), BTreeSet::new(), Vec::new());
-        for dir in load::plugin_dirs(root)? {
+        for dir in sources::plugin_dirs(root)? {
             let manifest = plugin::read_manifest(&dir)?;
             if manifest.tools.iter().any(|tool| tool.test_hook.is_some()) {
                 eprintln!("leaving out `{}`: its tools are fixtures of the conformance profile", manifest.name);
@@ -89,7 +88,7 @@ impl Workspace {
     /// # Errors
     /// What a host would refuse them for.
     pub fn load(&self) -> Result<Result<Generation, LoadError>> {
-        Ok(serve::runtime()?.block_on(self.loader.load_dirs(1, &self.plugins, self.policies())))
+        Ok(serve::runtime()?.block_on(self.loader.load_dirs(&self.plugins, self.policies())))
     }
 }
 

@@ -33,10 +33,8 @@ pub struct Requeued {
     pub tool: ToolName,
     /// The plugin the tool belonged to.
     pub plugin: String,
-    /// The digest of the plugin's component then.
-    pub component: Digest,
-    /// Read or write, then.
-    pub effect: Effect,
+    /// The digest of what its caller could go by.
+    pub face: Digest,
     /// With which arguments: validated then.
     pub arguments: Arguments,
     /// The idempotency key it came with.
@@ -76,9 +74,9 @@ impl Ledger {
                 request => request?,
             };
             match request {
-                Ok(Opened { arguments, component, key, plugin, principal, tool, trace }) => {
-                    let (effect, until) = (waiting.effect, waiting.until);
-                    readable.push(Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until });
+                Ok(Opened { arguments, face, key, plugin, principal, tool, trace }) => {
+                    let until = waiting.until;
+                    readable.push(Requeued { queued, trace, principal, tool, plugin, face, arguments, key, until });
                 }
                 Err(why) => {
                     tracing::warn!(call = %queued.call, %why, "a waiting call can't be read any more and is ended");

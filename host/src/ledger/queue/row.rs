@@ -159,7 +159,9 @@ impl QueuedRow {
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::ledger) struct Request<'a> {
     arguments: Cow<'a, Arguments>,
-    component: Digest,
+    /// Named otherwise by hosts that kept the component's digest, which is the face of nothing.
+    #[serde(alias = "component")]
+    face: Digest,
     key: Option<Cow<'a, str>>,
     plugin: Cow<'a, str>,
     principal: Cow<'a, Principal>,
@@ -189,7 +191,7 @@ impl Unreadable {
 /// A request as it was made.
 pub(in crate::ledger) struct Opened {
     pub arguments: Arguments,
-    pub component: Digest,
+    pub face: Digest,
     pub key: Option<IdempotencyKey>,
     pub plugin: String,
     pub principal: Principal,
@@ -201,7 +203,7 @@ impl<'a> Request<'a> {
     pub fn of(facts: &QueuedFacts<'a>) -> Self {
         Self {
             arguments: Cow::Borrowed(facts.arguments),
-            component: facts.component,
+            face: facts.face,
             key: facts.key.map(|key| key.as_str().into()),
             plugin: facts.plugin.into(),
             principal: Cow::Borrowed(facts.principal),
@@ -223,7 +225,7 @@ impl<'a> Request<'a> {
         trace.state = self.trace_state.map(Cow::into_owned);
         Ok(Opened {
             arguments: self.arguments.into_owned(),
-            component: self.component,
+            face: self.face,
             key: self.key.map(|key| key.parse().map_err(Unreadable::damaged)).transpose()?,
             plugin: self.plugin.into_owned(),
             principal: self.principal.into_owned(),

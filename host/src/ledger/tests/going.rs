@@ -4,7 +4,7 @@ use super::keeping::{DAY, is_readable, long_log, run};
 use super::*;
 use crate::ledger::retention::Class;
 use crate::ledger::{base, keys, prefix::Prefix};
-use crate::model::{ChangeSource, PolicyChange, PolicyFileDigest, PolicyVersion};
+use crate::model::{ChangeSource, Contents, GenerationChange, PluginVersion, PolicyFileDigest, PolicyVersion};
 
 #[tokio::test]
 async fn a_log_that_is_made_to_begin_later_is_found() {
@@ -38,19 +38,27 @@ async fn a_log_that_is_made_to_begin_later_is_found() {
 }
 
 #[tokio::test]
-async fn which_policies_are_in_force_outlives_the_record_that_said_so() {
+async fn what_is_in_force_outlives_the_record_that_said_so() {
     let world = World::new();
     let files: Vec<_> =
         (0..60).map(|n| PolicyFileDigest { file: format!("rules-of-department-{n}.cedar"), sha256: Digest([n; 32]) }).collect();
     let version = PolicyVersion { generation: 3, policies: Digest([7; 32]) };
-    let change = PolicyChange::new(ChangeSource::Start, (None, &[]), (version, &files));
-    world.ledger.record_policy_change(&change).await.expect("writable");
+    let plugin = |n| PluginVersion {
+        plugin: format!("p{n}"),
+        version: "1.0.0".into(),
+        component: Digest([n; 32]),
+        manifest: Digest([0; 32]),
+    };
+    let plugins: Vec<_> = (0..60).map(plugin).collect();
+    let (nothing, now) = (Contents { files: &[], plugins: &[] }, Contents { files: &files, plugins: &plugins });
+    let change = GenerationChange::new(ChangeSource::Start, (None, nothing), (version, now));
+    world.ledger.record_change(&change).await.expect("writable");
     let world = long_log(world).await;
     world.pass(31 * DAY);
     assert!(world.ledger.prune(false).expect("writable").records > 0);
     let world = world.reopen().await;
-    let last = world.ledger.last_policies().expect("readable").expect("the log still says so");
-    assert_eq!((last.version, last.files), (version, files));
+    let last = world.ledger.last_generation().expect("readable").expect("the log still says so");
+    assert_eq!((last.version, last.files, last.plugins), (version, files, plugins));
     world.verified();
 }
 

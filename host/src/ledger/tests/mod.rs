@@ -280,7 +280,7 @@ impl Call {
             principal: &self.principal,
             tool: &self.tool,
             plugin: "invoices",
-            component: Digest([7; 32]),
+            face: Digest([7; 32]),
             effect: self.effect,
             arguments: &self.arguments,
             key: Some(&self.key),

@@ -40,10 +40,10 @@ async fn what_waits_is_given_out_again_after_a_restart_in_its_order_and_as_it_wa
     let requeued = taken(&world);
     assert_eq!(requeued.len(), calls.len());
     for (n, (requeued, call)) in requeued.into_iter().zip(&calls).enumerate() {
-        let Requeued { queued, trace, principal, tool, plugin, component, effect, arguments, key, until } = requeued;
+        let Requeued { queued, trace, principal, tool, plugin, face, arguments, key, until } = requeued;
         assert_eq!((queued.call(), &trace, &principal), (call.id, &call.trace, &call.principal));
-        assert_eq!((&tool, plugin.as_str(), component), (&call.tool, "invoices", Digest([7; 32])));
-        assert_eq!((effect, &arguments, key.as_ref()), (call.effect, &call.arguments, Some(&call.key)));
+        assert_eq!((&tool, plugin.as_str(), face), (&call.tool, "invoices", Digest([7; 32])));
+        assert_eq!((&arguments, key.as_ref()), (&call.arguments, Some(&call.key)));
         let queued_at = 1_800_000_000_000 - n as u64 * 1000;
         assert_eq!((queued.queued_at(), until), (Timestamp(queued_at), Timestamp(queued_at + HOUR)));
         assert_eq!(queued.lease().map(Lease::claim), Some(call.request().claim()));

@@ -16,7 +16,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::load::{LoadError, plugin_dirs};
+use super::error::LoadError;
+use super::sources::plugin_dirs;
 
 mod error;
 mod promise;
