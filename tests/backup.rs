@@ -43,7 +43,7 @@ fn a_backup_of_a_host_under_load_is_restored_and_served_elsewhere() {
     load.end();
     scene.recheck(&host).expect("it lives");
     assert!(host.stop("-TERM").success());
-    // A backup changes nothing; and the stopped host has its backups too.
+    // A backup changes nothing but the log, which tells of it; and the stopped host has its backups too.
     let stopped = audit("backup", &[&elsewhere.path().join("stopped")], &scene.data()).expect("a stopped store gives it");
     assert!(stopped["seq"].as_u64() > taken["seq"].as_u64(), "{taken} {stopped}");
 

@@ -1,13 +1,15 @@
 //! What a call through the whole path costs, in comparisons that are each made in one run.
 //!
 //! `cargo bench --bench call` compares the echo tool with a bare rmcp server. `-- outbound` tells what a request to a backend costs
-//! more than one that is sent directly, `-- telemetry` what it costs to be observed. All servers of a comparison are driven by the
-//! same generator on the same machine, in turns, so that its noise meets all; trust the ratios, not the figures.
+//! more than one that is sent directly, `-- telemetry` what it costs to be observed, `-- python` what it costs to write a plugin in
+//! Python. All servers of a comparison are driven by the same generator on the same machine, in turns, so that its noise meets all;
+//! trust the ratios, not the figures.
 
 mod bare;
 mod echo;
 mod load;
 mod outbound;
+mod python;
 mod server;
 mod telemetry;
 
@@ -24,8 +26,9 @@ fn main() {
         None => echo::compare(),
         Some(bare::FLAG) => bare::serve(),
         Some("outbound") => outbound::compare(),
+        Some("python") => python::compare(),
         Some("telemetry") => telemetry::compare(),
-        Some(other) => panic!("`{other}` is no comparison: `outbound`, `telemetry`, or nothing for the echo tool"),
+        Some(other) => panic!("`{other}` is no comparison: `outbound`, `python`, `telemetry`, or nothing for the echo tool"),
     }
 }
 

@@ -39,7 +39,7 @@ fn main() {
     let rate = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(RATE);
     let mut billing = Billing::start(&[]);
     let address = billing.url.strip_prefix("http://").expect("it speaks HTTP");
-    let server = Server::tidegate(&Setup { plugins: &["invoices"], billing: Some(address), ..Setup::ECHO });
+    let server = Server::tidegate(&Setup { plugins: &["plugins/invoices"], billing: Some(address), ..Setup::ECHO });
     let seeded = invoices(&billing);
     println!("{rate} calls/s on schedule, one in ten a keyed write; the backend is killed at {BEFORE:?} for {OUTAGE:?}");
 

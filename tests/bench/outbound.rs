@@ -11,7 +11,7 @@ use super::{ROUNDS, TURN, median};
 /// out through guest and host, with what the guest makes of the answer.
 pub fn compare() {
     let billing = Server::billing();
-    let setup = Setup { plugins: &["echo", "invoices"], billing: Some(&billing.address), ..Setup::ECHO };
+    let setup = Setup { plugins: &["plugins/echo", "plugins/invoices"], billing: Some(&billing.address), ..Setup::ECHO };
     let tidegate = Server::tidegate(&setup);
     let asks = [
         ("billing, asked directly", &billing, Ask::get("/invoices/inv_0001", "inv_0001")),

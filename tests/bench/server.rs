@@ -18,7 +18,7 @@ pub struct Server {
 
 /// What a host serves, and how.
 pub struct Setup<'a> {
-    /// Plugins of this repository.
+    /// Folders of plugins in this repository.
     pub plugins: &'a [&'a str],
     /// The address of the backend `billing`, if there is one.
     pub billing: Option<&'a str>,
@@ -28,7 +28,7 @@ pub struct Setup<'a> {
 
 impl Setup<'_> {
     /// The echo tool, as the host ships.
-    pub const ECHO: Self = Self { plugins: &["echo"], billing: None, config: "" };
+    pub const ECHO: Self = Self { plugins: &["plugins/echo"], billing: None, config: "" };
 }
 
 /// The time spent in one stage since the server started.
@@ -63,7 +63,7 @@ impl Server {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace");
         let tidegate = env!("CARGO_BIN_EXE_tidegate");
         for plugin in setup.plugins {
-            let source = root.join("plugins").join(plugin);
+            let source = root.join(plugin);
             let built = Command::new(tidegate).args(["plugin", "build"]).arg(source).arg("--out").arg(&plugins).status();
             assert!(built.expect("tidegate runs").success(), "the plugin {plugin} does not build");
         }
@@ -108,11 +108,26 @@ impl Server {
         cpu_seconds(&format!("/proc/{}/stat", self.child.id()))
     }
 
+    /// Fuel that calls of a tool were charged so far.
+    pub fn fuel(&self, tool: &str) -> f64 {
+        let prefix = format!("tidegate_charged_fuel_total{{tool=\"{tool}\"}} ");
+        let text = self.metrics();
+        text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// Calls that ended so far.
+    pub fn calls(&self) -> f64 {
+        self.stages().iter().find(|stage| stage.name == "execute").expect("it is a stage").calls
+    }
+
+    fn metrics(&self) -> String {
+        let admin = self.admin.as_ref().expect("only tidegate has metrics");
+        ureq::get(format!("http://{admin}/metrics")).call().expect("it answers").body_mut().read_to_string().expect("text")
+    }
+
     /// The totals of every stage, in call order.
     pub fn stages(&self) -> Vec<StageTotal> {
-        let admin = self.admin.as_ref().expect("only tidegate has stages");
-        let text =
-            ureq::get(format!("http://{admin}/metrics")).call().expect("it answers").body_mut().read_to_string().expect("text");
+        let text = self.metrics();
         let value = |name: &str, stage: &str| {
             let prefix = format!("tidegate_stage_seconds_{name}{{stage=\"{stage}\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok()).unwrap_or(0.0)

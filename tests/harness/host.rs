@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::{Client, workspace};
 
-/// How long a host may take to start or stop on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a host may take to start or stop on a busy machine, where it may have to build its plugins first.
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// What the tests themselves are told by the environment. A host refuses to start if it knows no setting of such a name.
 const TOLD_TO_TESTS: [&str; 3] = ["TIDEGATE_KILLS", "TIDEGATE_POWER_CUTS", "TIDEGATE_SEED"];

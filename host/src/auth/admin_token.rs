@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,8 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// The name of the file in the folder of secrets.
-const FILE: &str = "admin-token";
+use crate::model::ADMIN_TOKEN_FILE;
 
 /// What a token of our own making begins with, so that scanners and people know it where it does not belong.
 const PREFIX: &str = "tga_";
@@ -55,6 +54,14 @@ pub enum AdminTokenError {
         /// Its permissions.
         mode: u32,
     },
+    /// Somebody else's, who may change it whenever they like.
+    #[error("the admin token `{}` belongs to the user with the number {owner}, not to the host's own nor to root; run `chown` on it, and better replace it", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The number of its owner.
+        owner: u32,
+    },
     /// It can't be sent, or be guessed.
     #[error("the admin token `{}` {problem}; it has to be {SHORTEST} to {LONGEST} random letters and digits, such as those of `openssl rand -hex 32`", .path.display())]
     Unfit {
@@ -71,7 +78,7 @@ impl AdminToken {
     /// # Errors
     /// It can't be made, or what is there is none.
     pub fn in_folder(keys: &Path) -> Result<Self, AdminTokenError> {
-        let path = keys.join(FILE);
+        let path = keys.join(ADMIN_TOKEN_FILE);
         match path.try_exists() {
             Ok(true) => {}
             Ok(false) => make(keys, &path).map_err(|source| AdminTokenError::Unmade { path: path.clone(), source })?,
@@ -108,10 +115,14 @@ impl AdminToken {
         let unreadable = |source| AdminTokenError::Unreadable { path: self.path.clone(), source };
         let file = File::open(&self.path).map_err(unreadable)?;
         // Of the file that is open: the one by that name may be another by now.
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+        let about = file.metadata().map_err(unreadable)?;
+        let (mode, owner) = (about.mode() & 0o777, about.uid());
         // A group may read it, as secrets are mounted for.
         if mode & 0o037 != 0 {
             return Err(AdminTokenError::Exposed { path: self.path.clone(), mode });
+        }
+        if !may_own(owner, rustix::process::geteuid().as_raw()) {
+            return Err(AdminTokenError::Foreign { path: self.path.clone(), owner });
         }
         // Room for all of it, and for one byte too many: whatever grows leaves copies behind.
         let mut text = Zeroizing::new(String::with_capacity(LONGEST + 4));
@@ -136,14 +147,24 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
+/// Whether a file of `owner` can hold the token of a host that runs as `user`: its own, or what root has laid there for it.
+fn may_own(owner: u32, user: u32) -> bool {
+    owner == user || owner == 0
+}
+
 /// Makes a new token of 256 random bits. Durable on return.
 fn make(folder: &Path, path: &Path) -> io::Result<()> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
     let text = Zeroizing::new(format!("{PREFIX}{}\n", URL_SAFE_NO_PAD.encode(*bytes)));
     // Under another name first, so that what lies in its place is whole.
-    let aside = folder.join(format!("{FILE}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    let aside = folder.join(format!("{ADMIN_TOKEN_FILE}.new"));
+    // What a crash left there, or somebody laid there, keeps its owner and its permissions when it is written to.
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&aside, path)?;
@@ -152,6 +173,8 @@ fn make(folder: &Path, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     /// A file that holds this, with these permissions.
@@ -173,6 +196,27 @@ mod tests {
         assert!(again.is(text.trim_end()).expect("readable"), "it is not made anew");
         let other = tempfile::tempdir().expect("a folder");
         assert!(!AdminToken::in_folder(other.path()).expect("made").is(text.trim_end()).expect("readable"));
+    }
+
+    #[test]
+    fn what_lies_where_it_is_made_lends_it_neither_its_permissions_nor_a_name_elsewhere() {
+        let (folder, elsewhere) = (tempfile::tempdir().expect("a folder"), file(b"precious", 0o644));
+        let aside = folder.path().join("admin-token.new");
+        for lay in [&(|| std::fs::copy(elsewhere.path(), &aside).map(drop)) as &dyn Fn() -> io::Result<()>, &|| {
+            std::os::unix::fs::symlink(elsewhere.path(), &aside)
+        }] {
+            lay().expect("laid there");
+            let token = AdminToken::in_folder(folder.path()).expect("made");
+            assert_eq!(token.path().symlink_metadata().expect("there").mode() & 0o170_777, 0o100_600);
+            assert_eq!(std::fs::read(elsewhere.path()).expect("readable"), b"precious");
+            std::fs::remove_file(token.path()).expect("removed");
+        }
+    }
+
+    #[test]
+    fn it_is_the_hosts_own_or_roots() {
+        assert!(may_own(1000, 1000) && may_own(0, 1000) && may_own(0, 0));
+        assert!(!may_own(1001, 1000) && !may_own(1000, 0));
     }
 
     #[test]

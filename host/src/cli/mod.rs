@@ -12,7 +12,6 @@ pub mod new;
 pub mod plugin;
 pub mod policy;
 pub mod print;
-pub mod reload;
 pub mod serve;
 pub mod top;
 

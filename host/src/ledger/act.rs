@@ -15,6 +15,8 @@ use crate::store::Tx;
 #[derive(Debug, Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub(super) enum Act<'a> {
+    /// Everything was about to be copied into a folder, the host's keys included.
+    Backup { by: &'a str, dir: &'a str },
     /// The keys of a person were destroyed. The tag names the person to whoever holds the secret only.
     Erase { by: &'a str, keys: &'a [String], reason: &'a str, subject_tag: String },
     /// Bodies were dropped whose time had come: so many, of records that end before a time; the digest is over their sequences.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `rows` | every row of the store |
 //! | `bodies/` | what is too long for a row, by digest |
-//! | `keys/` | the secrets, but for the keys of waiting calls: a backup is to be kept as safe as the host itself |
+//! | `keys/` | the secrets, but for the admin token and the keys of waiting calls: a backup is to be kept as safe as the host itself |
 //! | `manifest.json` | digests of all that, and the tip of the log; written last, so without it the backup is not finished |
 
 use std::fs::{self, File, OpenOptions};
@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::act::{self, Act};
 use super::chain::TipRow;
 use super::{Ledger, LedgerError, keys, queue};
-use crate::model::{Digest, Timestamp};
-use crate::store::{self, StoreConfig};
+use crate::model::{ADMIN_TOKEN_FILE, Digest, Timestamp};
+use crate::store::{self, StoreConfig, Urgency};
 
 /// The format of a backup. A change that an older version would misread raises it.
 const FORMAT: u32 = 2;
@@ -71,17 +72,19 @@ impl Ledger {
     /// Takes a backup into `to`, a folder that is new or empty, while calls go on. What it holds is the ledger as it was at one
     /// moment before this returns. Durable on return. Blocks on the disk.
     ///
+    /// That it was taken, and by whom, is a record before anything is copied: what is copied holds the host's keys.
+    ///
     /// # Errors
     /// The folder is not empty or lies in the data folder, another backup is being taken, the store fails, or the system
     /// refuses. What was written by then is removed.
-    pub fn backup(&self, to: &Path) -> Result<Backup, LedgerError> {
+    pub fn backup(&self, to: &Path, by: &str) -> Result<Backup, LedgerError> {
         let begun = Instant::now();
         if !to.is_absolute() || to.starts_with(self.inner.store.dir()) {
             return refuse(format!("`{}` can't take a backup; name an absolute path outside the data folder", to.display()));
         }
         let was_there = to.is_dir();
         create_empty(to)?;
-        let taken = self.back_up_into(to, begun);
+        let taken = self.record_backup(to, by).and_then(|()| self.back_up_into(to, begun));
         if taken.is_err() {
             // Half a backup only takes up room; if even this fails, it has no manifest and is known for what it is.
             for name in [ROWS, BODIES, KEYS] {
@@ -92,6 +95,14 @@ impl Ledger {
             }
         }
         taken
+    }
+
+    fn record_backup(&self, to: &Path, by: &str) -> Result<(), LedgerError> {
+        let (inner, dir, by) = (std::sync::Arc::clone(&self.inner), to.display().to_string(), by.to_owned());
+        self.inner.store.commit_blocking(Urgency::Now, move |tx| {
+            act::record(tx, &inner, None, &Act::Backup { by: &by, dir: &dir })?;
+            Ok(())
+        })
     }
 
     fn back_up_into(&self, to: &Path, begun: Instant) -> Result<Backup, LedgerError> {
@@ -212,6 +223,11 @@ fn copy_keys(from: &Path, to: &Path, name: &Path, files: &mut Vec<Listed>) -> Re
         // INVARIANT: what waits when a backup is taken may have run by the time it is restored, and must not run twice; and what it
         // was asked to do must not stay readable in a backup. Such keys also go at any moment.
         if entry.file_name() == queue::EPOCHS_FOLDER {
+            continue;
+        }
+        // Nothing is sealed with the admin token: who holds a backup needs none to read it, and must not get into the host with it.
+        // A host makes itself another. The same goes for one that is half made, or about to take its place.
+        if entry.file_name().to_string_lossy().starts_with(ADMIN_TOKEN_FILE) {
             continue;
         }
         if path.is_dir() {

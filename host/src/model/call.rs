@@ -42,6 +42,9 @@ impl CallRequest {
     }
 }
 
+/// The file among a host's secrets with what the operator proves it with; the names of those about to take its place begin like that.
+pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+
 /// How a caller proves who it is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {

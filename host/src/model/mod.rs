@@ -25,7 +25,9 @@ pub mod unit;
 pub mod verdict;
 pub mod widening;
 
-pub use call::{Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, TASKS_EXTENSION, argument_at};
+pub use call::{
+    ADMIN_TOKEN_FILE, Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, TASKS_EXTENSION, argument_at,
+};
 pub use code::ErrorCode;
 pub use document::DocumentError;
 pub use envelope::Envelope;

@@ -278,15 +278,15 @@ pub(super) async fn pour(
         return Err(DownloadError::Protocol { place: place(), problem: "sends it encoded, which was not asked for".to_owned() });
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|announced| announced > expected.limit.0) {
-        return Err(DownloadError::TooLarge { place: place(), limit: expected.limit });
-    }
     let size = expected.size.or(announced);
     let length = |expected, got: String| DownloadError::Length { place: place(), expected, got };
     if let (Some(expected), Some(announced)) = (expected.size, announced)
         && announced != expected
     {
         return Err(length(expected, format!("{announced} bytes")));
+    }
+    if announced.is_some_and(|announced| announced > expected.limit.0) {
+        return Err(DownloadError::TooLarge { place: place(), limit: expected.limit });
     }
     let (mut body, mut hash, mut got) = (response.into_body(), Sha256::new(), 0_u64);
     while let Some(frame) = body.frame().await {

@@ -22,13 +22,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::hosts::Hosts;
 use super::listen::{self, ConnectionLimits};
 use crate::auth::AdminToken;
 use crate::pipeline::Pipeline;
 use api::{API_PATH, Api};
 
-pub use config::AdminConfig;
+pub use config::{AdminConfig, AdminHosts};
 
 /// Writes all metrics in Prometheus' text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -49,7 +48,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
 pub async fn serve(
     listener: TcpListener,
     pipeline: Arc<Pipeline>,
-    hosts: Hosts,
+    hosts: AdminHosts,
     token: Option<AdminToken>,
     metrics: Metrics,
     shutdown: CancellationToken,
@@ -73,7 +72,7 @@ pub async fn serve(
 }
 
 /// What anybody may read who reaches the listener by one of its names.
-fn router(pipeline: Arc<Pipeline>, hosts: Arc<Hosts>, metrics: Metrics) -> Router {
+fn router(pipeline: Arc<Pipeline>, hosts: Arc<AdminHosts>, metrics: Metrics) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(pipeline))
@@ -81,8 +80,8 @@ fn router(pipeline: Arc<Pipeline>, hosts: Arc<Hosts>, metrics: Metrics) -> Route
         .layer(from_fn_with_state(hosts, only_for))
 }
 
-async fn only_for(State(hosts): State<Arc<Hosts>>, uri: Uri, headers: HeaderMap, request: Request, next: Next) -> Response {
-    match hosts.check(&uri, &headers) {
+async fn only_for(State(hosts): State<Arc<AdminHosts>>, uri: Uri, headers: HeaderMap, request: Request, next: Next) -> Response {
+    match hosts.all.check(&uri, &headers) {
         Ok(()) => next.run(request).await,
         Err(error) => (error.status, format!("{}\n", error.message)).into_response(),
     }

@@ -63,13 +63,7 @@ pub async fn answer(pipeline: &Arc<Pipeline>, who: Operator, method: &str, param
     let answered = match method {
         POLICY_STATUS => Ok(pipeline.policy_report()),
         ADMISSION => Ok(serde_json::to_value(pipeline.admission().snapshot()).expect("a snapshot holds only texts and numbers")),
-        BACKUP => {
-            let back_up = move |ledger: &Ledger, to: BackupTo| {
-                tracing::info!(by = who.name(), dir = %to.dir.display(), "a backup is taken, the host's keys included");
-                ledger.backup(&to.dir)
-            };
-            with_ledger(pipeline, params, back_up).await
-        }
+        BACKUP => with_ledger(pipeline, params, move |ledger, BackupTo { dir }| ledger.backup(&dir, &who.name())).await,
         calls::LIST => with_ledger(pipeline, params, calls::list).await,
         calls::SHOW => with_ledger(pipeline, params, calls::show).await,
         calls::STAGES => match serde_json::from_value(params) {

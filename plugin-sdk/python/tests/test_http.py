@@ -19,6 +19,9 @@ class Requests(unittest.TestCase):
                 with self.assertRaises(Invalid) as caught:
                     http.get("http://billing/invoices", segment)
                 self.assertEqual(caught.exception.code, code.INVALID_ARGUMENTS)
+            for url in ("http://billing/a?x=1", "http://billing/a#x"):
+                with self.assertRaises(Invalid):
+                    http.get(url, "pay")
         [request] = self.host.requests
         self.assertEqual(request.path, "/invoices/..%2F..%2Fadmin%3Fx%23y?a%26b=1%3D2%20%C3%BC&yes=true")
 
@@ -85,7 +88,7 @@ class Responses(unittest.TestCase):
             self.assertEqual(caught.exception.retry_after_seconds, seconds, value)
 
     def test_what_does_not_fit_is_unexpected(self):
-        for body in (b"", b"[]", b'{"a":1', b"\xff", b'{"a":"x"}'):
+        for body in (b"", b"[]", b'{"a":1', b"\xff", b'{"a":"x"}', b"[" * 100_000):
             with self.assertRaises(Unexpected) as caught:
                 Response("billing", 200, (), body).json(dict[str, int])
             self.assertEqual(caught.exception.code, code.FAILED)

@@ -1,7 +1,7 @@
 """JSON Schemas from type hints."""
 
 import unittest
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -75,6 +75,20 @@ class Schemas(unittest.TestCase):
         answer = schema.of_answer(Tree)
         self.assertEqual(answer["type"], "object")
         self.assertEqual(answer["$defs"]["Tree"]["properties"]["children"]["items"], {"$ref": "#/$defs/Tree"})
+
+    def test_two_dataclasses_of_one_name_are_told_apart(self):
+        other = make_dataclass("Inner", [("height", int)])
+        answer = schema.of_answer(make_dataclass("Both", [("one", Inner), ("other", other), ("again", Inner)]))
+        refs = {name: property["$ref"].rsplit("/")[-1] for name, property in answer["properties"].items()}
+        self.assertEqual(refs, {"one": "Inner", "other": "Inner2", "again": "Inner"})
+        self.assertEqual(list(answer["$defs"]["Inner2"]["properties"]), ["height"])
+
+    def test_an_enum_of_what_is_no_json_is_refused(self):
+        class Strange(Enum):
+            PAIR = (1, 2)
+
+        with self.assertRaises(TypeError):
+            schema.of_answer(dict[str, Strange])
 
     def test_an_answer_that_is_no_object_is_refused(self):
         for hint in (list[int], int, Content, set[int], Inner | None):

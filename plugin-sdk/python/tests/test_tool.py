@@ -3,6 +3,7 @@
 import json
 import unittest
 from dataclasses import dataclass
+from enum import Enum
 
 from tidegate import Content, Context, Failure, Hints, Level, code, tool
 from tidegate.testing import Host, Progress, definition
@@ -68,6 +69,26 @@ def infinite() -> dict[str, float]:
 
 
 @tool
+def circle() -> dict[str, object]:
+    """Has an answer without an end."""
+    answer: dict[str, object] = {}
+    answer["self"] = answer
+    return answer
+
+
+class Number(Enum):
+    """A number that is not a truth."""
+
+    ONE = 1
+
+
+@tool
+def count(level: Number) -> str:
+    """Takes a number."""
+    return str(level.value)
+
+
+@tool
 def liar() -> Content:
     """Answers with something else than it says."""
     return {"not": "content"}  # type: ignore[return-value]
@@ -97,6 +118,8 @@ class Tools(unittest.TestCase):
             self.assertEqual(failure.code, code.INVALID_ARGUMENTS, arguments)
             self.assertTrue(failure.message.startswith("the arguments of `double` do not fit: "), failure.message)
             self.assertIn(said, failure.message)
+        self.assertEqual(self.refused("double", "[" * 100_000).code, code.INVALID_ARGUMENTS)
+        self.assertIn("level: expected one of `1`", self.refused("count", '{"level":true}').message)
         self.assertIn("words[1]: expected a text, found null", self.refused("say", '{"words":["a",null]}').message)
 
     def test_a_tools_own_failure_reaches_the_caller_unchanged(self):
@@ -108,6 +131,7 @@ class Tools(unittest.TestCase):
 
     def test_an_answer_without_a_json_form_is_a_failure_and_one_of_another_kind_a_crash(self):
         self.assertEqual(self.refused("infinite").code, code.FAILED)
+        self.assertEqual(self.refused("circle").code, code.FAILED)
         with self.assertRaisesRegex(TypeError, "`liar` answered with a `dict`"):
             Host().call(liar)
 
@@ -167,6 +191,9 @@ class Tools(unittest.TestCase):
         def double() -> str:
             """Doc."""
 
+        def greedy(one: Context, other: Context) -> str:
+            """Doc."""
+
         for function, said in [
             (untyped, "`x`.*has no type"),
             (undocumented, "has no docstring"),
@@ -175,6 +202,7 @@ class Tools(unittest.TestCase):
             (unreadable, "has no JSON form"),
             (shapeless, "an answer is a JSON object"),
             (double, "the same name, `double`"),
+            (greedy, "context twice"),
         ]:
             with self.assertRaisesRegex(TypeError, said):
                 tool(function)

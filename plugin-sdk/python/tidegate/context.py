@@ -99,7 +99,7 @@ class Context:
         or a dict with its declared attributes. A row without a JSON form is not permitted."""
         try:
             text = json.dumps(encode(row), allow_nan=False)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return False
         return self._link.permits(resource, text)
 

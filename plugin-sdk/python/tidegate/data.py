@@ -217,12 +217,14 @@ def _read_literal(values: tuple[Any, ...]) -> Reader:
 
 
 def _read_enum(enum: type[Enum]) -> Reader:
-    known = {member.value: member for member in enum}
+    known = [(type(member.value), member.value, member) for member in enum]
 
     def read(value: Any, at: str) -> Enum:
-        if not isinstance(value, (str, int, float)) or value not in known:
-            raise Mismatch(at, f"expected one of {', '.join(f'`{known}`' for known in known)}")
-        return known[value]
+        for kind, of_member, member in known:
+            # `True == 1` in Python, and not in JSON.
+            if value == of_member and type(value) is kind:
+                return member
+        raise Mismatch(at, f"expected one of {', '.join(f'`{of_member}`' for _, of_member, _ in known)}")
 
     return read
 

@@ -141,7 +141,7 @@ class Response:
         not JSON or does not fit."""
         try:
             return reader(kind)(_json.loads(self.body), "")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unexpected(self.backend, f"status {self.status}, {error}") from None
 
     def success(self) -> Response:
@@ -237,7 +237,7 @@ def request(
     if json is not None:
         try:
             body = _json.dumps(encode(json), allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise Invalid(backend, f"its body has no JSON form: {error}") from None
         fields.append(("content-type", "application/json"))
     parts = [f"{_escape(name)}={_escape(_plain(value))}" for name, value in (query or {}).items() if value is not None]
@@ -251,6 +251,9 @@ def _target(url: str, segments: tuple[str, ...]) -> tuple[str, str]:
     authority, slash, path = rest.partition("/")
     if not separator or scheme not in ("http", "https") or not authority:
         raise Invalid(url, "an address starts with `http://` and a backend of the manifest, such as `http://billing/`")
+    # Behind either of these a segment would be none.
+    if segments and ("?" in path or "#" in path):
+        raise Invalid(authority, "a URL with a query takes no further segments; pass `query={…}`")
     # A backend is one word; what has a dot or a port, or asks for TLS, is an address of its own.
     is_origin = scheme == "https" or "." in authority or ":" in authority
     backend = f"{scheme}://{authority}" if is_origin else authority

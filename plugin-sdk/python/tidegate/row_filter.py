@@ -24,7 +24,7 @@ class RowFilter:
         """Reads the host's text; nothing if it is none that this version understands."""
         try:
             filter = json.loads(text) if text else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return RowFilter(filter) if isinstance(filter, dict) else None
 

@@ -25,16 +25,33 @@ _PLAIN: dict[Any, Schema] = {
 }
 
 
+class _Definitions:
+    """The dataclasses that a schema refers to, each under a name of its own."""
+
+    def __init__(self) -> None:
+        self.names: dict[type, str] = {}
+        self.schemas: dict[str, Schema] = {}
+
+    def name(self, cls: type) -> str:
+        """A new name for a dataclass: its own, with a number if another has that."""
+        name, number = cls.__name__, 1
+        while name in self.schemas:
+            number += 1
+            name = f"{cls.__name__}{number}"
+        self.names[cls] = name
+        return name
+
+
 def of_parameters(parameters: Sequence[Member]) -> Schema:
     """The schema of a tool's arguments; there are no others."""
-    definitions: dict[str, Schema] = {}
+    definitions = _Definitions()
     schema = _object(parameters, definitions)
     return _finish({**schema, "additionalProperties": False}, definitions)
 
 
 def of_answer(hint: Any) -> Schema:
     """The schema of a tool's answer."""
-    definitions: dict[str, Schema] = {}
+    definitions = _Definitions()
     cls = bare(hint)
     if _is_dataclass(cls):
         # At the root it stands itself, not a reference to it.
@@ -46,14 +63,14 @@ def of_answer(hint: Any) -> Schema:
     return _finish(schema, definitions)
 
 
-def _finish(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+def _finish(schema: Schema, definitions: _Definitions) -> Schema:
     result = {"$schema": DIALECT, **schema}
-    if definitions:
-        result["$defs"] = definitions
+    if definitions.schemas:
+        result["$defs"] = definitions.schemas
     return result
 
 
-def _of(hint: Any, definitions: dict[str, Schema]) -> Schema:
+def _of(hint: Any, definitions: _Definitions) -> Schema:
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         return _annotated(_of(inner, definitions), notes)
@@ -70,13 +87,16 @@ def _of(hint: Any, definitions: dict[str, Schema]) -> Schema:
     if origin is Literal:
         return _enum(arguments)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return _described(_enum([member.value for member in hint]), _doc(hint))
+        values = [member.value for member in hint]
+        if not all(isinstance(value, (str, int, float)) for value in values):
+            raise TypeError(f"the values of `{hint.__name__}` are not all texts or numbers")
+        return _described(_enum(values), _doc(hint))
     if _is_dataclass(hint):
         return _reference(hint, definitions)
     raise TypeError(f"`{hint}` has no JSON Schema")
 
 
-def _object(found: Sequence[Member], definitions: dict[str, Schema]) -> Schema:
+def _object(found: Sequence[Member], definitions: _Definitions) -> Schema:
     properties = {}
     for member in found:
         schema = _of(member.hint, definitions)
@@ -89,12 +109,13 @@ def _object(found: Sequence[Member], definitions: dict[str, Schema]) -> Schema:
     return result
 
 
-def _reference(cls: type, definitions: dict[str, Schema]) -> Schema:
-    name = cls.__name__
-    if name not in definitions:
+def _reference(cls: type, definitions: _Definitions) -> Schema:
+    name = definitions.names.get(cls)
+    if name is None:
+        name = definitions.name(cls)
         # Held by its name before its fields are looked at: a dataclass may hold others of its kind.
-        definitions[name] = {}
-        definitions[name].update(_described(_object(members(cls), definitions), _doc(cls)))
+        definitions.schemas[name] = {}
+        definitions.schemas[name].update(_described(_object(members(cls), definitions), _doc(cls)))
     return {"$ref": f"#/$defs/{name}"}
 
 

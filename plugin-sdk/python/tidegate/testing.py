@@ -42,7 +42,9 @@ def reply(status: int, body: Any = None, headers: dict[str, str] | None = None) 
 class Host:
     """A host for tests: it answers as it was told to, and remembers what it was asked.
 
-    Untold, it is as strict as the real one: the caller is `u1`, no row is permitted, and no backend exists.
+    Untold, the caller is `u1`, no row is permitted, and no backend exists. It does not know the manifest: that a tool which reads sends
+    nothing that changes something, that one which writes rows asks `permits` before it does, and that arguments keep to their bounds,
+    the real host sees to.
     """
 
     def __init__(

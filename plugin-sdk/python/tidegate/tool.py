@@ -69,7 +69,10 @@ class Tool:
             raise TypeError(f"the tool `{self.name}` has no docstring; a model reads it to know what the tool does and when to use it")
         types = get_type_hints(function, include_extras=True)
         parameters = [self._parameter(parameter, types) for parameter in inspect.signature(function).parameters.values()]
-        self._context = next((member.name for member in parameters if member.hint is Context), None)
+        contexts = [member.name for member in parameters if member.hint is Context]
+        if len(contexts) > 1:
+            raise TypeError(f"the tool `{self.name}` asks for its context twice, as `{contexts[0]}` and `{contexts[1]}`")
+        self._context = contexts[0] if contexts else None
         members = tuple(member for member in parameters if member.hint is not Context)
         answer = types.get("return")
         if answer is None:
@@ -101,7 +104,7 @@ class Tool:
             return Output(None, _text(answer.blocks))
         try:
             return Output(_text(encode(answer)), "[]")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise Failure.failed(f"the answer has no JSON form: {error}") from None
 
     def _parameter(self, parameter: inspect.Parameter, types: dict[str, Any]) -> Member:

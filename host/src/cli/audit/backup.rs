@@ -47,7 +47,10 @@ pub fn backup(args: &BackupArgs) -> Result<()> {
             let answer = live.ask(operator::BACKUP, &json!({ "dir": dir }))?;
             serde_json::from_value(answer).context("the host's answer makes no sense; is it of another version?")?
         }
-        None => with_ledger(&args.log, |ledger| Ok(ledger.backup(&dir)?))?,
+        None => {
+            let by = operator::user(rustix::process::geteuid().as_raw());
+            with_ledger(&args.log, |ledger| Ok(ledger.backup(&dir, &by)?))?
+        }
     };
     report(&taken, args.log.output, "backed up into", &dir)
 }

@@ -65,13 +65,14 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     config.server.empty_catalogues = is_conformance;
     let telemetry = Telemetry::install(&config.telemetry)?;
     let watcher = Some(Watcher::remembering(telemetry.watcher()));
+    // Whatever is edited is built first; what was built is then loaded at once, and whole.
     let options = Options {
         data,
         trust: Trust::Everyone,
         test_hooks: is_conformance,
         watcher,
         reload_on_hangup: false,
-        watch_plugins: true,
+        watch_plugins: false,
     };
     runtime()?.block_on(async {
         let mut signals = StopSignals::listen()?;
@@ -84,6 +85,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
             }
         };
         greeting::print(host.pipeline(), addresses)?;
+        rebuild::keep_building(workshop, host.pipeline().clone())?;
         signals.arrive().await;
         eprintln!("draining");
         host.close().await;

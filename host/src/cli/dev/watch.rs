@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::{EventKind, RecursiveMode, Watcher as _};
 
@@ -25,6 +25,9 @@ const MAX_ENTRIES: usize = 20_000;
 
 /// How deep folders are looked into.
 const MAX_DEPTH: usize = 24;
+
+/// A file whose time says that it was edited so long before it was noticed was rather put there with the time it had elsewhere.
+const OLD: Duration = Duration::from_secs(5);
 
 /// Folders of what is made from sources, or fetched for them.
 const MADE: [&str; 5] = ["target", "node_modules", "__pycache__", "venv", "dist"];
@@ -47,6 +50,8 @@ pub struct Watch {
 pub struct Edit {
     /// The folders of the plugins whose sources they are.
     pub dirs: Vec<PathBuf>,
+    /// When the last of them was written.
+    pub at: SystemTime,
 }
 
 impl Watch {
@@ -71,7 +76,7 @@ impl Watch {
             let _ = self.events.recv_timeout(POLL);
             now = self.look();
         }
-        let begun = Instant::now();
+        let (noticed, begun) = (SystemTime::now(), Instant::now());
         loop {
             let told = self.events.recv_timeout(QUIET).is_ok();
             let later = self.look();
@@ -83,7 +88,13 @@ impl Watch {
         }
         let before = std::mem::replace(&mut self.seen, now);
         let changed = self.dirs.iter().zip(before.iter().zip(&self.seen)).filter(|(_, (before, now))| before != now);
-        Edit { dirs: changed.map(|(dir, _)| dir.clone()).collect() }
+        let written = self.seen.iter().zip(&before).flat_map(|(now, before)| {
+            now.iter()
+                .filter(|(path, print)| before.get(*path) != Some(print))
+                .filter_map(|(path, _)| std::fs::metadata(path).ok()?.modified().ok())
+        });
+        let at = written.max().filter(|at| noticed.duration_since(*at).is_ok_and(|ago| ago < OLD)).unwrap_or(noticed);
+        Edit { dirs: changed.map(|(dir, _)| dir.clone()).collect(), at }
     }
 
     /// Looks at all sources, and has the kernel tell of every folder they lie in.
@@ -181,9 +192,11 @@ mod tests {
     #[test]
     fn an_edit_is_noticed_wherever_it_is_and_told_with_its_time() {
         let (folder, edits) = world();
+        let begun = SystemTime::now() - Duration::from_secs(1);
         fs::write(folder.path().join("src/lib.rs"), "two").expect("writable");
         let edit = told(&edits, "a write");
         assert_eq!(edit.dirs, [folder.path()]);
+        assert!(edit.at > begun && edit.at <= SystemTime::now());
         fs::create_dir(folder.path().join("src/new")).expect("writable");
         fs::write(folder.path().join("src/new/mod.rs"), "new").expect("writable");
         told(&edits, "a file in a new folder");

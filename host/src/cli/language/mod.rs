@@ -1,5 +1,6 @@
 //! The languages a plugin may be written in. Each has its own tools, which are run here and nowhere else.
 
+pub mod python;
 pub mod rust;
 pub mod sdk;
 
@@ -15,6 +16,8 @@ use sdk::Sdk;
 pub enum Language {
     /// A crate, compiled by cargo.
     Rust,
+    /// Modules, put into a component together with an interpreter.
+    Python,
 }
 
 /// What a component is compiled for.
@@ -29,7 +32,8 @@ pub enum Purpose {
 impl Language {
     /// The language of the source in `dir`; `None` if there is none, but at most a component.
     pub fn of(dir: &Path) -> Option<Self> {
-        rust::is_at(dir).then_some(Self::Rust)
+        let python = || python::is_at(dir).then_some(Self::Python);
+        rust::is_at(dir).then_some(Self::Rust).or_else(python)
     }
 
     /// Compiles the plugin in `dir`; returns its component, wherever the tools of the language put it.
@@ -39,6 +43,7 @@ impl Language {
     pub fn compile(self, dir: &Path, purpose: Purpose) -> Result<PathBuf> {
         match self {
             Self::Rust => rust::compile(dir, purpose),
+            Self::Python => python::compile(dir),
         }
     }
 
@@ -49,6 +54,7 @@ impl Language {
     pub fn test(self, dir: &Path) -> Result<()> {
         match self {
             Self::Rust => rust::test(dir),
+            Self::Python => python::test(dir),
         }
     }
 
@@ -56,6 +62,7 @@ impl Language {
     pub fn scaffold(self, name: &str) -> Vec<(&'static str, String)> {
         match self {
             Self::Rust => rust::scaffold::files(name),
+            Self::Python => python::files(name),
         }
     }
 
@@ -63,6 +70,7 @@ impl Language {
     pub fn sdk(self) -> Sdk {
         match self {
             Self::Rust => rust::sdk(),
+            Self::Python => python::sdk(),
         }
     }
 
@@ -70,6 +78,7 @@ impl Language {
     pub fn reserves(self, name: &str) -> Option<&'static str> {
         match self {
             Self::Rust => rust::reserves(name),
+            Self::Python => python::reserves(name),
         }
     }
 }

@@ -27,8 +27,8 @@ pub fn run(args: &BuildArgs) -> Result<ExitCode> {
         for dir in sources::plugin_dirs(root)? {
             if Language::of(&dir).is_none() {
                 bail!(
-                    "`{}` holds no source that can be built here (no Cargo.toml); build its component with its own tools and put it \
-                     at `{}.wasm`",
+                    "`{}` holds no source that can be built here (neither Cargo.toml nor app.py); build its component with its \
+                     own tools and put it at `{}.wasm`",
                     dir.display(),
                     read_manifest(&dir)?.name
                 );

@@ -9,6 +9,7 @@ mod finding;
 mod inspect;
 mod installed;
 mod list;
+pub mod reload;
 mod ship;
 mod sign;
 mod test;
@@ -24,7 +25,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::language::{Language, Purpose};
-use super::{LiveArgs, Output, reload};
+use super::{LiveArgs, Output};
 use crate::ledger::LedgerConfig;
 use crate::model::{Bytes, Manifest, Scope, ToolManifest};
 use crate::outbound;
@@ -65,6 +66,10 @@ pub enum PluginVerb {
     Build(BuildArgs),
     /// Run a plugin's own tests, then load its component as a host would.
     Test(TestArgs),
+    /// Have the running host load plugins and policies anew: all of them take effect at once, or none, and then it says why.
+    Reload(LiveArgs),
+    /// What the running host says of its plugins: which are in force, since when, and what was refused.
+    Status(LiveArgs),
     /// Find everything a host would refuse a plugin for, with file and line, and without backends; exits with 1 if there is something.
     Check(CheckArgs),
     /// Make a key to sign plugins with; the public half is printed.

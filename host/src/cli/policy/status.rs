@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::StatusArgs;
-use crate::cli::{Output, print, reload};
+use crate::cli::plugin::reload;
+use crate::cli::{Output, print};
 use crate::server::operator::POLICY_STATUS;
 
 /// `tidegate policy status`

@@ -18,7 +18,7 @@ pub(super) fn restored(world: &World, backup: &Path) -> World {
 
 pub(super) async fn back_up(world: &World, to: &Path) -> Result<Backup, LedgerError> {
     let (ledger, to) = (world.ledger.clone(), to.to_owned());
-    tokio::task::spawn_blocking(move || ledger.backup(&to)).await.expect("no panic")
+    tokio::task::spawn_blocking(move || ledger.backup(&to, "the tests")).await.expect("no panic")
 }
 
 #[tokio::test]
@@ -48,6 +48,34 @@ async fn what_a_backup_holds_is_there_after_restoring_it_and_so_is_a_backup_of_t
     let again = restored(&copy, &to.path().join("second"));
     assert!(matches!(again.claim(&short.again()), Ok(Claim::Replay(replay)) if replay.response == answer("paid")));
     assert_eq!(again.verified().broken, None);
+}
+
+#[tokio::test]
+async fn that_a_backup_is_taken_is_a_record_in_it_and_the_admin_token_is_not() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    for name in ["admin-token", "admin-token.new"] {
+        fs::write(world.dir.path().join("keys").join(name), "tga_secret").expect("writable");
+    }
+    let (backup, before) = (to.path().join("backup"), world.ledger.tip().expect("readable").seq);
+    let taken = back_up(&world, &backup).await.expect("it is taken");
+    assert_eq!(taken.seq, before + 1);
+    let said = |world: &World| {
+        let record = world.ledger.records(taken.seq, 1).expect("readable").pop().expect("the record");
+        serde_json::from_slice::<serde_json::Value>(&record.body.expect("it can be read")).expect("JSON")
+    };
+    let act = serde_json::json!({ "action": "backup", "by": "the tests", "dir": backup });
+    assert_eq!(said(&world), act);
+    let has_token = |keys: PathBuf| {
+        let mut names = fs::read_dir(keys).expect("readable").map(|entry| entry.expect("readable").file_name());
+        names.any(|name| name.to_string_lossy().starts_with("admin-token"))
+    };
+    assert!(has_token(world.dir.path().join("keys")) && !has_token(backup.join("keys")));
+    assert_eq!(said(&restored(&world, &backup)), act);
+    // One that is refused at once was never begun.
+    let tip = world.ledger.tip().expect("readable").seq;
+    back_up(&world, &backup).await.expect_err("it is not empty");
+    assert_eq!(world.ledger.tip().expect("readable").seq, tip);
 }
 
 #[tokio::test]

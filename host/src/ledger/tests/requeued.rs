@@ -156,7 +156,7 @@ async fn what_waited_when_a_backup_was_taken_does_not_run_after_restoring_it() {
     let resolution = Resolution { call: paying.id, verdict: Verdict::Executed, answer: answer("so"), by, note: None };
     copy.ledger.resolve(resolution).expect("it is unknown");
     assert_eq!(copy.state(&paying).resolved, Some(Verdict::Executed));
-    assert_eq!((copy.verified().records, copy.rows("u/")), (1, 0));
+    assert_eq!((copy.verified().records, copy.rows("u/")), (2, 0), "that a backup was taken, and how the call stood");
 }
 
 #[tokio::test]

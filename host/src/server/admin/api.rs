@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rmcp::ErrorData;
@@ -19,13 +19,13 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::attempts::Attempts;
+use super::config::AdminHosts;
 use crate::auth::AdminToken;
 use crate::model::{self, Credentials, Span};
 use crate::pipeline::Pipeline;
 use crate::server::bearer;
 use crate::server::body::{Bodies, RequestBody};
 use crate::server::challenge::Challenge;
-use crate::server::hosts::Hosts;
 use crate::server::json::{self, JsonLimits};
 use crate::server::operator::{self, Operator, PREFIX};
 use crate::server::pending::whole_seconds;
@@ -56,7 +56,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub struct Api {
     pipeline: Arc<Pipeline>,
     token: Arc<AdminToken>,
-    hosts: Arc<Hosts>,
+    hosts: Arc<AdminHosts>,
     bodies: Bodies,
     attempts: Attempts,
     places: Arc<Semaphore>,
@@ -78,7 +78,7 @@ impl From<RpcError> for Refusal {
 
 impl Api {
     /// The API for whoever holds `token` and calls it by one of the names in `hosts`.
-    pub fn new(pipeline: Arc<Pipeline>, token: AdminToken, hosts: Arc<Hosts>) -> Self {
+    pub fn new(pipeline: Arc<Pipeline>, token: AdminToken, hosts: Arc<AdminHosts>) -> Self {
         Self {
             pipeline,
             token: Arc::new(token),
@@ -125,7 +125,7 @@ impl Api {
 
     async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Value, Refusal> {
         let (parts, body) = request.into_parts();
-        let allowed = self.hosts.check_host(&parts.uri, &parts.headers).and_then(|()| check(&parts.method, &parts.headers));
+        let allowed = self.check_host(&parts.uri, &parts.headers).and_then(|()| check(&parts.method, &parts.headers));
         let allowed = allowed.and_then(|()| bearer::check_query(&parts.uri)).map_err(Refusal::from);
         let allowed = match allowed {
             Ok(()) => self.authenticate(&parts.headers, peer).await,
@@ -166,14 +166,20 @@ impl Api {
         }
     }
 
-    /// Lets nobody through but those who hold the token.
+    /// Refuses what was sent to another name, and to one that no TLS is in front of.
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), RpcError> {
+        self.hosts.all.check_host(uri, headers)?;
+        self.hosts.api.check_host(uri, headers).map_err(|_| {
+            let problem =
+                "the admin API answers to no name but that in `admin.public_url`: only there the token travels with TLS";
+            RpcError::http(StatusCode::FORBIDDEN, problem)
+        })
+    }
+
+    /// Lets nobody through but those who hold the token. They are let through whoever else fails at their address: behind a proxy,
+    /// everybody has the same.
     async fn authenticate(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Refusal> {
         let unauthorized = |message: &str| RpcError::http(StatusCode::UNAUTHORIZED, message);
-        if let Err(retry_after) = self.attempts.check(peer.ip(), Instant::now()) {
-            let problem = "too many wrong tokens came from your address; try again later, or use the admin socket";
-            let error = RpcError::http(StatusCode::TOO_MANY_REQUESTS, problem);
-            return Err(Refusal { retry_after: Some(retry_after), ..error.into() });
-        }
         let Credentials::Bearer(shown) = bearer::credentials(headers)? else {
             return Err(unauthorized("the admin token is needed, in the header `Authorization: Bearer …`").into());
         };
@@ -182,9 +188,14 @@ impl Api {
         match checked {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => {
-                self.attempts.failed(peer.ip(), Instant::now());
-                tracing::warn!(%peer, "somebody showed a wrong admin token");
                 metrics::counter!("tidegate_admin_refused_total").increment(1);
+                if let Err(retry_after) = self.attempts.failed(peer.ip(), Instant::now()) {
+                    let problem =
+                        "this is not the admin token of this host, nor were many before it from your address; try again later";
+                    let error = RpcError::http(StatusCode::TOO_MANY_REQUESTS, problem);
+                    return Err(Refusal { retry_after: Some(retry_after), ..error.into() });
+                }
+                tracing::warn!(%peer, "somebody showed a wrong admin token");
                 Err(Refusal { had_token: true, ..unauthorized("this is not the admin token of this host").into() })
             }
             unchecked => {

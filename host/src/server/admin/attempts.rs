@@ -25,25 +25,20 @@ struct Failures {
 }
 
 impl Attempts {
-    /// Whether somebody at `peer` may try.
+    /// Somebody at `peer` failed.
     ///
     /// # Errors
-    /// Not now: how long until then.
-    pub fn check(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
-        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = failures.get(&Self::known(&failures, peer)).filter(|failures| failures.count >= MOST);
-        match failures.and_then(|failures| (failures.since + WINDOW).checked_duration_since(now)) {
-            Some(wait) if !wait.is_zero() => Err(wait),
-            _ => Ok(()),
-        }
-    }
-
-    /// Somebody at `peer` tried and failed.
-    pub fn failed(&self, peer: IpAddr, now: Instant) {
+    /// That was one time too many: how long until it is not.
+    pub fn failed(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|_, failures| failures.since + WINDOW > now);
         let address = Self::known(&failures, peer);
-        failures.entry(address).or_insert(Failures { since: now, count: 0 }).count += 1;
+        let failures = failures.entry(address).or_insert(Failures { since: now, count: 0 });
+        if failures.count >= MOST {
+            return Err((failures.since + WINDOW).saturating_duration_since(now));
+        }
+        failures.count += 1;
+        Ok(())
     }
 
     /// As which address somebody counts: of IPv6 everybody has a whole network.
@@ -68,17 +63,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fails_too_often_waits_and_nobody_else_does() {
+    fn whoever_fails_too_often_is_told_to_wait_and_nobody_else_is() {
         let (attempts, now) = (Attempts::default(), Instant::now());
         for _ in 0..MOST {
-            assert_eq!(attempts.check(address(1), now), Ok(()));
-            attempts.failed(address(1), now);
+            assert_eq!(attempts.failed(address(1), now), Ok(()));
         }
-        assert_eq!(attempts.check(address(1), now + WINDOW / 2), Err(WINDOW / 2));
-        assert_eq!(attempts.check(address(2), now), Ok(()));
-        assert_eq!(attempts.check(address(1), now + WINDOW), Ok(()));
-        attempts.failed(address(1), now + WINDOW);
-        assert_eq!(attempts.check(address(1), now + WINDOW), Ok(()), "what was is forgotten");
+        assert_eq!(attempts.failed(address(1), now + WINDOW / 2), Err(WINDOW / 2));
+        assert_eq!(attempts.failed(address(2), now + WINDOW / 2), Ok(()));
+        for _ in 0..MOST {
+            assert_eq!(attempts.failed(address(1), now + WINDOW), Ok(()), "what was is forgotten");
+        }
+        assert_eq!(attempts.failed(address(1), now + WINDOW), Err(WINDOW));
     }
 
     #[test]
@@ -86,11 +81,11 @@ mod tests {
         let (attempts, now) = (Attempts::default(), Instant::now());
         let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
         for n in 0..MOST {
-            attempts.failed(parse(&format!("2001:db8::{n}")), now);
-            attempts.failed(parse("::ffff:10.0.0.1"), now);
+            assert_eq!(attempts.failed(parse(&format!("2001:db8::{n}")), now), Ok(()));
+            assert_eq!(attempts.failed(parse("::ffff:10.0.0.1"), now), Ok(()));
         }
-        assert!(attempts.check(parse("2001:db8::ffff"), now).is_err() && attempts.check(parse("2001:db8:0:1::1"), now).is_ok());
-        assert!(attempts.check(address(1), now).is_err());
+        assert!(attempts.failed(parse("2001:db8::ffff"), now).is_err() && attempts.failed(parse("2001:db8:0:1::1"), now).is_ok());
+        assert!(attempts.failed(address(1), now).is_err());
     }
 
     #[test]
@@ -98,10 +93,10 @@ mod tests {
         let (attempts, now) = (Attempts::default(), Instant::now());
         let many = u32::try_from(ADDRESSES).expect("few enough") + MOST;
         for n in 0..many {
-            attempts.failed(address(n), now);
+            assert_eq!(attempts.failed(address(n), now), Ok(()));
         }
         assert_eq!(attempts.0.lock().expect("no panic").len(), ADDRESSES + 1);
-        assert!(attempts.check(address(many), now).is_err(), "the newcomers have used up what they share");
-        assert!(attempts.check(address(0), now).is_ok(), "one failure is not too many");
+        assert!(attempts.failed(address(many), now).is_err(), "the newcomers have used up what they share");
+        assert!(attempts.failed(address(0), now).is_ok(), "one failure is not too many");
     }
 }

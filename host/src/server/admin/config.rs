@@ -40,6 +40,15 @@ impl Default for AdminConfig {
     }
 }
 
+/// Whom the operator's listener answers.
+#[derive(Clone, Debug)]
+pub struct AdminHosts {
+    /// By which names it is asked for health and metrics.
+    pub all: Hosts,
+    /// By which of them it is asked by who shows the token. Beyond this machine, that is only the name with TLS in front.
+    pub api: Hosts,
+}
+
 /// A configuration that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdminConfigError {
@@ -73,7 +82,7 @@ impl AdminConfig {
     ///
     /// # Errors
     /// A name or URL cannot be read, or what is needed beyond loopback is not there.
-    pub fn hosts(&self) -> Result<Hosts, AdminConfigError> {
+    pub fn hosts(&self) -> Result<AdminHosts, AdminConfigError> {
         let public = self.public_uri()?;
         let is_open = !self.address.is_loopback();
         if is_open && public.is_none() && self.allowed_hosts.is_empty() {
@@ -82,11 +91,13 @@ impl AdminConfig {
         if is_open && public.is_none() && self.api {
             return Err(AdminConfigError::Clear(self.address));
         }
-        let hosts = Hosts::new(&self.allowed_hosts, &[])?;
-        Ok(match public {
-            Some(public) => hosts.with_public(&public),
+        let with_public = |hosts: Hosts| match &public {
+            Some(public) => hosts.with_public(public),
             None => hosts,
-        })
+        };
+        let all = with_public(Hosts::new(&self.allowed_hosts, &[])?);
+        let api = if is_open { with_public(Hosts::loopback()) } else { all.clone() };
+        Ok(AdminHosts { all, api })
     }
 
     fn public_uri(&self) -> Result<Option<Uri>, AdminConfigError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{LiveArgs, Output, print};
+use crate::cli::{LiveArgs, Output, print};
 use crate::model::LoadProblem;
 use crate::server::operator::plugins::{RELOAD, STATUS};
 
