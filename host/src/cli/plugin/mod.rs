@@ -82,10 +82,6 @@ pub enum PluginVerb {
     Pack(PackArgs),
     /// Push a built plugin to an OCI registry.
     Push(PushArgs),
-    /// Have the running host load plugins and policies anew: all of them take effect at once, or none, and then it says why.
-    Reload(LiveArgs),
-    /// What the running host says of its plugins: which are in force, since when, and what was refused.
-    Status(LiveArgs),
 }
 
 /// The folder a plugin verb looks at.
