@@ -6,7 +6,7 @@ use rmcp::ErrorData;
 use rmcp::model::ErrorCode;
 use serde_json::{Value, json};
 
-use super::installed;
+use super::installed::{self, Unanswered};
 use crate::pipeline::Pipeline;
 
 /// What the methods about plugins begin with.
@@ -44,7 +44,10 @@ pub async fn answer(pipeline: &Arc<Pipeline>, by: &str, method: &str, params: Va
             // As above.
             let act = async move {
                 let answered = installed::answer(&pipeline.installer(), &by, &method, params).await;
-                answered.map_err(|problem| ErrorData::internal_error(problem.to_string(), None))
+                answered.map_err(|problem| match problem {
+                    Unanswered::Question { .. } => ErrorData::invalid_params(problem.to_string(), None),
+                    Unanswered::NotDone(problem) => ErrorData::internal_error(problem.to_string(), None),
+                })
             };
             let panicked = |_| ErrorData::internal_error("installing panicked; see the host's log", None);
             tokio::spawn(act).await.map_err(panicked)?
