@@ -25,7 +25,7 @@ pub use load::Habits;
 pub use log::Log;
 pub use plugins::{guest, plugins, workspace};
 pub use provider::Provider;
-pub use python::{TWIN, compiled_once, snake, twin};
+pub use python::{TWIN, snake, twin};
 pub use receiver::Receiver;
 pub use registry::{Registry, USER};
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};

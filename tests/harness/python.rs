@@ -23,11 +23,6 @@ pub fn snake() -> &'static Path {
     BUILT.get_or_init(|| built(SNAKE, "snake"))
 }
 
-/// What a host's config says so that a component of this size is compiled for one test and not for each.
-pub fn compiled_once() -> String {
-    format!("[sandbox]\ncache = \"{}\"\n", Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-python").display())
-}
-
 fn built(source: &str, name: &str) -> PathBuf {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python").join(name);
     let built = command().current_dir(workspace()).args(["plugin", "build", source, "--out"]).arg(&out).output();

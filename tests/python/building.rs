@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Host, TWIN, command, compiled_once, twin, workspace};
+use crate::harness::{Host, TWIN, command, twin, workspace};
 
 /// Runs the tests in `folder`, which find `path`, with the system's Python.
 fn unittest(folder: &str, path: &[&str]) {
@@ -77,7 +77,7 @@ fn a_new_plugin_passes_its_own_tests_and_is_served() {
     assert!(tested.status.success() && has_tested(&tested), "{}", said(&tested));
     let built = run(&plugin, &["plugin", "build", ".", "--out", "target/plugins"]);
     assert!(built.status.success(), "{}", said(&built));
-    let host = Host::dev(&plugin.join("target/plugins")).config(&compiled_once()).start();
+    let host = Host::dev(&plugin.join("target/plugins")).start();
     let answer = host.client().call("greet_people", json!({"name": "Ada"}));
     assert_eq!(answer.structured(), &json!({"greeting": "Hello, Ada!"}));
     assert_eq!(host.client().call("greet_people", json!({"name": " "})).error(), "invalid_arguments");
@@ -163,6 +163,6 @@ fn a_dependency_of_pure_python_is_built_in_and_one_of_c_is_refused() {
         .expect("writable");
     let built = run(folder.path(), &["plugin", "build", "leaning", "--out", "out"]);
     assert!(built.status.success(), "{}", said(&built));
-    let host = Host::dev(&folder.path().join("out")).config(&compiled_once()).start();
+    let host = Host::dev(&folder.path().join("out")).start();
     assert_eq!(host.client().call("leaning", json!({"name": "Ada"})).structured()["greeting"], "iniconfig, Ada!");
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Billing, Host, Started, compiled_once, snake};
+use crate::harness::{Answer, Billing, Host, Started, snake};
 
 /// One host for all tests that run at the moment.
 struct Cage {
@@ -18,7 +18,7 @@ fn cage() -> Arc<Cage> {
     cage.upgrade().unwrap_or_else(|| {
         let billing = Billing::start(&[]);
         let backend = format!("billing={}", billing.url);
-        let host = Host::dev(snake()).with(&["--backend", &backend]).config(&compiled_once()).start();
+        let host = Host::dev(snake()).with(&["--backend", &backend]).start();
         let started = Arc::new(Cage { host, billing });
         *cage = Arc::downgrade(&started);
         started

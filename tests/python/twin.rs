@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Billing, Host, Started, compiled_once, foreign, plugins, twin};
+use crate::harness::{Billing, Host, Started, foreign, plugins, twin};
 
 /// A host that serves the twin, and its backend.
 fn host(flags: &[&str]) -> (Started, Billing) {
     let billing = Billing::start(flags);
     let backend = format!("billing={}", billing.url);
-    (Host::dev(twin()).with(&["--backend", &backend]).config(&compiled_once()).start(), billing)
+    (Host::dev(twin()).with(&["--backend", &backend]).start(), billing)
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn schemas_and_hints_say_what_those_of_the_rust_plugin_say() {
 fn the_trace_of_a_call_reaches_the_backend() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let backend = format!("billing=http://{}", listener.local_addr().expect("bound"));
-    let host = Host::dev(twin()).with(&["--backend", &backend]).config(&compiled_once()).start();
+    let host = Host::dev(twin()).with(&["--backend", &backend]).start();
     let heard = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a request");
         let mut reader = BufReader::new(stream);
