@@ -1,6 +1,8 @@
 //! Installed plugins: what widens is approved first, what was installed is what runs, and whatever dies when leaves the old or the new.
 
 mod crash;
+mod live;
+mod signed;
 mod stopped;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +31,11 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("plugins")).expect("writable");
-        Self { dir, built: plugins(&["echo"]), config: "[auth.anonymous]\nsubject = \"u1\"\n[plugins]\n".into() }
+        Self {
+            dir,
+            built: plugins(&["echo"]),
+            config: "[auth.anonymous]\nsubject = \"u1\"\n[plugins]\nunsigned = \"allow\"\n".into(),
+        }
     }
 
     /// With more of `[plugins]`.

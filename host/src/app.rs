@@ -173,6 +173,7 @@ impl Host {
             authenticator: authenticator.clone(),
             registry: registry.clone(),
             reloader: Reloader::new(registry.clone(), loader),
+            install: opening::install_rules(config),
             ledger: ledger.clone(),
             admission,
             sandbox,

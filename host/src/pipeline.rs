@@ -46,6 +46,7 @@ use crate::sandbox::Sandbox;
 
 use checks::Authorized;
 use handles::Handles;
+use installer::InstallRules;
 pub use poll::{Cancelled, Ended, Pending, PendingState, Polled};
 use queued::Meant;
 use refusal::Refusal;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Builds other ones.
     pub reloader: Reloader,
+    /// What may be installed.
+    pub install: InstallRules,
     /// Writes everything down.
     pub ledger: Ledger,
     /// Decides who runs now.

@@ -43,6 +43,19 @@ fn killed_at_any_step_an_installation_has_happened_or_has_not() {
     }
 }
 
+#[test]
+fn what_is_in_force_is_never_said_to_be_undone_and_what_lies_in_the_way_keeps_nobody_from_anything() {
+    let world = World::new();
+    world.install(&world.version("first", &[])).done();
+    fs::write(world.data().join("plugins/staging/stray"), "x").expect("writable");
+    let second = world.version("second", &[("0.1.0", "0.2.0")]);
+    world.failing("install::unsynced=return", &["install", path(&second)]).done();
+    assert_eq!(world.active().as_deref(), Some("0.2.0"));
+    let acts: Vec<_> = world.records("plugin_").iter().map(|body| body["action"].clone()).collect();
+    assert_eq!(acts, [json!("plugin_install"), json!("plugin_install")]);
+    assert!(!world.data().join("plugins/staging/stray").exists());
+}
+
 /// A small disk in memory over the folder of installed plugins; gone when dropped.
 pub struct Small(PathBuf);
 

@@ -8,12 +8,17 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{World, path, ran};
-use crate::harness::{guest, workspace};
+use crate::harness::{self, guest, workspace};
+
+/// The digest in force.
+fn active_digest(world: &World) -> String {
+    let active = world.listed().into_iter().find(|version| version["active"] == true).expect("one is in force");
+    active["digest"].as_str().expect("a digest").to_owned()
+}
 
 /// The folder of the contents in force.
 fn contents(world: &World) -> PathBuf {
-    let active = world.listed().into_iter().find(|version| version["active"] == true).expect("one is in force");
-    world.data().join("plugins/sha256").join(active["digest"].as_str().expect("a digest"))
+    world.data().join("plugins/sha256").join(active_digest(world))
 }
 
 /// Everything below a folder, with what is in it.
@@ -40,9 +45,9 @@ fn a_plugin_is_shown_approved_by_its_digest_served_and_taken_back() {
     assert_eq!(world.listed(), Vec::<Value>::new());
     // The command that would approve it approves it.
     let command = refused.err.lines().find(|line| line.contains("--approve")).expect("it says how");
-    let words: Vec<_> = command.split_whitespace().skip(2).collect();
-    assert_eq!(words[..2], ["install", path(&first)]);
-    world.plugin(&words).done();
+    let words: Vec<_> = command.split_whitespace().skip(1).collect();
+    assert_eq!(words[..3], ["plugin", "install", path(&first)]);
+    ran(&harness::command().current_dir(workspace()).args(words).output().expect("tidegate runs")).done();
     assert_eq!(world.active().as_deref(), Some("0.1.0"));
     assert!(world.plugin(&["install", path(&first)]).done().out.contains("in force already"));
 
@@ -66,7 +71,19 @@ fn a_plugin_is_shown_approved_by_its_digest_served_and_taken_back() {
     assert_eq!(world.active().as_deref(), Some("0.1.0"));
     let other = format!("sha256:{}", "0".repeat(64));
     world.plugin(&["install", path(&wider), "--approve", &other]).refused(&[&other, "look at it again"]);
-    world.install(&wider).done();
+    // What was compared with something else than what is in force now is looked at again.
+    let digest =
+        |text: &str| text.split_once("--approve ").and_then(|(_, rest)| rest.split_whitespace().next()).expect("told").to_owned();
+    let (shown, was) = (digest(&refused.err), format!("sha256:{}", active_digest(&world)));
+    assert!(shown.starts_with(&format!("{was}..sha256:")), "{shown}");
+    let moved = shown.replacen(&was, &other, 1);
+    world.plugin(&["install", path(&wider), "--approve", &moved]).refused(&[
+        "was compared with sha256:0000",
+        &was,
+        "look at it again",
+    ]);
+    assert_eq!(world.active().as_deref(), Some("0.1.0"));
+    world.plugin(&["install", path(&wider), "--approve", &shown]).done();
     assert_eq!(world.active().as_deref(), Some("0.2.0"));
 
     assert!(world.plugin(&["rollback", "echo"]).done().out.contains("is in force, in the place of 0.2.0"));
@@ -80,7 +97,7 @@ fn a_plugin_is_shown_approved_by_its_digest_served_and_taken_back() {
     let told: Vec<_> =
         records.iter().map(|body| (body["action"].as_str().unwrap_or(""), body["approved"].as_str().unwrap_or(""))).collect();
     let expected =
-        [("plugin_install", "digest"), ("plugin_install", "shown"), ("plugin_rollback", "kept"), ("plugin_rollback", "kept")];
+        [("plugin_install", "digest"), ("plugin_install", "digest"), ("plugin_rollback", "kept"), ("plugin_rollback", "kept")];
     assert_eq!(told, expected);
     assert_eq!((&records[1]["before"]["version"], &records[1]["after"]["version"]), (&json!("0.1.0"), &json!("0.2.0")));
     assert_eq!(records[1]["widened"].as_array().map(Vec::len), Some(2));
@@ -176,11 +193,7 @@ fn what_no_host_could_serve_is_refused_and_nothing_changes() {
         ("core", Box::new(component(b"\0asm\x01\0\0\0")), "component"),
         ("flipped", Box::new(component(&flipped)), "echo"),
         ("empty", Box::new(component(b"")), "echo.wasm"),
-        (
-            "missing",
-            Box::new(|dir: &Path| fs::remove_file(dir.join("echo.wasm")).expect("there")),
-            "there is no `echo.wasm` in it",
-        ),
+        ("missing", Box::new(|dir: &Path| fs::remove_file(dir.join("echo.wasm")).expect("there")), "there is no component at"),
         ("newer", Box::new(|dir: &Path| edit(dir, "contract = \"0.1\"", "contract = \"0.9\"")), "this host speaks `0.1`"),
         ("greedy", Box::new(|dir: &Path| edit(dir, "8MiB", "8GiB")), "sandbox.max_memory"),
         (
@@ -192,7 +205,7 @@ fn what_no_host_could_serve_is_refused_and_nothing_changes() {
         world.install(&broken(name, &spoil)).refused(&[why]);
         assert_eq!(snapshot(&world.data().join("plugins")), before, "{name}");
     }
-    world.install(&world.dir.path().join("nowhere")).refused(&["there is no `plugin.toml` in it"]);
+    world.install(&world.dir.path().join("nowhere")).refused(&["can't read `", "nowhere`"]);
     // A guest of the tests whose `describe` never ends, if left alone.
     world.install(&guest("stuck")).refused(&["describe"]);
     assert_eq!(snapshot(&world.data().join("plugins")), before);

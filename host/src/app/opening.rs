@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use tokio::sync::Mutex;
 
 use super::{KEYS, grants};
 use crate::admission::Admission;
@@ -13,8 +12,9 @@ use crate::auth::{self, AdminToken};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::outbound;
-use crate::pipeline::installer::Installer;
+use crate::pipeline::installer::InstallRules;
 use crate::policy::GeneratedPermits;
+use crate::registry::artifact::FetchLimits;
 use crate::registry::installed::{Promises, Shelf};
 use crate::registry::{Loader, Sources};
 use crate::sandbox::Sandbox;
@@ -123,23 +123,16 @@ pub fn sources(config: &Config, data: &Path) -> Sources {
     Sources { plugins: config.plugins.path.clone(), shelf: Shelf::of(data), policies: config.policy_folder() }
 }
 
-/// What installs plugins in the data folder `data` of a stopped host, which has the ledger open.
-///
-/// # Errors
-/// `[sandbox]` makes no sense.
-pub fn installer(config: &Config, data: &Path, ledger: &Ledger) -> Result<Installer> {
-    let sandbox = sandbox(config, data, ledger)?;
-    Ok(Installer {
-        ledger: ledger.clone(),
-        shelf: Shelf::of(data),
-        loader: Arc::new(loader(config, data, &sandbox, false)),
-        plugins: config.plugins.path.clone(),
-        policies: config.policy_folder(),
-        approvals: config.plugins.approvals.clone(),
-        keep: config.plugins.keep.get(),
-        max_component: sandbox.max_component(),
-        turn: Mutex::default(),
-    })
+/// What may be installed.
+pub fn install_rules(config: &Config) -> InstallRules {
+    let plugins = &config.plugins;
+    InstallRules {
+        approvals: plugins.approvals.clone(),
+        keep: plugins.keep.get(),
+        trust: plugins.trust.clone(),
+        unsigned: plugins.unsigned,
+        limits: FetchLimits::new(config.sandbox.max_component, plugins.fetch_timeout),
+    }
 }
 
 /// Opens the gate for a host that runs its guests in `sandbox`.

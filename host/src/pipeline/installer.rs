@@ -2,56 +2,49 @@
 //! the record, then what is in force.
 
 mod done;
+mod ground;
+mod rules;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use tokio::sync::Mutex;
+use std::time::SystemTime;
 
 use crate::ledger::{Ledger, PluginAct, PluginContents};
 use crate::model::widening::compare;
-use crate::model::{Bytes, Change, Standing, Timestamp, document};
-use crate::registry::installed::{Artifact, InstallError, InstalledSet, Shelf, Version, installed_and};
-use crate::registry::{Generation, LoadError, Loader};
-use crate::store::write_synced;
+use crate::model::{Change, Face, GenerationChange, PolicyVersion, Timestamp};
+use crate::registry::Sources;
+use crate::registry::artifact::{self, Artifact, Source};
+use crate::registry::installed::{InstallError, InstalledSet, Shelf, Version};
 
 pub use done::{Approve, Contents, Done, Listed, NotDone, State};
+pub use ground::Ground;
+use ground::{Right, Would};
+pub use rules::InstallRules;
 
 /// Installs plugins, one at a time.
-pub struct Installer {
+pub struct Installer<'a> {
     /// Where every act is written down.
-    pub ledger: Ledger,
-    /// Where installed plugins lie.
-    pub shelf: Shelf,
-    /// Loads what would be, with the checks of a host.
-    pub loader: Arc<Loader>,
-    /// The folder of plugins that are not installed.
-    pub plugins: PathBuf,
-    /// The folder of the admin's policies.
-    pub policies: Option<PathBuf>,
-    /// The file of standing approvals.
-    pub approvals: Option<PathBuf>,
-    /// How many versions of a plugin are kept.
-    pub keep: usize,
-    /// The largest component.
-    pub max_component: Bytes,
-    /// Held by whoever changes something.
-    pub turn: Mutex<()>,
+    pub ledger: &'a Ledger,
+    /// Where plugins and policies come from.
+    pub sources: &'a Sources,
+    /// What may be installed.
+    pub rules: &'a InstallRules,
+    /// The host whose plugins they are.
+    pub ground: Ground<'a>,
 }
 
-/// One change of what is installed, before it is made.
-struct Plan<'a> {
+/// A change of what is installed, and everything as it would be then.
+struct Plan<'a, 't> {
     action: &'static str,
     by: &'a str,
     plugin: &'a str,
-    /// What would be installed.
-    set: InstalledSet,
-    /// The generation that it would make.
-    generation: Generation,
-    changes: Vec<Change>,
+    source: Option<&'a str>,
+    before: &'a InstalledSet,
+    after: InstalledSet,
+    would: Would<'t>,
+    changes: &'a [Change],
+    approved: &'static str,
 }
 
-impl Installer {
+impl Installer<'_> {
     /// What is installed: every version that is kept.
     ///
     /// # Errors
@@ -60,48 +53,52 @@ impl Installer {
         Ok(Listed::all(self.blocking(Shelf::read).await?))
     }
 
-    /// Installs what lies at a source, if what of it widens is approved.
+    /// Installs what is at a source, if somebody vouches for it, and what of it widens is approved.
     ///
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
     pub async fn install(&self, by: &str, source: &str, approve: Option<Approve>) -> Result<Done, NotDone> {
-        let _turn = self.turn.lock().await;
+        let right = self.ground.right().await;
         let set = self.tidy().await?;
-        let done = self.try_install(by, source, approve, &set).await;
+        let done = self.try_install(&right, by, source, approve, &set).await;
         if !matches!(done, Ok(Done { state: State::Done, .. })) {
-            // What was laid down for it is in nobody's way; the next one sweeps it, if this can't.
-            let _ = self.blocking(move |shelf| shelf.sweep(&set)).await;
+            // What was laid down for it is in nobody's way.
+            self.sweep(set).await;
         }
         done
     }
 
-    async fn try_install(&self, by: &str, source: &str, approve: Option<Approve>, set: &InstalledSet) -> Result<Done, NotDone> {
-        let (from, max_component) = (PathBuf::from(source), self.max_component);
-        let artifact = self.blocking(move |shelf| {
-            let staged = shelf.stage()?;
-            copy(&from, staged.dir(), max_component)?;
-            shelf.lay_down(staged, max_component)
-        });
-        let artifact = artifact.await?;
+    async fn try_install(
+        &self,
+        right: &Right<'_>,
+        by: &str,
+        source: &str,
+        approve: Option<Approve>,
+        set: &InstalledSet,
+    ) -> Result<Done, NotDone> {
+        let from: Source = source.parse()?;
+        let staged = self.blocking(Shelf::stage).await?;
+        let fetched = artifact::fetch(&from, staged.dir(), &self.rules.limits).await?;
+        // Before somebody vouches for it, it is neither compiled nor run.
+        let vouched = self.rules.vouched(&fetched.artifact, SystemTime::now())?;
+        let max_component = self.rules.limits.max_component;
+        let artifact = self.blocking(move |shelf| shelf.lay_down(staged, max_component)).await?;
         let (name, found) = (artifact.manifest.name.as_str(), artifact.content());
-        if let Some(Approve::Digest(approved)) = approve
-            && approved != found
-        {
-            return Err(NotDone::Other { approved, found });
-        }
-        let now = Timestamp::now();
-        let version = Version {
-            digest: found,
-            version: artifact.manifest.version.clone(),
-            component: artifact.component,
-            source: source.to_owned(),
-            signed_by: None,
-            by: by.to_owned(),
-            installed_ms: now,
-            active_ms: now,
-            replaced: None,
-        };
+        let signed_by = vouched.as_ref().map(|vouched| vouched.signers().join(", "));
+        let version = version(&artifact, source, signed_by, by);
         let was = set.plugins.get(name);
+        if let Some(Approve::Contents { after, before }) = approve {
+            let in_force = was.map(|history| history.active);
+            if after != found {
+                return Err(NotDone::Other { approved: after, found });
+            }
+            if let Some(before) = before
+                && in_force != Some(before)
+                && in_force != Some(found)
+            {
+                return Err(NotDone::Moved { compared: before, in_force });
+            }
+        }
         let mut done = Done {
             state: State::Unchanged,
             plugin: name.to_owned(),
@@ -116,30 +113,33 @@ impl Installer {
         }
         // Whatever is kept was approved when it came.
         let is_kept = was.is_some_and(|history| history.version(found).is_some());
-        let mut would = set.clone();
-        would.install(name, version);
-        would.prune(self.keep);
-        let generation = self.load(&would).await?;
-        let changes = self.compare(set, name, &generation).await;
-        let face = generation.face(name);
-        let standing = self.standing()?;
+        let mut after = set.clone();
+        after.install(name, version);
+        after.prune(self.rules.keep);
+        let would = right.load(self.sources, &after).await?;
+        if let (Some(vouched), Some(told)) = (vouched, would.generation().told(name)) {
+            let plugin = name.to_owned();
+            vouched.telling(told).map_err(|refusal| NotDone::Untrusted { plugin, refusal })?;
+        }
+        let face = would.generation().face(name);
+        done.changes = self.compare(right, set, name, face.as_ref()).await;
+        let standing = self.rules.standing()?;
         let covered = |change: &Change| face.as_ref().is_some_and(|face| standing.covers(change, face));
-        let needing: Vec<&Change> = changes.iter().filter(|change| change.needs_approval()).collect();
+        let needing: Vec<&Change> = done.changes.iter().filter(|change| change.needs_approval()).collect();
         let open: Vec<Change> = needing.iter().filter(|change| !covered(change)).map(|change| (*change).clone()).collect();
         let approved = match approve {
             _ if is_kept => "kept",
             _ if needing.is_empty() => "nothing widens",
             _ if open.is_empty() => "standing",
             Some(Approve::Shown) => "shown",
-            Some(Approve::Digest(_)) => "digest",
+            Some(Approve::Contents { .. }) => "digest",
             None => {
-                (done.state, done.changes, done.unapproved) = (State::Unapproved, changes, open);
+                (done.state, done.unapproved) = (State::Unapproved, open);
                 return Ok(done);
             }
         };
-        done.changes.clone_from(&changes);
-        let plan = Plan { action: "plugin_install", by, plugin: name, set: would, generation, changes };
-        self.carry_out(plan, set, approved, Some(source)).await?;
+        let (action, source, changes) = ("plugin_install", Some(source), &done.changes[..]);
+        self.carry_out(Plan { action, by, plugin: name, source, before: set, after, would, changes, approved }).await?;
         done.state = State::Done;
         Ok(done)
     }
@@ -149,7 +149,7 @@ impl Installer {
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
     pub async fn roll_back(&self, by: &str, name: &str, to: Option<&str>) -> Result<Done, NotDone> {
-        let _turn = self.turn.lock().await;
+        let right = self.ground.right().await;
         let set = self.tidy().await?;
         let history = set.history(name)?;
         let target = match to {
@@ -168,15 +168,14 @@ impl Installer {
         if target.digest == history.active {
             return Ok(done);
         }
-        let mut would = set.clone();
-        if let Some(history) = would.plugins.get_mut(name) {
-            history.put_in_force(target.digest, Timestamp::now());
+        let mut after = set.clone();
+        if let Some(history) = after.plugins.get_mut(name) {
+            history.go_back_to(target.digest, Timestamp::now());
         }
-        let generation = self.load(&would).await?;
-        let changes = self.compare(&set, name, &generation).await;
-        done.changes.clone_from(&changes);
-        let plan = Plan { action: "plugin_rollback", by, plugin: name, set: would, generation, changes };
-        self.carry_out(plan, &set, "kept", None).await?;
+        let would = right.load(self.sources, &after).await?;
+        done.changes = self.compare(&right, &set, name, would.generation().face(name).as_ref()).await;
+        let (action, changes, approved) = ("plugin_rollback", &done.changes[..], "kept");
+        self.carry_out(Plan { action, by, plugin: name, source: None, before: &set, after, would, changes, approved }).await?;
         done.state = State::Done;
         Ok(done)
     }
@@ -186,112 +185,115 @@ impl Installer {
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
     pub async fn remove(&self, by: &str, name: &str) -> Result<Done, NotDone> {
-        let _turn = self.turn.lock().await;
+        let right = self.ground.right().await;
         let set = self.tidy().await?;
         let before = Some(contents(set.history(name)?.current()));
-        let mut would = set.clone();
-        would.plugins.remove(name);
-        let generation = self.load(&would).await?;
-        let plan = Plan { action: "plugin_remove", by, plugin: name, set: would, generation, changes: Vec::new() };
-        self.carry_out(plan, &set, "removed", None).await?;
+        let mut after = set.clone();
+        after.plugins.remove(name);
+        let would = right.load(self.sources, &after).await?;
+        let (action, approved) = ("plugin_remove", "removed");
+        self.carry_out(Plan { action, by, plugin: name, source: None, before: &set, after, would, changes: &[], approved })
+            .await?;
         let (changes, unapproved) = (Vec::new(), Vec::new());
         Ok(Done { state: State::Done, plugin: name.to_owned(), before, after: None, changes, unapproved, signed_by: None })
     }
 
-    /// Writes the plan down, then puts it in force.
-    async fn carry_out(
-        &self,
-        plan: Plan<'_>,
-        before: &InstalledSet,
-        approved: &str,
-        source: Option<&str>,
-    ) -> Result<(), NotDone> {
-        let Plan { action, by, plugin, set, generation, changes } = plan;
-        let widened: Vec<Change> = changes.into_iter().filter(Change::needs_approval).collect();
-        let after = set.plugins.get(plugin).map(|history| history.current());
+    /// Writes the plan down, then puts it in force on the disk, then in the host.
+    async fn carry_out(&self, plan: Plan<'_, '_>) -> Result<(), NotDone> {
+        let Plan { action, by, plugin, source, before, after, would, changes, approved } = plan;
+        let widened: Vec<Change> = changes.iter().filter(|change| change.needs_approval()).cloned().collect();
+        let now = after.plugins.get(plugin).map(|history| history.current());
         let act = PluginAct {
             action,
             by,
             plugin,
             before: before.plugins.get(plugin).map(|history| recorded(history.current())),
-            after: after.map(recorded),
+            after: now.map(recorded),
             source,
-            signed_by: after.and_then(|version| version.signed_by.as_deref()),
+            signed_by: now.and_then(|version| version.signed_by.as_deref()),
             approved,
             widened: &widened,
         };
-        let version = generation.policy_version();
-        self.ledger.record_plugin_act(&act, version).await?;
-        fail::fail_point!("install::recorded", |_| std::process::abort());
-        let would = set.clone();
-        if let Err(error) = self.blocking(move |shelf| shelf.commit(&would)).await {
-            // What the log says did not come about, and the log says so too, if it can.
-            let undone = PluginAct { action: "plugin_undone", before: act.after, after: act.before, widened: &[], ..act };
-            if let Err(error) = self.ledger.record_plugin_act(&undone, version).await {
-                tracing::error!(%error, plugin, "that a plugin was not put in force after all could not be written down");
+        let (act, after) = (&act, &after);
+        let record = async |version: PolicyVersion, change: Option<&GenerationChange>| {
+            self.ledger.record_plugin_act(act, version).await?;
+            if let Some(change) = change {
+                self.ledger.record_change(change).await?;
             }
-            return Err(error);
-        }
-        // Versions that are kept no longer; the next one sweeps them, if this can't.
-        let _ = self.blocking(move |shelf| shelf.sweep(&set)).await;
+            fail::fail_point!("install::recorded", |_| std::process::abort());
+            self.commit(act, version, after.clone()).await
+        };
+        would.adopt(by, record).await?;
+        tracing::info!(
+            action,
+            plugin,
+            by,
+            approved,
+            version = now.map(|version| &*version.version),
+            "what is installed has changed"
+        );
+        // Versions that are kept no longer.
+        self.sweep(after.clone()).await;
         Ok(())
+    }
+
+    /// Puts `set` in force on the disk, as `act` says in the log.
+    async fn commit(&self, act: &PluginAct<'_>, version: PolicyVersion, set: InstalledSet) -> Result<(), NotDone> {
+        let Err(error) = self.blocking(move |shelf| shelf.commit(&set)).await else { return Ok(()) };
+        // What the log says did not come about, and the log says so too, if it can.
+        let undone = PluginAct { action: "plugin_undone", before: act.after, after: act.before, widened: &[], ..act.clone() };
+        if let Err(error) = self.ledger.record_plugin_act(&undone, version).await {
+            tracing::error!(%error, plugin = act.plugin, "that a plugin was not put in force after all could not be written down");
+        }
+        Err(error)
     }
 
     /// What is installed, once what crashes left behind is gone.
     async fn tidy(&self) -> Result<InstalledSet, NotDone> {
         self.blocking(|shelf| {
             let set = shelf.read()?;
-            shelf.sweep(&set)?;
+            shelf.sweep(&set);
             Ok(set)
         })
         .await
     }
 
-    /// Everything as a host would load it, if `set` were installed.
-    async fn load(&self, set: &InstalledSet) -> Result<Generation, NotDone> {
-        let dirs = match installed_and(&self.plugins, self.shelf.dirs(set)) {
-            // The last one is removed; the next start says so.
-            Err(LoadError::NoPlugins(_)) if set.plugins.is_empty() => Vec::new(),
-            dirs => dirs?,
-        };
-        Ok(self.loader.load_dirs(&dirs, self.policies.as_deref()).await?)
+    /// Removes what `set` does not keep.
+    async fn sweep(&self, set: InstalledSet) {
+        let shelf = self.sources.shelf.clone();
+        let swept = tokio::task::spawn_blocking(move || shelf.sweep(&set)).await;
+        swept.expect("sweeping tells of errors instead of panicking");
     }
 
-    /// How the plugin differs from what is in force. If that can't be told any more, all of it counts as new.
-    async fn compare(&self, set: &InstalledSet, name: &str, generation: &Generation) -> Vec<Change> {
-        let before = match set.plugins.get(name) {
-            Some(history) => self.loader.load_plugin(&self.shelf.dir(history.active)).await.ok(),
-            None => None,
-        };
-        let before = before.map(|(plugin, advertised)| plugin.face(&advertised));
-        generation.face(name).map_or_else(Vec::new, |after| compare(before.as_ref(), &after))
-    }
-
-    fn standing(&self) -> Result<Standing, NotDone> {
-        let Some(path) = &self.approvals else { return Ok(Standing::default()) };
-        let unreadable = |source| InstallError::Unreadable { path: path.clone(), source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Ok(document::parse(path, &text)?)
+    /// How the plugin would differ from what is in force.
+    async fn compare(&self, right: &Right<'_>, set: &InstalledSet, name: &str, after: Option<&Face>) -> Vec<Change> {
+        let before = right.face(&self.sources.shelf, set, name).await;
+        after.map_or_else(Vec::new, |after| compare(before.as_ref(), after))
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shelf) -> Result<T, InstallError> + Send + 'static,
     ) -> Result<T, NotDone> {
-        let shelf = self.shelf.clone();
+        let shelf = self.sources.shelf.clone();
         let worked = tokio::task::spawn_blocking(move || work(&shelf)).await;
         Ok(worked.expect("the shelf answers with errors instead of panicking")?)
     }
 }
 
-/// Copies the files of the plugin in `source` into the empty folder `staged`, durably.
-fn copy(source: &Path, staged: &Path, max_component: Bytes) -> Result<(), InstallError> {
-    for path in Artifact::open(source, max_component)?.files() {
-        let bytes = std::fs::read(&path).map_err(|source| InstallError::Unreadable { path: path.clone(), source })?;
-        let name = path.file_name().expect("a file of a plugin has a name");
-        write_synced(&staged.join(name), &bytes)?;
+fn version(artifact: &Artifact, source: &str, signed_by: Option<String>, by: &str) -> Version {
+    let now = Timestamp::now();
+    Version {
+        digest: artifact.content(),
+        version: artifact.manifest.version.clone(),
+        component: artifact.component,
+        source: source.to_owned(),
+        signed_by,
+        by: by.to_owned(),
+        installed_ms: now,
+        active_ms: now,
+        replaced: None,
     }
-    Ok(())
 }
 
 fn contents(version: &Version) -> Contents {

@@ -1,6 +1,7 @@
 //! Taking other plugins and policies into force: first the change is written down, durably, then it takes effect. No log, no change.
 
-use super::Pipeline;
+use super::installer::{Ground, Installer};
+use super::{Parts, Pipeline};
 use crate::model::{ChangeSource, GenerationChange, LoadProblem, LoadRefusal, Part, PluginChange, PolicyFileDigest};
 use crate::registry::{Candidate, Look, Reloader, Turn};
 
@@ -8,6 +9,12 @@ impl Pipeline {
     /// What builds the next generation.
     pub fn reloader(&self) -> &Reloader {
         &self.parts.reloader
+    }
+
+    /// What installs plugins.
+    pub fn installer(&self) -> Installer<'_> {
+        let Parts { ledger, registry, install, reloader, .. } = &self.parts;
+        Installer { ledger, sources: registry.sources(), rules: install, ground: Ground::Live(reloader) }
     }
 
     /// Loads plugins and policies anew, as they lie on disk, because `by` asks for it. Answers what changed, if anything did.

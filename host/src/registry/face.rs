@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::advertise::Advertised;
 use super::{Generation, Listing, Plugin};
-use crate::model::{Face, Published};
+use crate::model::{Digest, Face, Published};
 
 impl Plugin {
     /// What the plugin shows, with its tools as [`load_plugin`](super::Loader::load_plugin) found them.
@@ -15,6 +15,11 @@ impl Plugin {
 }
 
 impl Generation {
+    /// The digest of what the component of this plugin tells of its tools, as signatures are over it; none if there is none.
+    pub fn told(&self, plugin: &str) -> Option<Digest> {
+        self.plugins.iter().find(|loaded| loaded.manifest.name == plugin).map(|loaded| loaded.told)
+    }
+
     /// What the plugin of this name shows; none if there is none.
     pub fn face(&self, plugin: &str) -> Option<Face> {
         let manifest = self.plugins.iter().map(|loaded| &loaded.manifest).find(|manifest| manifest.name == plugin)?.clone();

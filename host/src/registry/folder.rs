@@ -3,9 +3,9 @@
 //! The two belong together only if neither changed while they were read, and neither is being written: a new manifest beside an old
 //! component would be a plugin that nobody made.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -101,7 +101,7 @@ impl Seen {
         }
         let mut bytes = Vec::new();
         // One byte more tells that there is more.
-        File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        plain(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
@@ -135,6 +135,13 @@ impl Print {
         let age = self.written.and_then(|written| SystemTime::now().duration_since(written).ok());
         age.is_none_or(|age| age >= QUIET)
     }
+}
+
+/// Opens a plain file, and waits for nobody: a pipe might have no other end.
+fn plain(path: &Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a plain file")) }
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> LoadError {
@@ -211,6 +218,16 @@ mod tests {
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        write(&dir.path().join(MANIFEST), &manifest(1));
+        let pipe = dir.path().join("demo.wasm");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("writable");
+        let problem = PluginFolder::read(dir.path(), MOST).err().expect("it can't be used").to_string();
+        assert!(problem.contains("it is not a plain file"), "{problem}");
     }
 
     #[test]

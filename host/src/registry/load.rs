@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::advertise::{self, Advertised};
+use super::artifact;
 use super::error::LoadError;
 use super::folder::PluginFolder;
 use super::installed::Promises;
@@ -137,19 +138,20 @@ impl Loader {
         let PluginFolder { dir, manifest, version, path, wasm } = folder;
         let name = manifest.name.clone();
         self.check_against_host(&manifest)?;
-        let digest = version.component;
-        self.promises.hold(&dir, &name, digest, self.sandbox.max_component())?;
-        let sandbox = self.sandbox.clone();
+        let (sandbox, promises, read) = (self.sandbox.clone(), self.promises.clone(), version.clone());
+        let plugin = name.clone();
+        let compile = move || {
+            promises.hold(&dir, &read)?;
+            sandbox.compile(&wasm, &read.component).map_err(|source| LoadError::Component { plugin, path, source })
+        };
         // Compiling takes seconds of CPU for a large component.
-        let program = tokio::task::spawn_blocking(move || sandbox.compile(&wasm, &digest))
-            .await
-            .expect("compiling reports errors instead of panicking")
-            .map_err(|source| LoadError::Component { plugin: name.clone(), path, source })?;
+        let program = tokio::task::spawn_blocking(compile).await.expect("compiling reports errors instead of panicking")?;
         let definitions =
             self.sandbox.describe(&program).await.map_err(|source| LoadError::Describe { plugin: name.clone(), source })?;
-        let advertised = reconcile(&manifest, definitions, self.keep_answers)
-            .map_err(|problem| LoadError::Mismatch { plugin: name.clone(), problem })?;
-        Ok((Arc::new(Plugin { manifest, version, program }), advertised))
+        let mismatch = |problem| LoadError::Mismatch { plugin: name.clone(), problem };
+        let told = artifact::published(&definitions).map_err(mismatch)?;
+        let advertised = reconcile(&manifest, definitions, self.keep_answers).map_err(mismatch)?;
+        Ok((Arc::new(Plugin { manifest, version, told, program }), advertised))
     }
 
     /// The policies of these files over these tools. Takes a moment of CPU.

@@ -74,7 +74,8 @@ fn check(manifest: &Manifest) -> Vec<Broken> {
         check_rows(tool, manifest)
     });
     let tools = tools.map(|checked: Result<(), Broken>| checked.map_err(|broken| Broken { of_tool: true, ..broken }));
-    let checked = [check_name(manifest), check_contract(manifest), check_tools(manifest)].into_iter().chain(tools);
+    let checked =
+        [check_name(manifest), check_version(manifest), check_contract(manifest), check_tools(manifest)].into_iter().chain(tools);
     checked.filter_map(Result::err).collect()
 }
 
@@ -84,6 +85,17 @@ fn check_name(manifest: &Manifest) -> Result<(), Broken> {
         return Ok(());
     }
     broken("name", format!("`{name}` is not a plugin name (1 to 64 of `a-z`, `0-9`, `-`, `_`, starting with a letter)"))
+}
+
+/// It is shown wherever somebody decides what runs, so it must be nothing that reads as something else there.
+fn check_version(manifest: &Manifest) -> Result<(), Broken> {
+    let version = &manifest.version;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_');
+    if version.len() <= 64 && version.chars().all(is_plain) && version.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    let shown: String = version.chars().take(64).flat_map(char::escape_default).collect();
+    broken("version", format!("`{shown}` is no version (1 to 64 of letters, digits, `.`, `-`, `+`, `_`), such as `1.4.0`"))
 }
 
 fn check_contract(manifest: &Manifest) -> Result<(), Broken> {
@@ -235,6 +247,16 @@ mod tests {
     fn another_contract_version_is_refused_with_both_versions() {
         let text = GOOD.replace("contract = \"0.1\"", "contract = \"0.9\"");
         assert!(problem(&text).contains("plugin.toml:3:1: ") && problem(&text).contains("`0.9`"), "{}", problem(&text));
+    }
+
+    #[test]
+    fn a_version_that_reads_as_something_else_is_refused_and_shown_escaped() {
+        for version in ["", "1\\u001b[2K", "1 is in force", "sha256:00", ".1", &"1".repeat(65), "1\\u202e"] {
+            let told = problem(&GOOD.replace("\"0.1.0\"", &format!("\"{version}\"")));
+            assert!(told.contains("plugin.toml:2:1: ") && told.contains("is no version"), "{told}");
+            assert!(!told.contains(['\u{1b}', '\u{202e}']), "{told}");
+        }
+        assert!(parse(Path::new("plugin.toml"), &GOOD.replace("\"0.1.0\"", "\"2.0.0-rc.1+build_7\"")).is_ok());
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Plugin {
     pub manifest: Manifest,
     /// Which contents these are, as audit records name them.
     pub version: PluginVersion,
+    /// A digest of what the component tells of its tools, as signatures are over it.
+    pub told: Digest,
     /// The component, ready to be instantiated.
     pub program: Program,
 }

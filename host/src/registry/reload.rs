@@ -169,6 +169,11 @@ impl Turn<'_> {
 }
 
 impl Candidate {
+    /// The generation as it would be.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// What would change.
     pub fn change(&self) -> &GenerationChange {
         &self.change

@@ -71,7 +71,7 @@ pub async fn answer(pipeline: &Arc<Pipeline>, who: Operator, method: &str, param
             Err(error) => Err(ErrorData::invalid_params(error.to_string(), None)),
         },
         calls::RESOLVE => with_ledger(pipeline, params, move |ledger, params| calls::resolve(ledger, &who.name(), params)).await,
-        method if method.starts_with(plugins::PREFIX) => plugins::answer(pipeline, &who.name(), method).await,
+        method if method.starts_with(plugins::PREFIX) => plugins::answer(pipeline, &who.name(), method, params).await,
         method if method.starts_with(audit::PREFIX) => {
             let method = method.to_owned();
             with_ledger(pipeline, params, move |ledger, params| audit::answer(ledger, &method, params)).await

@@ -1,6 +1,6 @@
 //! `tidegate plugin install`, `rollback`, `remove`: what becomes of installed plugins, at a live host or on the data of a stopped one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use super::changes;
 use crate::app::{self, opening};
+use crate::cli::audit::printable;
 use crate::cli::live::Live;
 use crate::cli::{Elsewhere, HostArgs, Output, print, serve};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::pipeline::installer::{Approve, Contents, Done, State};
+use crate::pipeline::installer::{Approve, Contents, Done, Ground, Installer, State};
+use crate::registry::artifact::Source;
 use crate::registry::installed::read_digest;
 use crate::server::operator;
 use crate::server::operator::installed::{self, Install, Remove, Rollback};
@@ -25,7 +27,7 @@ use crate::store::{Store, StoreError};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long to wait for another process that has the data folder open.
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = PATIENCE;
 
 /// How often to look whether it has it no longer, or has become a live host.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,10 +35,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// `tidegate plugin install`
 #[derive(Debug, Clone, Args)]
 pub struct InstallArgs {
-    /// The plugin: a folder with `plugin.toml` and `<name>.wasm`.
+    /// The plugin: a folder, a `.tar.gz`, an `https://` URL of one, or `oci://host/repository:tag`.
     pub source: String,
-    /// Approve what widens: whatever is printed, or only the contents with this digest.
-    #[arg(long, value_name = "sha256:DIGEST", num_args = 0..=1, default_missing_value = SHOWN, value_parser = approve)]
+    /// Approve what widens: whatever is printed, or only the contents with this digest, in the place of those with the other.
+    #[arg(long, value_name = "[sha256:BEFORE..]sha256:AFTER", num_args = 0..=1, default_missing_value = SHOWN, value_parser = approve)]
     pub approve: Option<Approve>,
     #[command(flatten)]
     pub host: HostArgs,
@@ -85,19 +87,25 @@ fn approve(text: &str) -> Result<Approve, String> {
     if text == SHOWN {
         return Ok(Approve::Shown);
     }
-    read_digest(text).map(Approve::Digest).map_err(|problem| format!("{problem}; the plugin's place comes before `--approve`"))
+    let (before, after) = text.split_once("..").map_or((None, text), |(before, after)| (Some(before), after));
+    let read =
+        |digest: &str| read_digest(digest).map_err(|problem| format!("{problem}; the plugin's place comes before `--approve`"));
+    Ok(Approve::Contents { after: read(after)?, before: before.map(read).transpose()? })
 }
 
 /// `tidegate plugin install`
 pub fn install(args: &InstallArgs) -> Result<ExitCode> {
-    if args.elsewhere.admin_url.is_some() && !Path::new(&args.source).is_absolute() {
-        bail!("the host looks for the plugin itself, on its own machine; name the folder there by its whole path");
-    }
-    // The host stands in another folder.
-    let source = std::path::absolute(&args.source).with_context(|| format!("`{}` is no path", args.source))?;
-    let question = Install { source: source.display().to_string(), approve: args.approve };
+    let source = match args.source.parse()? {
+        Source::Path(path) if args.elsewhere.admin_url.is_some() && !path.is_absolute() => {
+            bail!("the host looks for the plugin itself, on its own machine; name the folder there by its whole path")
+        }
+        // The host stands in another folder.
+        Source::Path(path) => Source::Path(std::path::absolute(&path).with_context(|| format!("`{}` is no path", args.source))?),
+        elsewhere => elsewhere,
+    };
+    let question = Install { source: source.to_string(), approve: args.approve };
     let done = ask(&args.host, &args.elsewhere, installed::INSTALL, &json!(question))?;
-    tell(&done, args.output, Some(&args.source))
+    tell(&done, args.output, Some(args))
 }
 
 /// `tidegate plugin rollback`
@@ -145,9 +153,15 @@ fn ask(host: &HostArgs, elsewhere: &Elsewhere, method: &str, question: &Value) -
 fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question: &Value) -> Result<Value> {
     let (ledger, _) = Ledger::open(store, &data.join(app::KEYS), &config.ledger)?;
     let runtime = serve::runtime()?;
-    let by = operator::user(rustix::process::geteuid().as_raw());
-    let done = opening::installer(config, data, &ledger)
-        .and_then(|installer| Ok(runtime.block_on(installed::answer(&installer, &by, method, question.clone()))?));
+    let work = async {
+        let sandbox = opening::sandbox(config, data, &ledger)?;
+        let (loader, sources) = (opening::loader(config, data, &sandbox, false), opening::sources(config, data));
+        let rules = opening::install_rules(config);
+        let installer = Installer { ledger: &ledger, sources: &sources, rules: &rules, ground: Ground::Stopped(&loader) };
+        let by = operator::user(rustix::process::geteuid().as_raw());
+        Ok::<_, anyhow::Error>(installed::answer(&installer, &by, method, question.clone()).await?)
+    };
+    let done = runtime.block_on(work);
     let closed = runtime.block_on(ledger.close());
     let done = done?;
     closed?;
@@ -155,13 +169,13 @@ fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question
 }
 
 /// Tells what came of it; fails if something has to be approved first.
-fn tell(done: &Done, output: Output, source: Option<&str>) -> Result<ExitCode> {
+fn tell(done: &Done, output: Output, asked_for: Option<&InstallArgs>) -> Result<ExitCode> {
     let code = if done.state == State::Unapproved { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     if output == Output::Json {
         print::json(done)?;
         return Ok(code);
     }
-    let name = |contents: &Contents| format!("{} (sha256:{})", contents.version, contents.sha256);
+    let name = |contents: &Contents| format!("{} (sha256:{})", printable(&contents.version), contents.sha256);
     let plugin = &done.plugin;
     let headline = match (done.state, &done.before, &done.after) {
         (State::Unchanged, _, Some(after)) => format!("{plugin} {} is in force already", name(after)),
@@ -180,15 +194,63 @@ fn tell(done: &Done, output: Output, source: Option<&str>) -> Result<ExitCode> {
     if !done.changes.is_empty() {
         print::text(&format_args!("\n{}", changes::table(&done.changes)))?;
     }
-    if let (State::Unapproved, Some(after)) = (done.state, &done.after) {
+    if let (State::Unapproved, Some(after), Some(args)) = (done.state, &done.after, asked_for) {
         let asked = done.unapproved.iter().filter(|change| change.needs_approval()).count();
-        let source = source.unwrap_or(plugin);
+        let have = if asked == 1 { "has" } else { "have" };
+        let command = approving(args, done.before.as_ref(), after);
         eprintln!(
-            "nothing was installed: {asked} of these changes {} to be approved first. If they are all right:\n  \
-             tidegate plugin install {source} --approve sha256:{}",
-            if asked == 1 { "has" } else { "have" },
-            after.sha256
+            "nothing was installed: {asked} of these changes {have} to be approved first. If they are all right:\n  {command}"
         );
     }
     Ok(code)
+}
+
+/// The command that approves what was shown, of the same host.
+fn approving(args: &InstallArgs, before: Option<&Contents>, after: &Contents) -> String {
+    let before = before.map_or(String::new(), |before| format!("sha256:{}..", before.sha256));
+    let mut words = vec![args.source.clone(), "--approve".into(), format!("{before}sha256:{}", after.sha256)];
+    let mut flag = |name: &str, value: Option<String>| words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+    let text = |path: &PathBuf| path.display().to_string();
+    let HostArgs { config, data, plugins, policies, backend } = &args.host;
+    flag("--config", config.as_ref().map(text));
+    flag("--data", data.as_ref().map(text));
+    flag("--plugins", plugins.as_ref().map(text));
+    flag("--policies", policies.as_ref().map(text));
+    backend.iter().for_each(|(name, url)| flag("--backend", Some(format!("{name}={url}"))));
+    let Elsewhere { admin_url, admin_token_file, admin_ca } = &args.elsewhere;
+    flag("--admin-url", admin_url.clone());
+    flag("--admin-token-file", admin_token_file.as_ref().map(text));
+    flag("--admin-ca", admin_ca.as_ref().map(text));
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("tidegate plugin install {}", words.join(" "))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_a_shell_as_they_are() {
+        for word in ["./invoices-0.2.0", "oci://host:5000/a/b:1", "it's; rm -rf $HOME `x`", "", "two words", "a\\b\n"] {
+            let told = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output();
+            assert_eq!(told.expect("sh runs").stdout, word.as_bytes(), "{word}");
+        }
+    }
+
+    #[test]
+    fn an_approval_names_what_is_meant_and_what_it_was_compared_with() {
+        let digest = |byte: u8| crate::model::Digest([byte; 32]);
+        let text = |byte: u8| format!("sha256:{}", digest(byte));
+        assert_eq!(approve(&text(1)), Ok(Approve::Contents { after: digest(1), before: None }));
+        let both = format!("{}..{}", text(1), text(2));
+        assert_eq!(approve(&both), Ok(Approve::Contents { after: digest(2), before: Some(digest(1)) }));
+        assert_eq!(approve(SHOWN), Ok(Approve::Shown));
+        assert!(approve("./invoices").expect_err("a place").contains("comes before `--approve`"));
+    }
 }

@@ -11,7 +11,8 @@ use super::{built_dir, changes, loader};
 use crate::cli::{HostArgs, Output, print, serve};
 use crate::model::Face;
 use crate::model::widening::compare;
-use crate::registry::installed::{Artifact, InstallError, InstalledSet, Shelf};
+use crate::registry::artifact::Artifact;
+use crate::registry::installed::{InstallError, InstalledSet, Shelf};
 use crate::sandbox::SandboxConfig;
 
 /// `tidegate plugin diff`

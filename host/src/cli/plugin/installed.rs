@@ -18,7 +18,8 @@ const DIGITS: usize = 12;
 /// # Errors
 /// It can't be read.
 pub fn list(host: &WhichHost, output: Output) -> Result<()> {
-    let listed: Vec<Listed> = match host.live()? {
+    // What is installed on this machine is one file, replaced whole: it can be read whether a host lives or not.
+    let listed: Vec<Listed> = match host.elsewhere.live()? {
         Some(mut live) => serde_json::from_value(live.ask(LIST, &Value::Null)?).context("the host's answer makes no sense")?,
         None => Listed::all(Shelf::of(&serve::data_dir(&host.configure()?)).read()?),
     };

@@ -105,8 +105,6 @@ pub fn run(verb: &PluginVerb) -> Result<ExitCode> {
         PluginVerb::Rollback(args) => act::roll_back(args),
         PluginVerb::Remove(args) => act::remove(args),
         PluginVerb::Build(args) => build::run(args),
-        PluginVerb::Reload(args) => reload::run(args),
-        PluginVerb::Status(args) => reload::status(args),
         PluginVerb::Test(args) => test::run(args),
         PluginVerb::Check(args) => check::run(args),
         PluginVerb::Keygen(args) => sign::keygen(args),
@@ -114,6 +112,8 @@ pub fn run(verb: &PluginVerb) -> Result<ExitCode> {
         PluginVerb::Verify(args) => verify::run(args),
         PluginVerb::Pack(args) => ship::pack(args),
         PluginVerb::Push(args) => ship::push(args),
+        PluginVerb::Reload(args) => reload::run(args),
+        PluginVerb::Status(args) => reload::status(args),
     }
 }
 

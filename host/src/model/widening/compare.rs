@@ -7,7 +7,7 @@ use super::text::{Difference, differences, shortened};
 use super::{Aspect, Change, Weight};
 use crate::model::face::{Face, Published};
 use crate::model::manifest::SandboxManifest;
-use crate::model::{Bytes, Origin, ResourceManifest, Rows, Scope, ToolManifest, ToolName};
+use crate::model::{Bytes, Effect, Origin, ResourceManifest, Rows, Scope, ToolManifest, ToolName};
 
 /// Every difference from `before` (nothing, when a plugin is new) to `after`, gravest first.
 pub fn compare(before: Option<&Face>, after: &Face) -> Vec<Change> {
@@ -32,7 +32,7 @@ pub fn compare(before: Option<&Face>, after: &Face) -> Vec<Change> {
         }
         limits(&mut found, was, tool);
         duties(&mut found, was, tool);
-        scopes(&mut found, was.map_or(&[], |was| &was.scopes), &tool.scopes);
+        scopes(&mut found, was.map_or(&[], |was| &was.scopes), tool);
         let told = was.and_then(|_| before?.published.get(name));
         words(&mut found, told, after.published.get(name).unwrap_or(&nothing));
     }
@@ -82,7 +82,10 @@ fn sandbox(found: &mut Found, before: Option<&SandboxManifest>, after: &SandboxM
     let (old, new): (&[Origin], &[Origin]) = (before.map_or(&[], |before| &before.origins), &after.origins);
     for origin in new.iter().filter(|origin| !old.contains(origin)) {
         let covered = old.iter().find(|old| old.covers(origin));
-        let weight = if covered.is_some() { Weight::Narrows } else { Weight::Widens };
+        // One that is named itself reaches what the operator allows for itself, maybe with other means than what surrounds it. Only
+        // whoever names everything reaches that already.
+        let is_reached = old.iter().any(|old| old.is_everything() && old.covers(origin));
+        let weight = if is_reached { Weight::Narrows } else { Weight::Widens };
         found.note(weight, Aspect::Origin, covered.map(Origin::to_string), Some(origin.to_string()));
     }
     for origin in old.iter().filter(|origin| !new.contains(origin)) {
@@ -120,7 +123,11 @@ fn limits(found: &mut Found, was: Option<&ToolManifest>, tool: &ToolManifest) {
     let slow = |tool: &ToolManifest| tool.slow.then(|| "slow".to_owned());
     found.alters(Aspect::Slow, was.and_then(slow), slow(tool));
     let demands = |tool: &ToolManifest| (!tool.requires_client.is_empty()).then(|| tool.requires_client.join(", "));
-    found.alters(Aspect::RequiresClient, was.and_then(demands), demands(tool));
+    let drops = |was: &ToolManifest| was.requires_client.iter().any(|demand| !tool.requires_client.contains(demand));
+    match was {
+        Some(was) if drops(was) => found.note(Weight::Widens, Aspect::RequiresClient, demands(was), demands(tool)),
+        was => found.alters(Aspect::RequiresClient, was.and_then(demands), demands(tool)),
+    }
     let hook = |tool: &ToolManifest| tool.test_hook.map(|hook| format!("{hook:?}"));
     if let (before, Some(after)) = (was.and_then(hook), hook(tool))
         && before.as_ref() != Some(&after)
@@ -187,13 +194,16 @@ fn rows(tool: &ToolManifest) -> Option<String> {
     }
 }
 
-fn scopes(found: &mut Found, before: &[Scope], after: &[Scope]) {
+fn scopes(found: &mut Found, before: &[Scope], tool: &ToolManifest) {
+    let after = &tool.scopes;
+    // What a read shows is decided row by row. A write that asks for less is open to callers who hold less.
+    let narrows = if tool.effect == Effect::Read { Weight::Narrows } else { Weight::Widens };
     let mut old: Vec<&Scope> = before.iter().filter(|scope| !after.contains(scope)).collect();
     let mut new: Vec<&Scope> = after.iter().filter(|scope| !before.contains(scope)).collect();
     // Which stands in for which: first those that speak of no more than one before, then those of the same rows and more.
     let narrowed = |old: &Scope, new: &Scope| old.contains(new);
     let widened = |old: &Scope, new: &Scope| old.base() == new.base();
-    for (stands_in, weight) in [(&narrowed as &dyn Fn(&Scope, &Scope) -> bool, Weight::Narrows), (&widened, Weight::Widens)] {
+    for (stands_in, weight) in [(&narrowed as &dyn Fn(&Scope, &Scope) -> bool, narrows), (&widened, Weight::Widens)] {
         new.retain(|scope| {
             let Some(at) = old.iter().position(|old| stands_in(old, scope)) else { return true };
             let was = old.swap_remove(at);

@@ -4,11 +4,12 @@
 //!
 //! | widens | narrows |
 //! |---|---|
-//! | a backend, or an origin that none of the old ones covers | one that is gone |
+//! | a backend; an origin that is named itself, unless everything was | one that is gone |
 //! | more memory, fuel, time | less |
 //! | a new tool | a tool that is gone |
 //! | read becomes write; write becomes read, as then calls are not held to a key | |
-//! | a new scope; one whose conditions are not all implied by the old ones; one that callers need not hold any more | conditions added |
+//! | a new scope; one whose conditions are not all implied by the old ones; one that callers need not hold any more | conditions added to a read |
+//! | conditions added to a write, as callers who hold less may then call it; something clients need not be able to do any more | |
 //! | rows that are decided no longer, or elsewhere in the result | rows that are decided now |
 //! | an argument that is redacted no longer; a lower class of risk, so that records go sooner | the reverse |
 //! | another argument that is the key; a backend that is said to honour keys, so that it is asked again | it is not said any more |

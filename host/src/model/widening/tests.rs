@@ -65,8 +65,8 @@ fn each_difference_has_its_weight() {
         ("[\"billing\"]", "[]", Narrows, Backend),
         ("32MiB", "33MiB", Widens, Memory),
         ("32MiB", "31MiB", Narrows, Memory),
-        ("https://*.example.com", "https://a.example.com", Narrows, Origin),
-        ("https://*.example.com\"", "https://*.example.com\", \"https://a.example.com\"", Narrows, Origin),
+        ("https://*.example.com", "https://a.example.com", Widens, Origin),
+        ("https://*.example.com\"", "https://*.example.com\", \"https://a.example.com\"", Widens, Origin),
         ("https://*.example.com\"", "https://*.example.com\", \"https://example.com\"", Widens, Origin),
         ("origins = [\"https://*.example.com\"]", "", Narrows, Origin),
         ("amount = \"Long\"", "amount = \"String\"", Widens, Resource),
@@ -79,7 +79,7 @@ fn each_difference_has_its_weight() {
         (",amount<=100)", ",amount<=100,status!='void')", Narrows, Scope),
         ("$principal.sub", "$principal.client_id", Widens, Scope),
         ("$principal.sub", "$args/user_id", Widens, Scope),
-        ("\"write:invoices\"", "\"write:invoices.where(amount<=5)\"", Narrows, Scope),
+        ("\"write:invoices\"", "\"write:invoices.where(amount<=5)\"", Widens, Scope),
         ("[\"write:invoices\"]", "[\"write:invoices\", \"read:invoices\"]", Widens, Scope),
         ("fuel = 1000", "fuel = 1001", Widens, Fuel),
         ("fuel = 1000", "fuel = 999", Narrows, Fuel),
@@ -122,6 +122,26 @@ fn the_way_back_of_what_narrows_widens() {
         assert_eq!((there.weight, back[0].weight), (Weight::Narrows, Weight::Widens), "{from}");
         assert_eq!((&there.before, &there.after), (&back[0].after, &back[0].before));
     }
+}
+
+#[test]
+fn an_origin_that_is_named_itself_is_new_unless_everything_was_named() {
+    let everything = face(&PLUGIN.replace("https://*.example.com", "https://*"));
+    let one = face(&PLUGIN.replace("https://*.example.com", "https://intern.example.com"));
+    let told =
+        |before: &Face| compare(Some(before), &one).iter().map(|change| (change.weight, change.aspect)).collect::<Vec<_>>();
+    assert_eq!(told(&everything), [(Weight::Narrows, Aspect::Origin)]);
+    assert_eq!(told(&face(PLUGIN)), [(Weight::Widens, Aspect::Origin)]);
+}
+
+#[test]
+fn what_clients_need_not_be_able_to_do_any_more_widens() {
+    let with =
+        |demands: &str| face(&PLUGIN.replace("effect = \"write\"", &format!("effect = \"write\"\nrequires_client = {demands}")));
+    let weight = |before: &str, after: &str| compare(Some(&with(before)), &with(after))[0].weight;
+    assert_eq!(weight("[\"elicitation\"]", "[]"), Weight::Widens);
+    assert_eq!(weight("[\"elicitation\", \"sampling\"]", "[\"sampling\"]"), Weight::Widens);
+    assert_eq!(weight("[\"sampling\"]", "[\"sampling\", \"elicitation\"]"), Weight::Alters);
 }
 
 #[test]
@@ -224,7 +244,7 @@ proptest! {
     fn what_narrows_admits_no_further_row(old in scope(), new in scope(), a in 0..4i64, b in 0..4i64) {
         use crate::model::Principal;
         use crate::model::scope::Bindings;
-        let with = |scope: &Scope| face(&PLUGIN.replace("\"write:invoices\"", &format!("\"{scope}\"")));
+        let with = |scope: &Scope| face(&PLUGIN.replace("read:invoices.where(user_id=$principal.sub,amount<=100)", &scope.to_string()));
         let changes = compare(Some(&with(&old)), &with(&new));
         if !changes.iter().any(Change::needs_approval) {
             let principal = Principal::named("iss", "u1");
@@ -239,7 +259,7 @@ proptest! {
     /// Nothing that differs goes untold, and nothing is told where nothing differs.
     #[test]
     fn two_scopes_differ_if_and_only_if_that_is_told(old in scope(), new in scope()) {
-        let with = |scope: &Scope| face(&PLUGIN.replace("\"write:invoices\"", &format!("\"{scope}\"")));
+        let with = |scope: &Scope| face(&PLUGIN.replace("read:invoices.where(user_id=$principal.sub,amount<=100)", &scope.to_string()));
         prop_assert_eq!(compare(Some(&with(&old)), &with(&new)).is_empty(), old == new);
     }
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::LedgerError;
-use crate::model::{Change, Digest, DocumentError};
+use crate::model::{Change, Digest, DocumentError, LoadRefusal};
 use crate::registry::LoadError;
+use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
 use crate::registry::installed::{InstallError, InstalledSet, Version};
 
 /// What the operator approves.
@@ -14,7 +15,13 @@ pub enum Approve {
     /// Whatever the answer shows.
     Shown,
     /// These contents and no others: what was shown before.
-    Digest(Digest),
+    Contents {
+        /// Their digest.
+        after: Digest,
+        /// What was in force when it was shown what they widen; if that is not said, they are approved in the place of anything.
+        #[serde(default)]
+        before: Option<Digest>,
+    },
 }
 
 /// What came of it.
@@ -93,6 +100,23 @@ pub enum NotDone {
     /// With it, no host could serve.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The same, as a live host found out.
+    #[error("{}", .0.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(LoadRefusal),
+    /// It can't be had from there.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The trust file is broken.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Nobody vouches for it who is trusted.
+    #[error("plugin `{plugin}`: {refusal}")]
+    Untrusted {
+        /// The plugin.
+        plugin: String,
+        /// Why nobody does.
+        refusal: Refusal,
+    },
     /// It can't be written down.
     #[error("it can't be written down, so it is not done: {0}")]
     Ledger(#[from] LedgerError),
@@ -106,5 +130,16 @@ pub enum NotDone {
         approved: Digest,
         /// The digest found.
         found: Digest,
+    },
+    /// It was compared with something else than what is in force by now.
+    #[error(
+        "what was approved was compared with sha256:{compared}, but by now {}; look at it again",
+        .in_force.map_or("nothing of that name is in force".to_owned(), |digest| format!("sha256:{digest} is in force"))
+    )]
+    Moved {
+        /// What was in force when it was shown.
+        compared: Digest,
+        /// What is in force now.
+        in_force: Option<Digest>,
     },
 }

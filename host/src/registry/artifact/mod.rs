@@ -39,8 +39,8 @@ pub use layout::push;
 pub use signatures::Signatures;
 pub use source::Source;
 pub use statement::{Statement, published};
-pub use trust::{Standing, Trust};
-pub use verify::{Provenance, Refusal, Unsigned, sign, verify};
+pub use trust::{Standing, Trust, TrustError};
+pub use verify::{Provenance, Refusal, Unsigned, Vouched, sign, verify};
 
 /// A plugin's files in a folder, read once.
 #[derive(Clone, Debug)]
@@ -65,10 +65,7 @@ impl Artifact {
     /// # Errors
     /// A file is missing, too large, not a plain file, or broken.
     pub fn open(dir: &Path, max_component: Bytes) -> Result<Self, ArtifactError> {
-        let text = |kind: Kind| match digest_and_text(&dir.join(kind.name("")), kind.limit(max_component))? {
-            (digest, Some(text)) => Ok((digest, text)),
-            (_, None) => Err(ArtifactError::NotText(dir.join(kind.name("")))),
-        };
+        let text = |kind: Kind| text(dir, kind);
         let optional = |kind: Kind| dir.join(kind.name("")).symlink_metadata().is_ok().then_some(kind);
         let (manifest_digest, written) = text(Kind::Manifest)?;
         let manifest = manifest::parse(&dir.join(Kind::Manifest.name("")), &written)?;
@@ -77,7 +74,7 @@ impl Artifact {
             return Err(ArtifactError::NoComponent { plugin: manifest.name, path: component });
         }
         let component = digest_and_text(&component, max_component)?.0;
-        let readme = optional(Kind::Readme).map(text).transpose()?.map(|(digest, _)| digest);
+        let readme = readme(dir)?;
         let signatures = optional(Kind::Signatures).map(text).transpose()?;
         let signatures = signatures.map(|(_, text)| Signatures::parse(&dir.join(SIGNATURES), &text)).transpose()?;
         Ok(Self { dir: dir.to_owned(), manifest, component, manifest_digest, readme, signatures })
@@ -85,11 +82,7 @@ impl Artifact {
 
     /// What the plugin is called by wherever plugins are kept: one digest over all files but the signatures.
     pub fn content(&self) -> Digest {
-        let mut files: BTreeMap<String, Digest> = BTreeMap::new();
-        files.insert(Kind::Manifest.name(""), self.manifest_digest);
-        files.insert(Kind::Component.name(&self.manifest.name), self.component);
-        files.extend(self.readme.map(|digest| (Kind::Readme.name(""), digest)));
-        statement::content(&files)
+        content_of(&self.manifest.name, self.manifest_digest, self.component, self.readme)
     }
 
     /// What signatures of this plugin are over, if its component tells what `published` is a digest of.
@@ -110,6 +103,40 @@ impl Artifact {
         kinds.extend(self.readme.map(|_| Kind::Readme));
         kinds.extend(self.signatures.as_ref().map(|_| Kind::Signatures));
         kinds.into_iter().map(|kind| (kind, self.dir.join(kind.name(&self.manifest.name)))).collect()
+    }
+}
+
+/// What the plugin `name` in `dir` is called, of which a manifest and a component of these digests were read: they are not looked at
+/// again, as others may lie there by now.
+///
+/// # Errors
+/// There is a README that can't be read.
+pub fn content(dir: &Path, name: &str, manifest: Digest, component: Digest) -> Result<Digest, ArtifactError> {
+    Ok(content_of(name, manifest, component, readme(dir)?))
+}
+
+fn content_of(name: &str, manifest: Digest, component: Digest, readme: Option<Digest>) -> Digest {
+    let mut files: BTreeMap<String, Digest> = BTreeMap::new();
+    files.insert(Kind::Manifest.name(""), manifest);
+    files.insert(Kind::Component.name(name), component);
+    files.extend(readme.map(|digest| (Kind::Readme.name(""), digest)));
+    statement::content(&files)
+}
+
+/// The digest of what there is for people to read, if there is something.
+fn readme(dir: &Path) -> Result<Option<Digest>, ArtifactError> {
+    match dir.join(Kind::Readme.name("")).symlink_metadata() {
+        Ok(_) => Ok(Some(text(dir, Kind::Readme)?.0)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The digest and the text of a file of its own name.
+fn text(dir: &Path, kind: Kind) -> Result<(Digest, String), ArtifactError> {
+    let path = dir.join(kind.name(""));
+    match digest_and_text(&path, kind.limit(Bytes(0)))? {
+        (digest, Some(text)) => Ok((digest, text)),
+        (_, None) => Err(ArtifactError::NotText(path)),
     }
 }
 

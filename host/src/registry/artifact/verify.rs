@@ -117,6 +117,11 @@ fn called(trust: &Trust, key: &PublicKey, artifact: &Artifact, now: SystemTime) 
 }
 
 impl Vouched {
+    /// The names of the trusted keys that signed it, at least one.
+    pub fn signers(&self) -> &[String] {
+        &self.provenance.signers
+    }
+
     /// Compares what the component tells of its tools, as [`published`](super::published) digests it, with what was signed.
     ///
     /// # Errors

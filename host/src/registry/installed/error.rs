@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::model::{Bytes, Digest, DocumentError};
+use crate::model::Digest;
+use crate::registry::artifact::ArtifactError;
 use crate::store::StoreError;
 
 /// Why plugins could not be installed, found or put in force. What was in force stays so.
@@ -19,25 +20,9 @@ pub enum InstallError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file that is longer than such a file may be.
-    #[error("`{}` is longer than the {limit} it may have", .path.display())]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-        /// The most it may have.
-        limit: Bytes,
-    },
-    /// What should hold a plugin holds none.
-    #[error("`{}` holds no plugin: there is no `{missing}` in it; build it with `tidegate plugin build`", .dir.display())]
-    NoPlugin {
-        /// The folder.
-        dir: PathBuf,
-        /// The file that is missing.
-        missing: String,
-    },
-    /// The manifest is broken.
+    /// The files are not those of a plugin.
     #[error(transparent)]
-    Manifest(#[from] DocumentError),
+    Artifact(#[from] ArtifactError),
     /// Contents that are not what they were when they were installed.
     #[error(
         "`{}` was changed after it was installed: its digest is sha256:{found}; install `{plugin}` again, or go back to another version \

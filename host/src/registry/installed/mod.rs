@@ -19,13 +19,11 @@ use std::path::{Path, PathBuf};
 use super::error::LoadError;
 use super::sources::plugin_dirs;
 
-mod artifact;
 mod error;
 mod promise;
 mod set;
 mod shelf;
 
-pub use artifact::Artifact;
 pub use error::InstallError;
 pub use promise::Promises;
 pub use set::{InstalledSet, Version, read_digest};

@@ -165,7 +165,9 @@ impl History {
             Ok(digest) => version.digest == digest,
             Err(_) => digits.len() >= FEWEST_DIGITS && version.digest.to_string().starts_with(&digits),
         };
-        let named: Vec<_> = self.versions.iter().filter(|version| version.version == spec).collect();
+        // What is written as a digest is one, whatever some author calls a version.
+        let is_version = |version: &&Version| version.version == spec && !spec.starts_with("sha256:");
+        let named: Vec<_> = self.versions.iter().filter(is_version).collect();
         let named = if named.is_empty() { self.versions.iter().filter(by_digest).collect() } else { named };
         let list = |versions: &[&Version]| {
             let told: Vec<_> = versions.iter().map(|version| format!("{} sha256:{}", version.version, version.digest)).collect();
@@ -203,6 +205,20 @@ impl History {
                 current.version
             ))
         })
+    }
+
+    /// Goes back to a version that is kept: what came after it is left, and no further going back leads there.
+    pub fn go_back_to(&mut self, digest: Digest, now: Timestamp) {
+        let before_of = |version: &Digest| self.version(*version).and_then(|version| version.replaced);
+        // No longer than there are versions, whatever was installed again in between.
+        let mut way_back = std::iter::successors(Some(self.active), before_of).take(self.versions.len());
+        if !way_back.any(|passed| passed == digest) {
+            return self.put_in_force(digest, now);
+        }
+        self.active = digest;
+        if let Some(version) = self.versions.iter_mut().find(|version| version.digest == digest) {
+            version.active_ms = now;
+        }
     }
 
     /// Puts a version that is kept in force.
@@ -260,7 +276,7 @@ mod tests {
     fn back(set: &mut InstalledSet, at: u64) -> Result<String, String> {
         let previous =
             set.history("demo").and_then(|history| history.previous("demo").cloned()).map_err(|error| error.to_string())?;
-        set.plugins.get_mut("demo").expect("installed").put_in_force(previous.digest, Timestamp(at));
+        set.plugins.get_mut("demo").expect("installed").go_back_to(previous.digest, Timestamp(at));
         Ok(previous.version)
     }
 
@@ -272,6 +288,27 @@ mod tests {
         assert_eq!(back(&mut set, 12), Ok("2.0.0".into()), "not to the bad one that was left");
         assert_eq!(back(&mut set, 13), Ok("1.0.0".into()));
         assert!(back(&mut set, 14).expect_err("there is nothing before").contains("nothing to go back to"));
+    }
+
+    #[test]
+    fn going_back_past_several_leads_to_none_of_them_afterwards() {
+        let mut set = with(&[1, 2, 3, 4]);
+        set.plugins.get_mut("demo").expect("installed").go_back_to(Digest([2; 32]), Timestamp(10));
+        assert_eq!(back(&mut set, 11), Ok("1.0.0".into()));
+        assert!(back(&mut set, 12).expect_err("there is nothing before").contains("nothing to go back to"));
+        // Forward again is no way back: from there it leads to where it came from.
+        set.plugins.get_mut("demo").expect("installed").go_back_to(Digest([4; 32]), Timestamp(13));
+        assert_eq!(back(&mut set, 14), Ok("1.0.0".into()));
+    }
+
+    #[test]
+    fn what_is_written_as_a_digest_is_never_taken_for_a_version() {
+        let mut set = with(&[1]);
+        let shadow = format!("sha256:{}", Digest([1; 32]));
+        set.install("demo", Version { version: shadow.clone(), ..version(2, 5) });
+        let history = set.history("demo").expect("installed");
+        assert_eq!(history.find("demo", &shadow).map(|version| version.digest).ok(), Some(Digest([1; 32])));
+        assert_eq!(history.find("demo", "sha256:010101").map(|version| version.digest).ok(), Some(Digest([1; 32])));
     }
 
     #[test]

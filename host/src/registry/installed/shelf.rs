@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Artifact, InstallError, InstalledSet};
+use super::{InstallError, InstalledSet};
 use crate::model::{Bytes, Digest};
+use crate::registry::artifact::Artifact;
 use crate::store::{StoreError, create_folder, sync_folder, write_synced};
 
 /// The folder in the data folder.
@@ -45,7 +46,9 @@ impl Shelf {
         let path = self.root.join(SET);
         match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(InstalledSet::default()),
-            Ok(file) if file.len() > SET_MAX.0 => return Err(InstallError::TooLong { path, limit: SET_MAX }),
+            Ok(file) if file.len() > SET_MAX.0 => {
+                return Err(InstallError::Damaged { path, problem: format!("it is longer than {SET_MAX}") });
+            }
             _ => {}
         }
         let bytes = fs::read(&path).map_err(|source| InstallError::Unreadable { path: path.clone(), source })?;
@@ -94,7 +97,7 @@ impl Shelf {
         {
             return Ok(there);
         }
-        for path in artifact.files() {
+        for (_, path) in artifact.files() {
             let protect = || {
                 fs::set_permissions(&path, Permissions::from_mode(0o400))?;
                 File::open(&path)?.sync_all()
@@ -116,7 +119,8 @@ impl Shelf {
         Ok(Artifact { dir, ..artifact })
     }
 
-    /// Puts `set` in force, whole; durable on return. What it names must lie here already. Blocks on the disk.
+    /// Puts `set` in force, whole; durable on return, unless the disk fails at the very last: then it is in force all the same, and
+    /// the host's log says that a crash might bring back what was before. What it names must lie here already. Blocks on the disk.
     ///
     /// # Errors
     /// It can't be written; what was in force stays so.
@@ -128,27 +132,32 @@ impl Shelf {
         write_synced(&unfinished, &set.to_bytes())?;
         fail::fail_point!("install::written", |_| std::process::abort());
         fs::rename(&unfinished, &path).map_err(StoreError::io("replace", &path))?;
-        sync_folder(&self.root)?;
+        // From here on it is in force, and nobody may say that it is not.
+        if let Err(error) = self.settle() {
+            tracing::error!(%error, "what is installed has changed, but a crash might undo it: the disk could not be synced");
+        }
         fail::fail_point!("install::committed", |_| std::process::abort());
         Ok(())
     }
 
-    /// Removes what crashes left behind, and contents that `set` does not keep. For whoever owns the data folder. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Something can't be removed.
-    pub fn sweep(&self, set: &InstalledSet) -> Result<(), InstallError> {
+    /// Makes the names in the folder durable.
+    fn settle(&self) -> Result<(), StoreError> {
+        fail::fail_point!("install::unsynced", |_| Err(StoreError::io("sync", &self.root)(std::io::Error::other(
+            "a failing disk"
+        ))));
+        sync_folder(&self.root)
+    }
+
+    /// Removes what crashes left behind, and contents that `set` does not keep, as far as it lets itself be removed: what resists is
+    /// in nobody's way, and told in the log. For whoever owns the data folder. Blocks on the disk.
+    pub fn sweep(&self, set: &InstalledSet) {
         let kept = set.kept();
-        for dir in list(&self.staging())? {
-            remove(&dir)?;
-        }
-        for dir in list(&self.contents())? {
-            let digest = dir.file_name().and_then(|name| name.to_str()?.parse::<Digest>().ok());
-            if digest.is_some_and(|digest| !kept.contains(&digest)) {
-                remove(&dir)?;
-            }
-        }
-        Ok(())
+        let is_spare = |path: &PathBuf| {
+            let digest = path.file_name().and_then(|name| name.to_str()?.parse::<Digest>().ok());
+            digest.is_some_and(|digest| !kept.contains(&digest))
+        };
+        let spare = list(&self.contents()).into_iter().filter(is_spare);
+        list(&self.staging()).into_iter().chain(spare).for_each(|path| remove(&path));
     }
 
     fn contents(&self) -> PathBuf {
@@ -174,16 +183,24 @@ impl Drop for Staged {
     }
 }
 
-fn list(dir: &Path) -> Result<Vec<PathBuf>, InstallError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()),
-    };
-    Ok(entries.map_err(StoreError::io("list the folder", dir))?)
+fn list(dir: &Path) -> Vec<PathBuf> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) => {
+            if error.kind() != ErrorKind::NotFound {
+                tracing::warn!(%error, folder = %dir.display(), "what is left over from installations can't be looked for");
+            }
+            Vec::new()
+        }
+    }
 }
 
-fn remove(dir: &Path) -> Result<(), InstallError> {
-    Ok(fs::remove_dir_all(dir).map_err(StoreError::io("remove", dir))?)
+fn remove(path: &Path) {
+    let is_folder = path.symlink_metadata().is_ok_and(|file| file.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    if let Err(error) = removed {
+        tracing::warn!(%error, path = %path.display(), "what is left over from an installation can't be removed");
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +263,11 @@ mod tests {
         std::mem::forget(shelf.stage().expect("staged"));
         shelf.commit(&set).expect("committed");
         assert_eq!(shelf.read().expect("readable"), set);
-        shelf.sweep(&set).expect("swept");
-        assert!(kept.dir.exists() && !stray.dir.exists());
+        // Something that nobody here made, where folders are expected.
+        fs::write(shelf.staging().join("stray"), "x").expect("writable");
+        fs::write(shelf.dir(Digest([7; 32])), "x").expect("writable");
+        shelf.sweep(&set);
+        assert!(kept.dir.exists() && !stray.dir.exists() && !shelf.dir(Digest([7; 32])).exists());
         assert_eq!(fs::read_dir(shelf.staging()).expect("there").count(), 0);
         assert_eq!(shelf.dirs(&set), [kept.dir]);
     }

@@ -20,7 +20,7 @@ pub const LIST: &str = "tidegate/plugin/list";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Install {
-    /// Where it is: an absolute path.
+    /// Where it is: an absolute path, a URL, or a place in a registry.
     pub source: String,
     /// What is approved of what has to be.
     #[serde(default)]
@@ -66,7 +66,7 @@ pub enum Unanswered {
 ///
 /// # Errors
 /// It is no such method, has other parameters, or can't be done; nothing has changed then.
-pub async fn answer(installer: &Installer, by: &str, method: &str, params: Value) -> Result<Value, Unanswered> {
+pub async fn answer(installer: &Installer<'_>, by: &str, method: &str, params: Value) -> Result<Value, Unanswered> {
     match method {
         INSTALL => {
             let Install { source, approve } = read(method, params)?;

@@ -6,6 +6,7 @@ use rmcp::ErrorData;
 use rmcp::model::ErrorCode;
 use serde_json::{Value, json};
 
+use super::installed::{self, Unanswered};
 use crate::pipeline::Pipeline;
 
 /// What the methods about plugins begin with.
@@ -19,7 +20,7 @@ pub const STATUS: &str = "tidegate/plugin/status";
 pub const RELOAD: &str = "tidegate/plugin/reload";
 
 /// The answer to one of them; `by` is who asks.
-pub async fn answer(pipeline: &Arc<Pipeline>, by: &str, method: &str) -> Result<Value, ErrorData> {
+pub async fn answer(pipeline: &Arc<Pipeline>, by: &str, method: &str, params: Value) -> Result<Value, ErrorData> {
     match method {
         STATUS => Ok(pipeline.plugin_report()),
         RELOAD => {
@@ -37,6 +38,19 @@ pub async fn answer(pipeline: &Arc<Pipeline>, by: &str, method: &str) -> Result<
                 }
             };
             tokio::spawn(reload).await.map_err(|_| ErrorData::internal_error("reloading panicked; see the host's log", None))
+        }
+        installed::INSTALL | installed::ROLLBACK | installed::REMOVE | installed::LIST => {
+            let (pipeline, by, method) = (pipeline.clone(), by.to_owned(), method.to_owned());
+            // As above.
+            let act = async move {
+                let answered = installed::answer(&pipeline.installer(), &by, &method, params).await;
+                answered.map_err(|problem| match problem {
+                    Unanswered::Question { .. } => ErrorData::invalid_params(problem.to_string(), None),
+                    Unanswered::NotDone(problem) => ErrorData::internal_error(problem.to_string(), None),
+                })
+            };
+            let panicked = |_| ErrorData::internal_error("installing panicked; see the host's log", None);
+            tokio::spawn(act).await.map_err(panicked)?
         }
         _ => Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method `{method}`"), None)),
     }

@@ -1,0 +1,111 @@
+//! What an installation stands on: a live host, whose calls go on, or the data folder of a stopped one.
+
+use std::sync::Arc;
+
+use super::NotDone;
+use crate::model::{ChangeSource, Face, GenerationChange, PolicyVersion};
+use crate::registry::installed::{InstalledSet, Shelf, installed_and};
+use crate::registry::{Candidate, Generation, LoadError, Loader, Look, Reloader, Sources, Turn};
+
+/// A live host or a stopped one.
+#[derive(Clone, Copy)]
+pub enum Ground<'a> {
+    /// What changes the generation in force.
+    Live(&'a Reloader),
+    /// What would load one.
+    Stopped(&'a Loader),
+}
+
+/// The right to change what is installed, held by one at a time.
+pub enum Right<'a> {
+    /// At a live host: nobody else changes what is in force.
+    Live(Turn<'a>),
+    /// Whoever owns the data folder of a stopped host has it.
+    Stopped(&'a Loader),
+}
+
+/// Everything as it would be.
+pub enum Would<'t> {
+    /// A generation that a live host can take into force.
+    Candidate(&'t Turn<'t>, Box<Candidate>),
+    /// What a live host serves already: other contents that come to the same.
+    Same(Arc<Generation>),
+    /// What a host would load at its start.
+    Loaded(Box<Generation>),
+}
+
+impl<'a> Ground<'a> {
+    /// Waits for the right to change something.
+    pub async fn right(self) -> Right<'a> {
+        match self {
+            Self::Live(reloader) => Right::Live(reloader.turn().await),
+            Self::Stopped(loader) => Right::Stopped(loader),
+        }
+    }
+}
+
+impl Right<'_> {
+    /// Loads everything as it would be with `set` installed.
+    ///
+    /// # Errors
+    /// No host could serve that.
+    pub async fn load(&self, sources: &Sources, set: &InstalledSet) -> Result<Would<'_>, NotDone> {
+        let dirs = match (installed_and(&sources.plugins, sources.shelf.dirs(set)), self) {
+            // The last one is removed; the next start says so.
+            (Err(LoadError::NoPlugins(_)), Self::Stopped(_)) if set.plugins.is_empty() => Vec::new(),
+            (dirs, _) => dirs?,
+        };
+        match self {
+            Self::Live(turn) => match turn.look_at(dirs, ChangeSource::Verb).await {
+                Look::Changed(candidate) => Ok(Would::Candidate(turn, candidate)),
+                Look::Unchanged => Ok(Would::Same(turn.current())),
+                Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
+            },
+            Self::Stopped(loader) => Ok(Would::Loaded(Box::new(loader.load_dirs(&dirs, sources.policies.as_deref()).await?))),
+        }
+    }
+
+    /// What the plugin in force under `name` shows; none if it is not installed, or can't be told any more: then all of it counts as
+    /// new.
+    pub async fn face(&self, shelf: &Shelf, set: &InstalledSet, name: &str) -> Option<Face> {
+        let history = set.plugins.get(name)?;
+        match self {
+            Self::Live(turn) => turn.current().face(name),
+            Self::Stopped(loader) => {
+                let (plugin, advertised) = loader.load_plugin(&shelf.dir(history.active)).await.ok()?;
+                Some(plugin.face(&advertised))
+            }
+        }
+    }
+}
+
+impl Would<'_> {
+    /// The generation.
+    pub fn generation(&self) -> &Generation {
+        match self {
+            Self::Candidate(_, candidate) => candidate.generation(),
+            Self::Same(generation) => generation,
+            Self::Loaded(generation) => generation,
+        }
+    }
+
+    /// Puts it in force, once `record` has written it down and committed it to the disk: with a live host along with the change of
+    /// its generation.
+    ///
+    /// # Errors
+    /// What `record` answers with; everything is as before then.
+    pub async fn adopt<E>(
+        self,
+        by: &str,
+        record: impl AsyncFnOnce(PolicyVersion, Option<&GenerationChange>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Candidate(turn, candidate) => {
+                let candidate = candidate.asked_by(by);
+                turn.adopt(candidate, async |change| record(change.after, Some(change)).await).await.map(drop)
+            }
+            Self::Same(generation) => record(generation.policy_version(), None).await,
+            Self::Loaded(generation) => record(generation.policy_version(), None).await,
+        }
+    }
+}
