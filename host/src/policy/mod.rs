@@ -238,7 +238,7 @@ impl Policies {
         self.tools.iter().filter(|(_, policies)| allowed(policies)).map(|(name, _)| name).collect()
     }
 
-    /// Whether `tool` is shown to `principal`: what [`PolicySet::listed`] says of it alone.
+    /// Whether `tool` is shown to `principal`: what [`Policies::listed`] says of it alone.
     pub fn lists(&self, principal: &Principal, tool: &ToolName, trace_id: &str) -> bool {
         self.tools.get(tool).is_some_and(|policies| {
             self.decide_for(&self.caller(principal, trace_id), policies, PolicyAction::List, false).decision == Decision::Allow

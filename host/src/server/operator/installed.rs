@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::pipeline::installer::{Approve, Installer, NotDone};
 
-/// Installs a plugin, or another version of one: [`Install`] → [`Done`].
+/// Installs a plugin, or another version of one: [`Install`] → what was done.
 pub const INSTALL: &str = "tidegate/plugin/install";
-/// Goes back to a version that is kept: [`Rollback`] → [`Done`].
+/// Goes back to a version that is kept: [`Rollback`] → what was done.
 pub const ROLLBACK: &str = "tidegate/plugin/rollback";
-/// Removes a plugin with all its versions: [`Remove`] → [`Done`].
+/// Removes a plugin with all its versions: [`Remove`] → what was done.
 pub const REMOVE: &str = "tidegate/plugin/remove";
-/// What is installed → [`Listed`].
+/// What is installed → the list of it.
 pub const LIST: &str = "tidegate/plugin/list";
 
 /// What to install.
