@@ -188,9 +188,8 @@ fn a_crash_in_the_middle_of_recovery_is_recovered_from() {
     // Some of them come with the key of another's call, and wait for that one.
     const CALLERS: usize = 280;
     // All of them may start, and wait for the backend as long as it takes; its URL comes by flag.
-    // The scene's own lines end in `[sandbox]`.
     let config = format!(
-        "max_instances = {slots}\n[admission]\nslots = {slots}\nmemory = \"8GiB\"\n\
+        "[sandbox]\nmax_instances = {slots}\n[admission]\nslots = {slots}\nmemory = \"8GiB\"\n\
          [backends.billing]\nurl = \"http://127.0.0.1:1\"\nmax_wait = \"60s\"\n",
         // Nobody takes more than half of them alone.
         slots = 2 * CALLERS,

@@ -5,7 +5,7 @@
 //! runs, and what the kernel has is kept, as after `kill -9`.
 
 /// Where a host can be made to crash, in the order in which a call comes by; what has happened there, and what has not.
-pub const CRASHES: [(&str, &str); 23] = [
+pub const CRASHES: [(&str, &str); 25] = [
     ("call::claim", "the call is authorized; its key was not looked up"),
     ("call::queued", "it waits durably; its caller was not told"),
     ("call::claimed", "it may run; its key is reserved in memory, nothing is written"),
@@ -17,6 +17,8 @@ pub const CRASHES: [(&str, &str); 23] = [
     ("call::intended", "the intent is durable, the call is about to run"),
     ("outbound::leaves", "a request to a backend is about to leave"),
     ("outbound::answered", "the backend has answered; the host has not noticed"),
+    ("directory::written", "what a file is to hold is written and synced beside it"),
+    ("directory::renamed", "the file holds it; nobody has been told"),
     ("call::executed", "the call has run; its outcome is known to nobody else"),
     ("call::concluded", "the outcome is durable, or for a read on its way; the caller has no answer"),
     ("mark::unnamed", "how far the log got is written beside the mark that it replaces"),
@@ -32,8 +34,9 @@ pub const CRASHES: [(&str, &str); 23] = [
 ];
 
 /// Where a host can be made to fail, or to leave something out.
-pub const FAULTS: [(&str, &str); 4] = [
+pub const FAULTS: [(&str, &str); 5] = [
     ("compact::worth", "a small store is written anew as well (`return`)"),
+    ("install::unsynced", "the sync after what is installed was renamed fails (`return`)"),
     ("store::commit", "a commit panics (`panic`)"),
     ("store::sync", "the sync after a flush fails (`return`), or is left out (`return(skip)`)"),
     ("upkeep::grace", "what has expired is forgotten at once (`return`), not a minute later"),
