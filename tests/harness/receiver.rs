@@ -153,6 +153,11 @@ fn serve(stream: TcpStream, (received, news): &(Mutex<Received>, Condvar), answe
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).expect("a length");
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
+        if head.contains("content-encoding: gzip") {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain)?;
+            body = plain;
+        }
         received.lock().expect("whole").take(head, &body);
         news.notify_all();
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", answer.len());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -234,11 +234,10 @@ fn reword(dir: &Path, from: &str, to: &str) {
 fn two_that_install_at_once_take_turns() {
     let world = World::new();
     let versions: Vec<_> = (1..5).map(|n| world.version(&format!("v{n}"), &[("0.1.0", &format!("0.1.{n}"))])).collect();
-    let spawn = |source: &PathBuf| {
-        let mut install = world.command(&["install", path(source), "--approve"]);
-        install.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("tidegate runs")
-    };
-    let running: Vec<_> = versions.iter().map(spawn).collect();
+    // All made before the first runs: each writes the config that they read.
+    let installs: Vec<_> = versions.iter().map(|source| world.command(&["install", path(source), "--approve"])).collect();
+    let spawn = |mut install: Command| install.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("tidegate runs");
+    let running: Vec<_> = installs.into_iter().map(spawn).collect();
     for child in running {
         ran(&child.wait_with_output().expect("it ends")).done();
     }

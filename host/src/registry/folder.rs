@@ -90,13 +90,18 @@ impl PluginFolder {
 
 /// The files that were read, as they were before that.
 #[derive(Default)]
-struct Seen(Vec<(PathBuf, Option<Print>)>);
+struct Seen {
+    files: Vec<(PathBuf, Option<Print>)>,
+    /// One was not read, because it was still being written; by now it may have come to rest.
+    came_early: bool,
+}
 
 impl Seen {
     /// Reads a file of `most` bytes at most, unless it or one before it is still being written.
     fn read(&mut self, path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-        self.0.push((path.to_owned(), Print::of(path)));
+        self.files.push((path.to_owned(), Print::of(path)));
         if !self.is_quiet() {
+            self.came_early = true;
             return Err(ErrorKind::WouldBlock.into());
         }
         let mut bytes = Vec::new();
@@ -106,12 +111,12 @@ impl Seen {
     }
 
     fn is_quiet(&self) -> bool {
-        self.0.iter().all(|(_, print)| print.as_ref().is_none_or(Print::is_quiet))
+        self.files.iter().all(|(_, print)| print.as_ref().is_none_or(Print::is_quiet))
     }
 
     /// Whether what was read belongs together: no file was being written before, and none has changed since.
     fn is_settled(&self) -> bool {
-        self.is_quiet() && self.0.iter().all(|(path, before)| Print::of(path) == *before)
+        !self.came_early && self.is_quiet() && self.files.iter().all(|(path, before)| Print::of(path) == *before)
     }
 }
 
