@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use http::Uri;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::UnixStream;
 
 use super::{HostArgs, PortArgs, RunArgs, ServeArgs};
-use crate::app::{self, Host, Options, StopSignals, Trust};
+use crate::app::{self, Addresses, Host, Options, StopSignals, Trust};
 use crate::auth::is_loopback;
 use crate::config::Config;
 use crate::server;
@@ -28,23 +29,32 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let watcher = telemetry.watcher();
     let options =
         Options { data: data_dir(&config), trust, test_hooks: false, watcher, reload_on_hangup: true, watch_plugins: false };
-    runtime()?.block_on(async {
-        let mut signals = StopSignals::listen()?;
-        let host = Host::open(&config, &options).await?;
-        let addresses = match host.listen(&config, telemetry.metrics()).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                host.close().await;
-                return Err(error);
-            }
-        };
+    runtime()?.block_on(until_stopped(&config, &options, telemetry.metrics(), |_, addresses| {
         println!("MCP    http://{}/mcp", addresses.mcp);
         println!("admin  http://{}/readyz", addresses.admin);
+        Ok(())
+    }))
+}
+
+/// Serves until a signal says to stop, then drains. `begun` comes in between, once everybody can call.
+///
+/// # Errors
+/// Whatever keeps the host from serving, or what `begun` answers with; the host is closed then.
+pub async fn until_stopped(
+    config: &Config,
+    options: &Options,
+    metrics: PrometheusHandle,
+    begun: impl FnOnce(&Host, Addresses) -> Result<()>,
+) -> Result<ExitCode> {
+    let mut signals = StopSignals::listen()?;
+    let host = Host::open(config, options).await?;
+    let begun = host.listen(config, metrics).await.and_then(|addresses| begun(&host, addresses));
+    if begun.is_ok() {
         signals.arrive().await;
         eprintln!("draining");
-        host.close().await;
-        Ok(ExitCode::SUCCESS)
-    })
+    }
+    host.close().await;
+    begun.map(|()| ExitCode::SUCCESS)
 }
 
 /// Whom `serve` lets in without credentials, if what the config and the flag say about callers makes sense together.

@@ -11,16 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
+use super::artifact::{Kind, MANIFEST};
 use super::error::LoadError;
 use super::manifest;
 use crate::model::{Bytes, Digest, Manifest, PluginVersion};
 use crate::sandbox::CompileError;
-
-/// The file that makes a folder a plugin.
-pub const MANIFEST: &str = "plugin.toml";
-
-/// The largest manifest.
-const MANIFEST_BYTES: u64 = 1 << 20;
 
 /// How long a file has to be as it is: whoever writes one does so in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -68,7 +63,8 @@ impl PluginFolder {
     fn read_once(dir: &Path, max_component: Bytes, seen: &mut Seen) -> Result<Self, LoadError> {
         // Where it leads now: a link that is exchanged leads elsewhere afterwards, but both files are read here.
         let (path, real) = (dir.join(MANIFEST), dir.canonicalize().map_err(|source| unreadable(dir, source))?);
-        let text = seen.read(&real.join(MANIFEST), MANIFEST_BYTES).map_err(|source| unreadable(&path, source))?;
+        let text =
+            seen.read(&real.join(MANIFEST), Kind::Manifest.limit(max_component).0).map_err(|source| unreadable(&path, source))?;
         let digest = Digest(Sha256::digest(&text).into());
         let text = String::from_utf8(text).map_err(|_| unreadable(&path, std::io::Error::other("it is not UTF-8 text")))?;
         let manifest = manifest::parse(&path, &text)?;

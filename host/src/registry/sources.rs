@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::artifact::MANIFEST;
 use super::error::LoadError;
-use super::folder::MANIFEST;
 use super::installed::{Shelf, installed_and};
 
 /// The most plugins a host serves.

@@ -16,7 +16,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
-use super::folder::MANIFEST;
+use super::artifact::MANIFEST;
 use crate::model::Part;
 use crate::policy::ENTRIES;
 

@@ -13,9 +13,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::serve::{configure, data_dir, refuse_to_be_reached, runtime};
+use super::serve::{configure, data_dir, refuse_to_be_reached, runtime, until_stopped};
 use super::{HostArgs, PortArgs};
-use crate::app::{Host, Options, StopSignals, Trust};
+use crate::app::{Options, Trust};
 use crate::model::Watcher;
 use crate::telemetry::Telemetry;
 use workshop::Workshop;
@@ -75,21 +75,8 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
         reload_on_hangup: false,
         watch_plugins: false,
     };
-    runtime()?.block_on(async {
-        let mut signals = StopSignals::listen()?;
-        let host = Host::open(&config, &options).await?;
-        let addresses = match host.listen(&config, telemetry.metrics()).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                host.close().await;
-                return Err(error);
-            }
-        };
+    runtime()?.block_on(until_stopped(&config, &options, telemetry.metrics(), |host, addresses| {
         greeting::print(host.pipeline(), addresses)?;
-        rebuild::keep_building(workshop, host.pipeline().clone())?;
-        signals.arrive().await;
-        eprintln!("draining");
-        host.close().await;
-        Ok(ExitCode::SUCCESS)
-    })
+        rebuild::keep_building(workshop, host.pipeline().clone())
+    }))
 }

@@ -1,5 +1,6 @@
 //! `tidegate plugin install`, `rollback`, `remove`: what becomes of installed plugins, at a live host or on the data of a stopped one.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -32,6 +33,18 @@ const TURN: Duration = PATIENCE;
 /// How often to look whether it has it no longer, or has become a live host.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Whose plugins, and how to print what becomes of them.
+#[derive(Debug, Clone, Args)]
+pub struct At {
+    #[command(flatten)]
+    pub host: HostArgs,
+    #[command(flatten)]
+    pub elsewhere: Elsewhere,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
 /// `tidegate plugin install`
 #[derive(Debug, Clone, Args)]
 pub struct InstallArgs {
@@ -41,12 +54,7 @@ pub struct InstallArgs {
     #[arg(long, value_name = "[sha256:BEFORE..]sha256:AFTER", num_args = 0..=1, default_missing_value = SHOWN, value_parser = approve)]
     pub approve: Option<Approve>,
     #[command(flatten)]
-    pub host: HostArgs,
-    #[command(flatten)]
-    pub elsewhere: Elsewhere,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    pub at: At,
 }
 
 /// `tidegate plugin rollback`
@@ -58,12 +66,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "VERSION")]
     pub to: Option<String>,
     #[command(flatten)]
-    pub host: HostArgs,
-    #[command(flatten)]
-    pub elsewhere: Elsewhere,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    pub at: At,
 }
 
 /// `tidegate plugin remove`
@@ -72,12 +75,7 @@ pub struct RemoveArgs {
     /// The plugin's name.
     pub name: String,
     #[command(flatten)]
-    pub host: HostArgs,
-    #[command(flatten)]
-    pub elsewhere: Elsewhere,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    pub at: At,
 }
 
 /// What `--approve` without a digest stands for.
@@ -96,7 +94,7 @@ fn approve(text: &str) -> Result<Approve, String> {
 /// `tidegate plugin install`
 pub fn install(args: &InstallArgs) -> Result<ExitCode> {
     let source = match args.source.parse()? {
-        Source::Path(path) if args.elsewhere.admin_url.is_some() && !path.is_absolute() => {
+        Source::Path(path) if args.at.elsewhere.admin_url.is_some() && !path.is_absolute() => {
             bail!("the host looks for the plugin itself, on its own machine; name the folder there by its whole path")
         }
         // The host stands in another folder.
@@ -104,29 +102,29 @@ pub fn install(args: &InstallArgs) -> Result<ExitCode> {
         elsewhere => elsewhere,
     };
     let question = Install { source: source.to_string(), approve: args.approve };
-    let done = ask(&args.host, &args.elsewhere, installed::INSTALL, &json!(question))?;
-    tell(&done, args.output, Some(args))
+    let done = ask(&args.at, installed::INSTALL, &json!(question))?;
+    tell(&done, args.at.output, Some(args))
 }
 
 /// `tidegate plugin rollback`
 pub fn roll_back(args: &RollbackArgs) -> Result<ExitCode> {
     let question = Rollback { name: args.name.clone(), to: args.to.clone() };
-    tell(&ask(&args.host, &args.elsewhere, installed::ROLLBACK, &json!(question))?, args.output, None)
+    tell(&ask(&args.at, installed::ROLLBACK, &json!(question))?, args.at.output, None)
 }
 
 /// `tidegate plugin remove`
 pub fn remove(args: &RemoveArgs) -> Result<ExitCode> {
-    tell(&ask(&args.host, &args.elsewhere, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.output, None)
+    tell(&ask(&args.at, installed::REMOVE, &json!(Remove { name: args.name.clone() }))?, args.at.output, None)
 }
 
 /// Asks the live host, or does on the data of a stopped one what it would do. Waits for others who do such things.
-fn ask(host: &HostArgs, elsewhere: &Elsewhere, method: &str, question: &Value) -> Result<Done> {
+fn ask(at: &At, method: &str, question: &Value) -> Result<Done> {
     let in_words = "the host's answer makes no sense; is it of another version?";
-    if let Some(mut live) = elsewhere.live()? {
+    if let Some(mut live) = at.elsewhere.live()? {
         live.wait_at_most(PATIENCE)?;
         return serde_json::from_value(live.ask(method, question)?).context(in_words);
     }
-    let config = serve::configure(host, None)?;
+    let config = serve::configure(&at.host, None)?;
     let data = serve::data_dir(&config);
     let begun = Instant::now();
     let mut has_told = false;
@@ -211,24 +209,23 @@ fn approving(args: &InstallArgs, before: Option<&Contents>, after: &Contents) ->
     let mut words = vec![args.source.clone(), "--approve".into(), format!("{before}sha256:{}", after.sha256)];
     let mut flag = |name: &str, value: Option<String>| words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
     let text = |path: &PathBuf| path.display().to_string();
-    let HostArgs { config, data, plugins, policies, backend } = &args.host;
+    let HostArgs { config, data, plugins, policies, backend } = &args.at.host;
     flag("--config", config.as_ref().map(text));
     flag("--data", data.as_ref().map(text));
     flag("--plugins", plugins.as_ref().map(text));
     flag("--policies", policies.as_ref().map(text));
     backend.iter().for_each(|(name, url)| flag("--backend", Some(format!("{name}={url}"))));
-    let Elsewhere { admin_url, admin_token_file, admin_ca } = &args.elsewhere;
+    let Elsewhere { admin_url, admin_token_file, admin_ca } = &args.at.elsewhere;
     flag("--admin-url", admin_url.clone());
     flag("--admin-token-file", admin_token_file.as_ref().map(text));
     flag("--admin-ca", admin_ca.as_ref().map(text));
-    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     format!("tidegate plugin install {}", words.join(" "))
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+/// A word as a shell takes it. One with a NUL in it is no argument that anybody could have given.
+fn quoted(word: &str) -> Cow<'_, str> {
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed(word))
 }
 
 #[cfg(test)]

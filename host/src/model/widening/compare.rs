@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::text::{Difference, differences, shortened};
 use super::{Aspect, Change, Weight};
 use crate::model::face::{Face, Published};
@@ -34,7 +36,11 @@ pub fn compare(before: Option<&Face>, after: &Face) -> Vec<Change> {
         duties(&mut found, was, tool);
         scopes(&mut found, was.map_or(&[], |was| &was.scopes), tool);
         let told = was.and_then(|_| before?.published.get(name));
-        words(&mut found, told, after.published.get(name).unwrap_or(&nothing));
+        let tells = after.published.get(name).unwrap_or(&nothing);
+        if let Some(told) = told {
+            missed(&mut found, &told.input_schema, &tells.input_schema, tool);
+        }
+        words(&mut found, told, tells);
     }
     found.changes.sort_by(|a, b| (a.weight, &a.tool, a.aspect).cmp(&(b.weight, &b.tool, b.aspect)));
     found.changes
@@ -184,6 +190,21 @@ fn duties(found: &mut Found, was: Option<&ToolManifest>, tool: &ToolManifest) {
         (before @ Some(_), after @ None) => found.note(Weight::Narrows, Aspect::BackendKeyed, before, after),
         _ => {}
     }
+}
+
+/// What is still promised of an argument that has another name now: whatever replaced it is stored in clear, or is no key.
+fn missed(found: &mut Found, was: &Value, is: &Value, tool: &ToolManifest) {
+    let pointers = tool.redact.iter().map(|pointer| (Aspect::Redact, pointer));
+    let pointers = pointers.chain(tool.key_from.iter().map(|pointer| (Aspect::KeyFrom, pointer)));
+    for (aspect, pointer) in pointers.filter(|(_, pointer)| describes(was, pointer) && !describes(is, pointer)) {
+        found.note(Weight::Widens, aspect, Some(format!("{pointer}, which was an argument")), None);
+    }
+}
+
+/// Whether the schema speaks of the argument at a JSON pointer.
+fn describes(schema: &Value, pointer: &str) -> bool {
+    let mut names = pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"));
+    names.try_fold(schema, |schema, name| schema.get("properties")?.get(name)).is_some()
 }
 
 /// Where rows are decided one by one, if anywhere.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Face, Published, Scope};
+use crate::model::{Face, Published, Scope, Standing};
 
 const PLUGIN: &str = r#"
 name = "invoices"
@@ -209,6 +209,26 @@ fn other_words_are_told_with_their_place_and_need_approval() {
     ];
     assert_eq!(told, expected);
     assert!(changes.iter().all(Change::needs_approval));
+}
+
+#[test]
+fn an_argument_that_is_renamed_away_from_its_redaction_widens_and_no_words_approve_it() {
+    let with = |argument: &str| {
+        let mut face = face(PLUGIN);
+        let schema = json!({"type": "object", "properties": {argument: {"type": "string"}}});
+        face.published.insert("list".parse().expect("a name"), published(schema));
+        face
+    };
+    let widening = |after: &Face| -> Vec<_> {
+        let changes = compare(Some(&with("card")), after).into_iter().filter(|change| change.weight == Weight::Widens);
+        changes.map(|change| (change.aspect, change.before, change.after)).collect()
+    };
+    assert_eq!(widening(&with("card_no")), [(Aspect::Redact, Some("/card, which was an argument".to_owned()), None)]);
+    assert_eq!(widening(&with("card")), []);
+    let words: Standing = toml::from_str("[plugins.invoices]\nwords = true\n").expect("a standing approval");
+    let (after, renamed) = (with("card_no"), compare(Some(&with("card")), &with("card_no")));
+    let asked: Vec<_> = renamed.iter().filter(|change| !words.covers(change, &after)).map(|change| change.aspect).collect();
+    assert_eq!(asked, [Aspect::Redact]);
 }
 
 #[test]

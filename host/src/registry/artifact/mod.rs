@@ -33,7 +33,7 @@ use crate::model::{Bytes, Digest, Manifest};
 pub use archive::pack;
 pub use error::ArtifactError;
 pub use fetch::{FetchLimits, Fetched, fetch};
-pub use file::{Kind, SIGNATURES};
+pub use file::{Kind, MANIFEST, SIGNATURES};
 pub use key::{PrivateKey, PublicKey};
 pub use layout::push;
 pub use signatures::Signatures;
