@@ -6,13 +6,12 @@ pub(crate) fn once(text: &str, old: &str, new: &str) -> Result<String, String> {
     if old.is_empty() {
         return Err("`oldText` is empty".to_owned());
     }
-    let mut exact = text.match_indices(old);
-    match (exact.next(), exact.next()) {
-        (Some((at, _)), None) => return Ok(format!("{}{new}{}", &text[..at], &text[at + old.len()..])),
-        (Some(_), Some(_)) => return Err(ambiguous()),
-        (None, _) => {}
+    let Some(at) = text.find(old) else { return lines(text, old, new) };
+    // Two that overlap are two as well.
+    if text.rfind(old) != Some(at) {
+        return Err(ambiguous());
     }
-    lines(text, old, new)
+    Ok(format!("{}{new}{}", &text[..at], &text[at + old.len()..]))
 }
 
 fn ambiguous() -> String {
@@ -79,6 +78,7 @@ mod tests {
     #[test]
     fn what_is_there_twice_or_not_at_all_is_not_guessed() {
         assert!(once("a b a", "a", "x").is_err_and(|problem| problem.contains("more than once")));
+        assert!(once("aaa", "aa", "x").is_err_and(|problem| problem.contains("more than once")), "they overlap");
         assert!(once("  a\n\ta\n", "a \n", "x").is_err_and(|problem| problem.contains("more than once")));
         assert!(once("a b", "c", "x").is_err_and(|problem| problem.contains("not there")));
         assert!(once("a\n\n\nb", "  \n ", "x").is_err_and(|problem| problem.contains("not there")));
