@@ -63,17 +63,15 @@ impl Newcomers {
             }
             let mut wanted = mem::take(&mut waiting.by_tag);
             drop(waiting);
-            match inner.subjects.keys(wanted.keys().copied().collect()) {
-                Ok(keys) => {
-                    for key in keys {
-                        let waiting = wanted.remove(&key.tag).into_iter().flatten();
-                        waiting.for_each(|answer| drop(answer.send(Ok(Arc::clone(&key)))));
-                    }
+            if let Ok(keys) = inner.subjects.keys(wanted.keys().copied().collect()) {
+                for key in keys {
+                    tell(wanted.remove(&key.tag).into_iter().flatten(), &Ok(key));
                 }
-                Err(error) => {
-                    let error = Arc::new(error);
-                    wanted.into_values().flatten().for_each(|answer| drop(answer.send(Err(Arc::clone(&error)))));
-                }
+                continue;
+            }
+            // One by one: a file that can't be read or written fails those alone whose keys belong there.
+            for (tag, waiting) in wanted {
+                tell(waiting, &inner.subjects.key(&tag).map_err(Arc::new));
             }
         }
         mem::forget(panicking);
@@ -82,6 +80,13 @@ impl Newcomers {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Each change keeps it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(waiting: impl IntoIterator<Item = oneshot::Sender<Answer>>, answer: &Answer) {
+    for who in waiting {
+        // Whoever has gone need not know.
+        let _ = who.send(answer.clone());
     }
 }
 

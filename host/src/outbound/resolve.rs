@@ -85,6 +85,9 @@ impl Service<Name> for Resolver {
     }
 }
 
+/// Look-ups at once for all backends together: a resolver that hangs must leave threads to everything else that blocks.
+static ALL_LOOKUPS: Semaphore = Semaphore::const_new(64);
+
 /// Asks the system, [`MAX_LOOKUPS`] times at once. For one backend: those that share it wait for each other.
 pub(super) fn system() -> Lookup {
     on_threads(|host| (host, 0).to_socket_addrs().map(Iterator::collect))
@@ -97,9 +100,10 @@ pub(super) fn on_threads(ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Clo
         let (ask, lookups) = (ask.clone(), Arc::clone(&lookups));
         Box::pin(async move {
             let turn = lookups.acquire_owned().await.map_err(io::Error::other)?;
+            let among_all = ALL_LOOKUPS.acquire().await.map_err(io::Error::other)?;
             let looking = tokio::task::spawn_blocking(move || {
                 // Held by the thread: whoever gave up waiting for it has not ended it.
-                let _turn = turn;
+                let _turns = (turn, among_all);
                 ask(&host)
             });
             looking.await.map_err(io::Error::other)?

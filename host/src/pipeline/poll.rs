@@ -126,7 +126,7 @@ impl Pipeline {
     }
 
     /// Calls off a call that was waiting a moment ago, whoever holds it now.
-    fn call_off(&self, id: CallId) -> Cancelled {
+    pub(super) fn call_off(&self, id: CallId) -> Cancelled {
         if self.handles.call_off(id) {
             return Cancelled::Told;
         }

@@ -206,7 +206,11 @@ impl Pipeline {
         live.attachment.settle();
         let told = told.to_stored().expect("an envelope is an end");
         match self.parts.ledger.dequeue(queued, &call.principal, &told, was_cancelled).await {
-            Ok(()) => self.handles.forget(&call.id),
+            Ok(()) => {
+                // In this order: whoever calls it off in between finds that nobody holds it, and looks how it ended.
+                drop(live);
+                self.handles.forget(&call.id);
+            }
             // The row stays, and is taken up again.
             Err(error) => tracing::error!(call = %call.id, %error, "the end of a queued call could not be written down"),
         }

@@ -120,7 +120,7 @@ impl Pipeline {
         self.note_pending(&noted, &tool).await;
         if caller.gone.is_cancelled() {
             // Nobody was told of the handle, so nobody would ever ask.
-            noted.cancelled.cancel();
+            self.call_off(noted.id);
         }
         Answer::Pending(pending)
     }

@@ -19,14 +19,17 @@ async fn a_crowd_that_comes_at_once_gets_a_key_each_and_the_same_when_it_comes_a
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_key_that_cannot_be_written_is_told_which_file_it_is() {
+async fn whoever_waits_for_a_key_that_cannot_be_written_is_told_which_file_it_is_and_nobody_else() {
     let world = World::new();
     let inner = &world.ledger.inner;
     let tag = Digest([7; 32]);
     let blocked = world.dir.path().join("keys").join("subjects").join("07");
     std::fs::create_dir_all(&blocked).expect("writable");
-    let told = futures::future::join(Newcomers::key(inner, tag), Newcomers::key(inner, tag)).await;
-    for told in [told.0, told.1] {
+    let (told, also_told, other) =
+        futures::future::join3(Newcomers::key(inner, tag), Newcomers::key(inner, tag), Newcomers::key(inner, Digest([8; 32])))
+            .await;
+    assert!(other.is_ok(), "whose key belongs elsewhere gets it");
+    for told in [told, also_told] {
         let told = told.map(|_| "a key").expect_err("a folder is in its place").to_string();
         assert!(told.contains(&blocked.display().to_string()), "{told}");
     }
