@@ -44,6 +44,36 @@ async fn an_answer_longer_than_a_row_is_replayed_whole() {
 }
 
 #[tokio::test]
+async fn a_key_whose_answer_is_lost_or_damaged_stands_for_a_call_that_has_ended() {
+    let world = World::new();
+    let (call, long) = (write("key-1"), "x".repeat(100_000));
+    world.run(&call, &answer(&long)).await;
+    let bodies: Vec<_> = files(&world.dir.path().join("bodies"));
+    assert!(!bodies.is_empty());
+    for spoil in [|body: &Path| std::fs::write(body, b"forged"), |body: &Path| std::fs::remove_file(body)] {
+        bodies.iter().for_each(|body| spoil(body).expect("writable"));
+        let claim = world.claim(&call.again()).expect("the key is there to be found");
+        assert!(matches!(&claim, Claim::Unreadable { first, .. } if *first == call.id), "{claim:?}");
+        assert!(!matches!(claim, Claim::Unreadable { why: LedgerError::Refused { .. }, .. }), "nobody erased it");
+    }
+    // Neither is one whose call is lost altogether free to run.
+    let ended = keys::ended(&call.id);
+    let lose = move |tx: &mut Tx<'_>| {
+        tx.delete(ended);
+        Ok::<_, LedgerError>(())
+    };
+    world.ledger.store().commit(lose).await.expect("writable");
+    let claim = world.claim(&call.again()).expect("the key is there to be found");
+    assert!(matches!(&claim, Claim::Unreadable { first, .. } if *first == call.id), "{claim:?}");
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
 async fn a_key_in_use_is_in_flight_from_the_claim_to_the_durable_outcome() {
     let world = World::new();
     let first = write("key-1");
