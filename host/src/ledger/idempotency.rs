@@ -220,7 +220,7 @@ impl Ledger {
             None => None,
             Some(held) => {
                 let first = held.call;
-                match inner.stored(held, now) {
+                match inner.stored(&claim, held, now) {
                     Ok(stored) => stored,
                     Err(why) => return Ok(Claim::Unreadable { first, why }),
                 }
@@ -261,8 +261,13 @@ impl Inner {
     }
 
     /// What `held`, the row of a claim, stands for, if it is live.
-    fn stored(&self, held: ClaimRow, now: Timestamp) -> Result<Option<Stored>, LedgerError> {
+    fn stored(&self, claim: &Digest, held: ClaimRow, now: Timestamp) -> Result<Option<Stored>, LedgerError> {
+        fail::fail_point!("claim::held");
         let Some(row) = self.store.get(&keys::ended(&held.call))? else {
+            // When their time is over both rows go in one batch, which may have come between the two looks.
+            if self.claim_row(claim)?.is_none() {
+                return Ok(None);
+            }
             // Calls of this process hold a reservation until their ended row is there, and so do those that wait, whoever
             // accepted them; those that ran in the process before have been given an outcome at the start.
             return Err(LedgerError::damaged("a claim")(format!("its call, {}, is nowhere to be found", held.call)));

@@ -1,6 +1,7 @@
 //! Who may run with an idempotency key, who is answered instead, and for how long.
 
 use super::*;
+use crate::store::tests::stop::Armed;
 
 #[tokio::test]
 async fn a_replayed_key_gets_the_first_answer() {
@@ -213,6 +214,21 @@ async fn the_sweep_takes_everything_that_expired_and_nothing_else() {
     let left = |prefix: &[u8], end: &[u8]| world.ledger.store().scan(prefix, end, 1000).expect("scannable").len();
     assert_eq!((left(b"c/", b"c0"), left(b"i/", b"i0"), left(b"x/", b"x0")), (1, 1, 1));
     world.verified();
+}
+
+#[tokio::test]
+async fn a_key_that_the_sweep_takes_while_it_is_looked_at_is_free() {
+    let world = World::new();
+    let first = write("key-1");
+    world.run(&first, &answer("paid")).await;
+    world.pass(25 * HOUR);
+    let inner = Arc::clone(&world.ledger.inner);
+    let this = std::thread::current().id();
+    let sweep = move || assert_eq!(inner.forget_expired().expect("writable"), 1);
+    let armed = Armed::at("claim::held", move |thread| thread.id() == this, sweep);
+    drop(world.lease(&first.again()));
+    drop(armed);
+    assert_eq!(world.status(&first), None);
 }
 
 #[tokio::test]
