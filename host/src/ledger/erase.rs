@@ -48,16 +48,14 @@ impl Ledger {
 impl Inner {
     /// Destroys the keys that a record says are destroyed.
     ///
-    /// INVARIANT: first the record, then the key: what can't be read any more is always accounted for.
+    /// INVARIANT: first the record, durably, then the key: what can't be read any more is always accounted for.
     pub(super) fn destroy_doomed(&self) -> Result<(), LedgerError> {
-        for entry in self.store.scan(&keys::doomed_key(&[0; 16]), DOOMED_END, usize::MAX)? {
-            let id: KeyId = entry
-                .key
+        for key in self.doomed(keys::doomed_key(&[0; 16]), DOOMED_END, usize::MAX)? {
+            let id: KeyId = key
                 .get(2..)
                 .and_then(|id| id.try_into().ok())
                 .ok_or_else(|| LedgerError::damaged("a key that is to be destroyed")("its name is of another length"))?;
             self.subjects.destroy(&id)?;
-            let key = entry.key;
             self.store.commit_blocking(Urgency::Now, move |tx| {
                 tx.delete(key);
                 Ok::<_, LedgerError>(())

@@ -24,6 +24,7 @@ pub mod cloudevents;
 mod content;
 mod decisions;
 mod detect;
+mod doomed;
 mod erase;
 mod error;
 mod export;

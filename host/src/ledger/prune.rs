@@ -216,17 +216,17 @@ impl Inner {
     /// Removes the body files that nothing names any more, but for those of calls that are about to start: they may have to wait on.
     pub(super) fn remove_doomed_files(&self) -> Result<(), LedgerError> {
         loop {
-            let rows = self.store.scan(&keys::doomed_file(&Digest([0; 32])), b"d0", STEP)?;
+            let rows = self.doomed(keys::doomed_file(&Digest([0; 32])), b"d0", STEP)?;
             let (mut gone, found) = (Vec::new(), rows.len());
-            for entry in rows {
-                if let Some(name) = entry.key.get(2..).and_then(|name| name.try_into().ok()).map(Digest) {
+            for key in rows {
+                if let Some(name) = key.get(2..).and_then(|name| name.try_into().ok()).map(Digest) {
                     // In this order: whoever gives a file up has started by then, or taken the row away that dooms it.
-                    if self.waiting.keeps_file(&name) || self.store.get(&entry.key)?.is_none() {
+                    if self.waiting.keeps_file(&name) || self.store.get(&key)?.is_none() {
                         continue;
                     }
                     self.store.remove_body(&name)?;
                 }
-                gone.push(entry.key);
+                gone.push(key);
             }
             let is_kept = gone.len() < found;
             if gone.is_empty() {

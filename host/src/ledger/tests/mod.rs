@@ -3,6 +3,7 @@
 mod answers;
 mod backups;
 mod decisions;
+mod doomed;
 mod elsewhere;
 mod faults;
 mod format;
