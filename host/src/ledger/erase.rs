@@ -1,6 +1,6 @@
 //! Erasing a person: what the log says of somebody becomes unreadable, and the log stays provable.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::act::{self, Act};
 use super::subjects::KeyId;
@@ -55,7 +55,10 @@ impl Inner {
                 .get(2..)
                 .and_then(|id| id.try_into().ok())
                 .ok_or_else(|| LedgerError::damaged("a key that is to be destroyed")("its name is of another length"))?;
+            // Waits while a backup is taken that needs it.
+            let staying = self.keys_stay.lock().unwrap_or_else(PoisonError::into_inner);
             self.subjects.destroy(&id)?;
+            drop(staying);
             self.store.commit_blocking(Urgency::Now, move |tx| {
                 tx.delete(key);
                 Ok::<_, LedgerError>(())

@@ -51,6 +51,7 @@ mod query;
 mod queue;
 mod reading;
 mod reask;
+mod recovery;
 mod redact;
 mod rejections;
 mod requests;
@@ -77,9 +78,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::model::{CallId, Digest, Effect, Principal, Span, Timestamp};
+use crate::model::{CallId, Digest, Principal, Span, Timestamp};
 use crate::store::{Slot, Store, Tx, Urgency};
-use intent::Lost;
 use open::OpenCalls;
 use queue::{Epochs, Waiting};
 use rejections::Rejections;
@@ -106,6 +106,7 @@ pub use prove::{Proof, ProveError};
 pub use query::Query;
 pub use queue::{Origin, QueuedCall, QueuedFacts, Requeued};
 pub use reask::Reasking;
+pub use recovery::Recovery;
 pub use resolve::{NOTE_MAX, Resolution};
 pub use retention::RetentionConfig;
 pub use scrub::Scrub;
@@ -163,6 +164,8 @@ struct Inner {
     refusals: Mutex<admin::Refusals>,
     /// Held while the log is pruned.
     pruning: Mutex<()>,
+    /// Held while the key of a subject is destroyed, and while none may be.
+    keys_stay: Mutex<()>,
     sinks: Mutex<Option<Sinks>>,
     keep_answers_ms: u64,
     config: LedgerConfig,
@@ -174,20 +177,6 @@ struct Inner {
     /// Until when nothing goes from the log, because somebody reads all of it.
     still_until: Mutex<Option<Instant>>,
 }
-
-/// What opening the ledger had to put right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Reads that were running when the host stopped, now recorded as interrupted.
-    pub interrupted: u64,
-    /// Writes that were running when the host stopped, now recorded as unknown, until somebody finds out.
-    pub outcome_unknown: u64,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// How many pages of open calls recovery closes in one commit.
-const RECOVERY_PAGES: usize = 8;
 
 impl Ledger {
     /// Opens the ledger in `store`, with its secret in the folder `keys`, and gives every call that was left open its outcome.
@@ -222,6 +211,7 @@ impl Ledger {
             rejections: Rejections::default(),
             refusals: Mutex::default(),
             pruning: Mutex::default(),
+            keys_stay: Mutex::default(),
             sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
@@ -233,7 +223,7 @@ impl Ledger {
         let ledger = Self { inner };
         mark::check(&ledger)?;
         checkpoint::check_copy(&ledger)?;
-        let recovery = recover(&ledger.inner)?;
+        let recovery = recovery::recover(&ledger.inner)?;
         queue::load(&ledger.inner)?;
         // What was begun before the last stop.
         ledger.inner.destroy_doomed()?;
@@ -349,39 +339,6 @@ fn open_secret(store: &Store, keys: &Path) -> Result<Secret, LedgerError> {
     }
     Secret::confirm(keys)?;
     Ok(secret)
-}
-
-/// Gives every open call its outcome: after a crash nobody else will.
-fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
-    let begun = Instant::now();
-    let mut recovery = Recovery::default();
-    loop {
-        let pages = inner.store.scan(keys::OPEN_START, keys::OPEN_END, RECOVERY_PAGES)?;
-        if pages.is_empty() {
-            break;
-        }
-        let ledger = Arc::clone(inner);
-        let (reads, writes) = inner.store.commit_blocking(Urgency::Now, move |tx| {
-            let mut closed = (0, 0);
-            for entry in pages {
-                tx.delete(entry.key.clone());
-                for (_, open) in open::on_page(&entry.intact()?)? {
-                    let (body, end) = open.lost(Lost::Interrupted);
-                    open.end(tx, &ledger, body, end)?;
-                    match open.effect {
-                        Effect::Read => closed.0 += 1,
-                        Effect::Write => closed.1 += 1,
-                    }
-                }
-            }
-            Ok::<_, LedgerError>(closed)
-        })?;
-        fail::fail_point!("recovery::page", |_| std::process::abort());
-        recovery.interrupted += reads;
-        recovery.outcome_unknown += writes;
-    }
-    recovery.took = begun.elapsed();
-    Ok(recovery)
 }
 
 /// Where the time comes from.

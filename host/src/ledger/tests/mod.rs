@@ -36,7 +36,7 @@ use super::verify::{Broken, Verification};
 use super::*;
 use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, Bytes, CallId, Decision, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, RowTally,
+    Arguments, Bytes, CallId, Decision, Effect, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, RowTally,
     Scope, Sent, ToolName, TraceContext, Verdict,
 };
 use crate::store::StoreConfig;
