@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,12 @@ impl Ledger {
         if !to.is_absolute() || to.starts_with(self.inner.store.dir()) {
             return refuse(format!("`{}` can't take a backup; name an absolute path outside the data folder", to.display()));
         }
+        // INVARIANT: one at a time. Whoever fails clears the folder, and must not clear that of another one who found it empty too.
+        let _alone = match self.inner.backing_up.try_lock() {
+            Err(TryLockError::WouldBlock) => return refuse("another backup is being taken; wait for its end".to_owned()),
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Ok(alone) => alone,
+        };
         let was_there = to.is_dir();
         create_empty(to)?;
         let taken = self.record_backup(to, by).and_then(|()| self.back_up_into(to, begun));

@@ -164,6 +164,8 @@ struct Inner {
     refusals: Mutex<admin::Refusals>,
     /// Held while the log is pruned.
     pruning: Mutex<()>,
+    /// Held while a backup is taken.
+    backing_up: Mutex<()>,
     /// Held while the key of a subject is destroyed, and while none may be.
     keys_stay: Mutex<()>,
     sinks: Mutex<Option<Sinks>>,
@@ -211,6 +213,7 @@ impl Ledger {
             rejections: Rejections::default(),
             refusals: Mutex::default(),
             pruning: Mutex::default(),
+            backing_up: Mutex::default(),
             keys_stay: Mutex::default(),
             sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),

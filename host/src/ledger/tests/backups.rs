@@ -175,3 +175,21 @@ async fn an_erasure_while_a_backup_is_taken_leaves_it_whole() {
     assert_eq!(world.verified().erased_bodies, 2);
     assert_eq!(restored(&world, &to.path().join("backup")).verified().erased_bodies, 0, "it is of the moment before");
 }
+
+#[tokio::test]
+async fn of_two_backups_at_once_the_second_is_refused_and_takes_nothing_from_the_first() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    world.run(&write("key-1"), &answer("paid")).await;
+    let (stop, first) = half_a_backup(&world, &to.path().join("first"));
+    let tip = world.ledger.tip().expect("readable").seq;
+    for name in ["first", "second"] {
+        let refused = back_up(&world, &to.path().join(name)).await.expect_err("one at a time").to_string();
+        assert!(refused.contains("another backup is being taken"), "{refused}");
+    }
+    assert_eq!(world.ledger.tip().expect("readable").seq, tip, "none was begun");
+    assert!(!to.path().join("second").exists());
+    drop(stop);
+    first.join().expect("no panic").expect("it is taken");
+    restored(&world, &to.path().join("first")).verified();
+}
