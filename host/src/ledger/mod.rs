@@ -62,6 +62,7 @@ mod scrub;
 mod secret;
 mod signer;
 mod sink;
+mod stillness;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -87,6 +88,7 @@ use reservations::Reservations;
 use secret::Secret;
 use signer::Signer;
 use sink::Sinks;
+use stillness::Stillness;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
@@ -176,8 +178,8 @@ struct Inner {
     _threads: [mpsc::Sender<()>; 2],
     /// Taken by the thread that keeps house.
     keeping: Mutex<Option<mpsc::Receiver<()>>>,
-    /// Until when nothing goes from the log, because somebody reads all of it.
-    still_until: Mutex<Option<Instant>>,
+    /// Whether something may go from the log.
+    stillness: Arc<Stillness>,
 }
 
 impl Ledger {
@@ -221,7 +223,7 @@ impl Ledger {
             clock,
             _threads: [upkeep, keeping],
             keeping: Mutex::new(Some(keeping_ended)),
-            still_until: Mutex::default(),
+            stillness: Arc::default(),
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;

@@ -111,10 +111,6 @@ impl Inner {
                 Ok(())
             })?;
             let (count, is_over) = (due.len() as u64, !ripe || next == from);
-            if !dry && self.is_kept_still() {
-                let problem = "somebody reads the whole log at this moment; try again in half a minute".to_owned();
-                return Err(LedgerError::Refused { what: "the pruning".into(), problem });
-            }
             // Where there is nothing to drop, only the last look is worth a commit.
             if !dry && (!due.is_empty() || is_over) {
                 if !self.drop_bodies(class, keep, due, next, &holds)? {
@@ -168,6 +164,9 @@ impl Inner {
 
     /// Drops these bodies, tells of it in a record, and moves the cursor, all in one batch. Answers whether it was done: only as
     /// long as the holds are still those by which the bodies were chosen.
+    ///
+    /// # Errors
+    /// The store fails or refuses, or somebody reads the whole log.
     pub(super) fn drop_bodies(
         self: &Arc<Self>,
         class: Class,
@@ -183,15 +182,16 @@ impl Inner {
             pages.entry(page.key).or_default().push(*seq);
         }
         let (ledger, holds) = (Arc::clone(self), Arc::clone(holds));
-        self.store.commit_blocking(Urgency::Soon, move |tx| {
+        let (done, _going) = self.store.commit_blocking(Urgency::Soon, move |tx| {
+            let going = ledger.stillness.let_go()?;
             // INVARIANT: looked at in this commit: once a hold is in force, nothing it speaks of goes.
             if ledger.holds_in(tx)? != *holds {
-                return Ok(false);
+                return Ok((false, going));
             }
             let mut cursors = Cursors::read(tx.get(keys::PRUNED)?)?;
             *cursors.of_mut(class) = next;
             tx.put(keys::PRUNED.to_vec(), cursors.encode())?;
-            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(true) };
+            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok((true, going)) };
             // INVARIANT: the record has this place, because nothing is appended before it in this commit.
             let run = audit::tip_in(tx)?.tip.seq + 1;
             for (key, seqs) in &pages {
@@ -209,8 +209,9 @@ impl Inner {
             };
             let told = act::record(tx, &ledger, None, &act)?;
             assert_eq!(told, run, "nothing came between");
-            Ok::<_, LedgerError>(true)
-        })
+            Ok::<_, LedgerError>((true, going))
+        })?;
+        Ok(done)
     }
 
     /// Removes the body files that nothing names any more, but for those of calls that are about to start: they may have to wait on.

@@ -32,6 +32,9 @@ struct Cut {
 
 impl Inner {
     /// Drops as much of the start of the log as may go, and answers how many records.
+    ///
+    /// # Errors
+    /// The store fails or refuses, or holds nonsense; or there is something that may go, and somebody reads the whole log.
     pub(super) fn truncate(self: &Arc<Self>) -> Result<u64, LedgerError> {
         let start = base::start(&self.store)?;
         let began = start.tree.size();
@@ -41,10 +44,12 @@ impl Inner {
             let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);
             let restated = Ledger { inner: Arc::clone(self) }.restate_generation(cut.tip.seq)?;
             self.store.commit_blocking(Urgency::Soon, move |tx| {
+                let going = ledger.stillness.let_go()?;
                 let (checkpoint, root, until) = act;
                 restated.map_or(Ok(()), |restated| restated.append(tx, ledger.clock.now()))?;
                 act::record(tx, &ledger, None, &Act::Truncate { checkpoint, root, until })?;
-                Ok::<_, LedgerError>(tx.put(keys::BASE.to_vec(), row)?)
+                tx.put(keys::BASE.to_vec(), row)?;
+                Ok::<_, LedgerError>(going)
             })?;
         }
         // Also what an interrupted one has left.
@@ -94,25 +99,27 @@ impl Inner {
         while let [first, .., next] = &self.store.scan(keys::LOG_START, &keys::log(last + 2), PAGES)?[..] {
             let mut gone = self.store.scan(&first.key, &next.key, PAGES)?;
             gone.retain(|entry| entry.key < next.key);
-            self.store.commit_blocking(Urgency::Soon, move |tx| {
-                gone.into_iter().for_each(|entry| tx.delete(entry.key));
-                Ok::<_, LedgerError>(())
-            })?;
+            self.delete(gone.into_iter().map(|entry| entry.key).collect())?;
         }
         let chunk = last / CHUNK;
         for bucket in 0..64 {
             let rows = self.store.scan(&keys::index(bucket, 0, 0), &keys::index(bucket, chunk, 0), usize::MAX)?;
-            if !rows.is_empty() {
-                self.store.commit_blocking(Urgency::Soon, move |tx| {
-                    rows.into_iter().for_each(|entry| tx.delete(entry.key));
-                    Ok::<_, LedgerError>(())
-                })?;
-            }
+            self.delete(rows.into_iter().map(|entry| entry.key).collect())?;
         }
         let times = self.store.scan(&keys::times(0), &keys::times(chunk), usize::MAX)?;
+        self.delete(times.into_iter().map(|entry| entry.key).collect())
+    }
+
+    fn delete(&self, rows: Vec<Vec<u8>>) -> Result<(), LedgerError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let stillness = Arc::clone(&self.stillness);
         self.store.commit_blocking(Urgency::Soon, move |tx| {
-            times.into_iter().for_each(|entry| tx.delete(entry.key));
-            Ok::<_, LedgerError>(())
-        })
+            let going = stillness.let_go()?;
+            rows.into_iter().for_each(|key| tx.delete(key));
+            Ok::<_, LedgerError>(going)
+        })?;
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ledger::index::CHUNK;
+use crate::ledger::retention::Class;
 
 pub(super) const DAY: u64 = 24 * HOUR;
 
@@ -180,6 +181,40 @@ async fn nothing_goes_while_somebody_reads_the_whole_log() {
     let refused = world.ledger.prune(false).expect_err("somebody reads").to_string();
     assert!(refused.contains("half a minute") && is_readable(&world, &low), "{refused}");
     assert_eq!(world.ledger.prune(true).expect("counting takes nothing away").low, 2);
+    // Nor if it was chosen before.
+    let inner = &world.ledger.inner;
+    let holds = Arc::new(inner.holds().expect("readable"));
+    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], 3, &holds).is_err());
+    assert!(is_readable(&world, &low));
+}
+
+#[tokio::test]
+async fn the_start_of_the_log_does_not_go_while_somebody_reads_it_all() {
+    let world = World::new();
+    let held = run(&world, "u1", Risk::Low, "key-1").await;
+    let world = long_log(world).await;
+    let hold = Hold {
+        name: "case-7".into(),
+        call: Some(held.id),
+        subject: None,
+        issuer: None,
+        tool: None,
+        since_ms: None,
+        until_ms: None,
+    };
+    world.ledger.hold(hold, "ada").expect("writable");
+    world.pass(31 * DAY);
+    assert_eq!(world.ledger.prune(false).expect("writable").records, 0);
+    world.ledger.release("case-7", "ada").expect("writable");
+    // A pruning has come as far as this when somebody begins to read.
+    let inner = &world.ledger.inner;
+    let holds = Arc::new(inner.holds().expect("readable"));
+    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], 3, &holds).expect("writable"));
+    world.ledger.keep_still();
+    let refused = inner.truncate().expect_err("somebody reads").to_string();
+    assert!(refused.contains("half a minute"), "{refused}");
+    assert_eq!(base::start(&inner.store).expect("readable").tip, None);
+    assert_eq!(world.verified().pruned_bodies, 4802);
 }
 
 #[tokio::test]
