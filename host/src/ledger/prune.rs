@@ -92,7 +92,8 @@ impl Inner {
     ) -> Result<(), LedgerError> {
         let mut holds = Arc::new(self.holds()?);
         let first = super::base::start(&self.store)?.tree.size() + 1;
-        let mut from = if dry { first } else { Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first) };
+        let mut cursor = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class);
+        let mut from = if dry { first } else { cursor.max(first) };
         loop {
             let (mut next, mut due, mut ripe) = (from, Vec::new(), true);
             audit::each(&self.store, from, STEP, |seq, item| {
@@ -113,12 +114,14 @@ impl Inner {
             let (count, is_over) = (due.len() as u64, !ripe || next == from);
             // Where there is nothing to drop, only the last look is worth a commit.
             if !dry && (!due.is_empty() || is_over) {
-                if !self.drop_bodies(class, keep, due, next, &holds)? {
+                if !self.drop_bodies(class, keep, due, (cursor, next), &holds)? {
                     // What was held or is held now has to be looked at again.
                     holds = Arc::new(self.holds()?);
-                    from = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first);
+                    cursor = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class);
+                    from = cursor.max(first);
                     continue;
                 }
+                cursor = next;
                 std::thread::sleep(PAUSE);
             }
             *done.of_class(class) += count;
@@ -162,8 +165,8 @@ impl Inner {
         Ok(!is_held)
     }
 
-    /// Drops these bodies, tells of it in a record, and moves the cursor, all in one batch. Answers whether it was done: only as
-    /// long as the holds are still those by which the bodies were chosen.
+    /// Drops these bodies, tells of it in a record, and moves the cursor of the class, all in one batch. Answers whether it was done:
+    /// only as long as holds and cursor are still those by which the bodies were chosen.
     ///
     /// # Errors
     /// The store fails or refuses, or somebody reads the whole log.
@@ -172,7 +175,7 @@ impl Inner {
         class: Class,
         keep: u64,
         due: Vec<u64>,
-        next: u64,
+        (cursor, next): (u64, u64),
         holds: &Arc<Holds>,
     ) -> Result<bool, LedgerError> {
         let mut pages: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
@@ -189,6 +192,10 @@ impl Inner {
                 return Ok((false, going));
             }
             let mut cursors = Cursors::read(tx.get(keys::PRUNED)?)?;
+            // INVARIANT: what goes is accounted for once. An earlier commit that nobody waited for any more may have done all this.
+            if cursors.of(class) != cursor {
+                return Ok((false, going));
+            }
             *cursors.of_mut(class) = next;
             tx.put(keys::PRUNED.to_vec(), cursors.encode())?;
             let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok((true, going)) };

@@ -184,7 +184,7 @@ async fn nothing_goes_while_somebody_reads_the_whole_log() {
     // Nor if it was chosen before.
     let inner = &world.ledger.inner;
     let holds = Arc::new(inner.holds().expect("readable"));
-    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], 3, &holds).is_err());
+    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).is_err());
     assert!(is_readable(&world, &low));
 }
 
@@ -209,7 +209,7 @@ async fn the_start_of_the_log_does_not_go_while_somebody_reads_it_all() {
     // A pruning has come as far as this when somebody begins to read.
     let inner = &world.ledger.inner;
     let holds = Arc::new(inner.holds().expect("readable"));
-    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], 3, &holds).expect("writable"));
+    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).expect("writable"));
     world.ledger.keep_still();
     let refused = inner.truncate().expect_err("somebody reads").to_string();
     assert!(refused.contains("half a minute"), "{refused}");
