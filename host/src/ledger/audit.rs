@@ -5,7 +5,7 @@ use super::chain::{self, Head, Kind, Tip, TipRow};
 use super::facts::Generation;
 use super::{Inner, Ledger, LedgerError, keys, page, tree};
 use crate::model::{CallId, Digest, Timestamp};
-use crate::store::{Store, Tx};
+use crate::store::{Store, Tx, Urgency};
 
 /// How many pages are read from the store at a time.
 pub(super) const PAGES: usize = 128;
@@ -86,6 +86,12 @@ impl Ledger {
 }
 
 impl Inner {
+    /// The last record that is durable. Blocks on the disk.
+    pub(super) fn durable_tip(&self) -> Result<Tip, LedgerError> {
+        // What a look at the store shows may not be synced. Asked on the writer thread, the answer comes once it is.
+        self.store.commit_blocking(Urgency::Soon, |tx| Ok(tip_in(tx)?.tip))
+    }
+
     /// [`Ledger::records`].
     pub(super) fn records(&self, from: u64, limit: usize) -> Result<Vec<Record>, LedgerError> {
         let mut found = Vec::new();

@@ -81,6 +81,7 @@ use serde::Deserialize;
 
 use crate::model::{CallId, Digest, Principal, Span, Timestamp};
 use crate::store::{Slot, Store, Tx, Urgency};
+use chain::Tip;
 use open::OpenCalls;
 use queue::{Epochs, Waiting};
 use rejections::Rejections;
@@ -178,6 +179,8 @@ struct Inner {
     _threads: [mpsc::Sender<()>; 2],
     /// Taken by the thread that keeps house.
     keeping: Mutex<Option<mpsc::Receiver<()>>>,
+    /// The mark that was written last.
+    marked: Mutex<Tip>,
     /// Whether something may go from the log.
     stillness: Arc<Stillness>,
 }
@@ -223,6 +226,7 @@ impl Ledger {
             clock,
             _threads: [upkeep, keeping],
             keeping: Mutex::new(Some(keeping_ended)),
+            marked: Mutex::new(Tip::EMPTY),
             stillness: Arc::default(),
         });
         let ledger = Self { inner };

@@ -39,6 +39,10 @@ impl Inner {
         let start = base::start(&self.store)?;
         let began = start.tree.size();
         let cut = self.cut()?.filter(|cut| cut.tip.seq >= began + LEAST);
+        if cut.is_some() {
+            // INVARIANT: the mark lies behind what goes, or the next start would miss its record. The commit below syncs it.
+            self.mark()?;
+        }
         if let Some(cut) = &cut {
             let (ledger, row) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open));
             let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);

@@ -20,6 +20,7 @@ mod settling;
 mod sinks;
 mod tamper;
 mod trouble;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
