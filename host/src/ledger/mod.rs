@@ -290,7 +290,8 @@ impl Ledger {
     pub async fn close(&self) -> Result<(), LedgerError> {
         let ledger = self.clone();
         let last_words = move || -> Result<(), LedgerError> {
-            let written = ledger.inner.write_counts(true).and_then(|()| ledger.inner.checkpoint().map(drop));
+            ledger.inner.write_counts(true);
+            let written = ledger.inner.checkpoint().map(drop);
             ledger.end_sinks();
             written.and(ledger.inner.destroy_epochs(true))
         };
@@ -307,13 +308,17 @@ impl Ledger {
 
 impl Inner {
     /// Writes down the rejections that were counted. Blocks on the disk.
-    fn write_counts(&self, closing: bool) -> Result<(), LedgerError> {
+    fn write_counts(&self, closing: bool) {
         for repetition in self.rejections.take_due(closing) {
             let (call, generation, principal) = (repetition.call, repetition.generation, &repetition.principal);
-            let key = self.subjects.key(&self.secret.subject(&principal.issuer, &principal.subject))?;
-            self.append_rejection(None, call, generation, repetition.body(&key));
+            match self.subjects.key(&self.secret.subject(&principal.issuer, &principal.subject)) {
+                Ok(key) => self.append_rejection(None, call, generation, repetition.body(&key)),
+                // The counts of all others have been taken as well, and are lost unless they are written now.
+                Err(error) => {
+                    tracing::error!(%call, %error, "rejections that were counted up to this one could not be written down")
+                }
+            }
         }
-        Ok(())
     }
 
     /// The key of a caller; the first time somebody calls, it is made.

@@ -51,8 +51,8 @@ impl Inner {
     /// The first of its steps that failed did so with this. The others were done in any case: that one row makes no sense must not
     /// keep the log from being marked and signed.
     pub(super) fn look_after(self: &Arc<Self>, signed: &mut Instant) -> Result<(), LedgerError> {
-        let mut done = self.write_counts(false);
-        done = done.and(self.forget_all_expired());
+        self.write_counts(false);
+        let mut done = self.forget_all_expired();
         done = done.and(self.destroy_epochs(false));
         // What waiting calls were asked to do goes with their start.
         done = done.and(self.remove_doomed_files());
