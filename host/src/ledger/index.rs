@@ -89,7 +89,9 @@ impl Inner {
     /// Adds the next chunk to the index, if the log has got that far; answers whether it had.
     pub(super) fn index_next(&self) -> Result<bool, LedgerError> {
         let chunk = self.indexed()?;
-        if audit::tip(&self.store)?.tip.seq < (chunk + 1) * CHUNK {
+        let full = (chunk + 1) * CHUNK;
+        // INVARIANT: only what is durable is indexed. What is lost yet would be in the index, and what comes in its place never.
+        if audit::tip(&self.store)?.tip.seq < full || self.durable_tip()?.seq < full {
             return Ok(false);
         }
         let mut postings = Postings::default();

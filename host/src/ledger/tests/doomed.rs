@@ -1,7 +1,8 @@
-//! What is removed for good goes once it is durable that it may, and not a moment sooner.
+//! What can't be taken back, above all removals, rests on what is durable, and not on what is merely seen.
 
 use super::keeping::{DAY, run};
 use super::*;
+use crate::ledger::index::CHUNK;
 use crate::ledger::retention::Class;
 use crate::store::tests::stop::Stop;
 
@@ -59,4 +60,30 @@ async fn a_key_stays_until_it_is_durable_that_its_person_was_erased() {
     inner.destroy_doomed().expect("destroyable");
     assert_eq!(inner.subjects.ids(&tag).expect("readable").len(), 0);
     assert_eq!(world.verified().erased_bodies, 2);
+}
+
+#[tokio::test]
+async fn a_chunk_is_indexed_once_all_of_it_is_durable() {
+    let world = impatient();
+    let inner = &world.ledger.inner;
+    let stop = Stop::applied(&inner.store).await;
+    let ledger = Arc::clone(inner);
+    let fill = move |tx: &mut Tx<'_>| {
+        for _ in 0..CHUNK {
+            let body = body::Body::plain(&json!({ "action": "test" }));
+            let draft = audit::Draft { kind: Kind::Admin, call: Some(CallId::random()), generation: GENERATION, body };
+            audit::append(tx, draft, ledger.clock.now())?;
+        }
+        Ok(())
+    };
+    drop(inner.store.submit::<(), LedgerError, _>(None, Urgency::Now, fill));
+    stop.reached();
+    assert_eq!(world.ledger.tip().expect("readable").seq, CHUNK);
+    timed_out(inner.index_next().map(drop));
+    drop(stop);
+    world.settle().await;
+    let index = || inner.store.scan(&keys::index(0, 0, 0), &keys::index(64, 0, 0), 1).expect("readable");
+    assert!(index().is_empty(), "nothing was read too soon");
+    assert!(inner.index_next().expect("writable"));
+    assert!(!index().is_empty());
 }
