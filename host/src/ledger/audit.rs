@@ -106,12 +106,32 @@ impl Inner {
         let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
         let (bytes, stored) = item.ok_or_else(|| damaged("its page is cut short"))?;
         let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
-        let body = match body::find(&self.store, &self.subjects, stored, &head.body)? {
+        let body = match self.body(seq, stored, &head.body)? {
             Found::Whole(salted) => Some(salted.json().to_vec()),
             Found::Erased(_) | Found::Pruned(_) => None,
             Found::Forged(problem) => return Err(damaged(&format!("its body: {problem}"))),
         };
         Ok(Record { head, hash: chain::hash(bytes), body })
+    }
+}
+
+impl Inner {
+    /// Finds and checks the body of record `seq`, whose page was read a while ago. Blocks on the disk as [`body::find`] does.
+    pub(super) fn body(&self, seq: u64, stored: &[u8], committed: &Digest) -> Result<Found, LedgerError> {
+        Ok(match body::find(&self.store, &self.subjects, stored, committed)? {
+            Found::Forged(problem) => self.pruned_since(seq).unwrap_or(Found::Forged(problem)),
+            found => found,
+        })
+    }
+
+    /// A body whose file was removed since its page was read.
+    fn pruned_since(&self, seq: u64) -> Option<Found> {
+        let mut pruned = None;
+        let read = each(&self.store, seq, 1, |found, item| {
+            pruned = item.filter(|_| found == seq).and_then(|(_, stored)| body::pruned_by(stored));
+            Ok(())
+        });
+        read.ok().and(pruned).map(Found::Pruned)
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 use super::audit;
-use super::body::{self, Found};
+use super::body::Found;
 use super::chain::{Head, Kind};
 use super::{Inner, LedgerError, keys};
 use crate::model::Timestamp;
@@ -112,7 +112,7 @@ impl Inner {
             if !matches!(head.kind, Kind::Intent | Kind::Outcome | Kind::Rejection) {
                 return Ok(());
             }
-            let Found::Whole(salted) = body::find(&self.store, &self.subjects, stored, &head.body)? else { return Ok(()) };
+            let Found::Whole(salted) = self.body(seq, stored, &head.body)? else { return Ok(()) };
             let mut told = Told::of(salted.json());
             if head.kind == Kind::Intent {
                 callers.insert(seq, (told.subject, told.trace_id));

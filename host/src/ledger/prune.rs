@@ -145,7 +145,7 @@ impl Inner {
             Some(id) => self.subjects.by_id(&id)?.map(|key| key.tag),
             None => None,
         };
-        let told = match (head.kind, body::find(&self.store, &self.subjects, stored, &head.body)?) {
+        let told = match (head.kind, self.body(head.seq, stored, &head.body)?) {
             (Kind::Admin | Kind::Checkpoint, _) | (_, Found::Pruned(_)) => return Ok(false),
             // Nobody can tell its class any more. So it goes with what is kept longest: whatever class is looked at last.
             (_, Found::Erased(_)) => {

@@ -84,6 +84,22 @@ async fn what_is_pruned_while_the_log_is_checked_is_no_alarm() {
 }
 
 #[tokio::test]
+async fn what_is_pruned_between_a_look_at_its_page_and_one_at_its_file_is_told_as_pruned() {
+    let world = World::new();
+    let mut call = write("key-1").with(json!({ "text": "x".repeat(20_000) }));
+    call.risk = Risk::Low;
+    world.run(&call, &answer("paid")).await;
+    let inner = &world.ledger.inner;
+    let page = inner.store.scan(keys::LOG_START, keys::LOG_END, 1).expect("readable").remove(0).payload;
+    let (head, stored) = page::pairs(&page).next().flatten().expect("the intent");
+    let committed = Head::decode(head).expect("a head").body;
+    world.pass(31 * DAY);
+    assert_eq!(world.ledger.prune(false).expect("writable").low, 2);
+    let found = inner.body(1, stored, &committed).expect("readable");
+    assert!(matches!(found, body::Found::Pruned(_)), "{found:?}");
+}
+
+#[tokio::test]
 async fn who_is_erased_late_is_pruned_with_the_rest() {
     let world = World::new();
     run(&world, "u1", Risk::High, "key-1").await;
