@@ -258,7 +258,7 @@ impl Ledger {
         let key = inner.subject_key(principal).await?;
         let Some(body) = rejections::body(&inner.secret, &key, facts) else { return Ok(()) };
         let slot = inner.store.reserve().await?;
-        inner.append_rejection(Some(slot), facts.call, facts.generation, body);
+        inner.append_rejection(Some(slot), facts.call, facts.generation, body, facts.why.code());
         Ok(())
     }
 
@@ -308,11 +308,14 @@ impl Ledger {
 
 impl Inner {
     /// Writes down the rejections that were counted. Blocks on the disk.
-    fn write_counts(&self, closing: bool) {
+    fn write_counts(self: &Arc<Self>, closing: bool) {
         for repetition in self.rejections.take_due(closing) {
             let (call, generation, principal) = (repetition.call, repetition.generation, &repetition.principal);
             match self.subjects.key(&self.secret.subject(&principal.issuer, &principal.subject)) {
-                Ok(key) => self.append_rejection(None, call, generation, repetition.body(&key)),
+                Ok(key) => {
+                    let code = repetition.code;
+                    self.append_rejection(None, call, generation, repetition.body(&key), code);
+                }
                 // The counts of all others have been taken as well, and are lost unless they are written now.
                 Err(error) => {
                     tracing::error!(%call, %error, "rejections that were counted up to this one could not be written down")
@@ -323,7 +326,11 @@ impl Inner {
 
     /// The key of a caller; the first time somebody calls, it is made.
     async fn subject_key(self: &Arc<Self>, principal: &Principal) -> Result<Arc<SubjectKey>, LedgerError> {
-        let tag = self.secret.subject(&principal.issuer, &principal.subject);
+        self.key_of(self.secret.subject(&principal.issuer, &principal.subject)).await
+    }
+
+    /// The same, of the subject with this tag.
+    async fn key_of(self: &Arc<Self>, tag: Digest) -> Result<Arc<SubjectKey>, LedgerError> {
         if let Some(key) = self.subjects.at_hand(&tag) {
             return Ok(key);
         }
@@ -332,11 +339,19 @@ impl Inner {
         made.unwrap_or_else(|panic| Err(LedgerError::damaged("a subject's key")(panic)))
     }
 
-    fn append_rejection(&self, slot: Option<Slot>, call: CallId, generation: Generation, body: body::Body) {
-        let clock = self.clock.clone();
+    fn append_rejection(
+        self: &Arc<Self>,
+        slot: Option<Slot>,
+        call: CallId,
+        generation: Generation,
+        body: body::Body,
+        code: &'static str,
+    ) {
+        let inner = Arc::clone(self);
         let append = move |tx: &mut Tx<'_>| {
+            let body = body.or_impersonal(tx, &inner.subjects, || rejections::impersonal(code))?;
             let draft = audit::Draft { kind: Kind::Rejection, call: Some(call), generation, body };
-            audit::append(tx, draft, clock.now())
+            audit::append(tx, draft, inner.clock.now())
         };
         // Nobody waits for it; if it fails, the store logs it.
         drop(self.store.submit::<u64, LedgerError, _>(slot, Urgency::Soon, append));

@@ -76,6 +76,7 @@ pub(super) struct Repetition {
     pub call: CallId,
     pub generation: Generation,
     pub principal: Principal,
+    pub code: &'static str,
     body: Unsealed,
 }
 
@@ -170,7 +171,13 @@ impl Window {
         let delta = Delta { missing: kind.missing.clone(), excess: Vec::new() };
         content.scopes = (!delta.missing.is_empty()).then(|| ScopeDelta::of(&delta));
         let body = content.into_body(None);
-        Repetition { call: latest.call, generation: latest.generation, principal: latest.principal.clone(), body }
+        Repetition {
+            call: latest.call,
+            generation: latest.generation,
+            principal: latest.principal.clone(),
+            code: kind.code,
+            body,
+        }
     }
 }
 
@@ -201,6 +208,16 @@ pub(super) fn body(secret: &Secret, key: &SubjectKey, facts: &RejectionFacts<'_>
         content.basis = Some(Basis::of(principal, &facts.claims, delta));
     }
     Some(content.into_body(Some(&salt)).sealed(key))
+}
+
+/// The body of a rejection whose caller was erased at the last moment: about nobody.
+pub(super) fn impersonal(code: &'static str) -> Body {
+    Body::plain(&Impersonal { code })
+}
+
+#[derive(Serialize)]
+struct Impersonal {
+    code: &'static str,
 }
 
 impl WhyNot<'_> {

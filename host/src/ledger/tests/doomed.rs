@@ -7,11 +7,11 @@ use crate::ledger::retention::Class;
 use crate::store::tests::stop::Stop;
 
 /// A world whose store says soon that it has not answered.
-fn impatient() -> World {
+pub(super) fn impatient() -> World {
     World::with(StoreConfig { min_free: Bytes(0), commit_wait: Span::seconds(2), ..StoreConfig::default() })
 }
 
-fn timed_out(asked: Result<(), LedgerError>) {
+pub(super) fn timed_out(asked: Result<(), LedgerError>) {
     assert!(matches!(asked, Err(LedgerError::Store(crate::store::StoreError::Timeout { .. }))), "{asked:?}");
 }
 

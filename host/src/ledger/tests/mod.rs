@@ -5,6 +5,7 @@ mod backups;
 mod decisions;
 mod doomed;
 mod elsewhere;
+mod erasing;
 mod faults;
 mod format;
 mod going;
@@ -37,8 +38,8 @@ use super::verify::{Broken, Verification};
 use super::*;
 use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, Bytes, CallId, Decision, Effect, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, RowTally,
-    Scope, Sent, ToolName, TraceContext, Verdict,
+    Arguments, Bytes, CallId, Decision, Effect, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk,
+    RowTally, Scope, Sent, ToolName, TraceContext, Verdict,
 };
 use crate::store::StoreConfig;
 
