@@ -327,7 +327,9 @@ mod tests {
 
     #[test]
     fn who_comes_again_with_the_key_of_a_call_whose_answer_is_lost_is_not_told_that_nothing_happened() {
-        for (erased, error, is_retryable) in [(true, ErrorCode::OutcomeUnknown, false), (false, ErrorCode::AuditUnavailable, true)] {
+        for (erased, error, is_retryable) in
+            [(true, ErrorCode::OutcomeUnknown, false), (false, ErrorCode::AuditUnavailable, true)]
+        {
             let first = CallId::random();
             let rejection = Rejection::AnswerUnreadable { first, erased };
             let told = Envelope::of_rejection(&rejection, CallId::random(), "t".into()).expect("it is an envelope");
