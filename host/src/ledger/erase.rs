@@ -15,7 +15,8 @@ const KEYS_MAX: usize = 64;
 
 impl Ledger {
     /// Destroys the keys of a person, and writes down that it was done, for whose order and why. Answers how many keys there were:
-    /// none means that nothing was ever written about the person, or that it was erased before. Durable on return. Blocks on the disk.
+    /// none means that nothing was ever written about the person, or that it was erased before. Durable on return. Blocks on the disk,
+    /// and while a backup is taken until that has its copy of the keys.
     ///
     /// Whatever the person does from then on is written under a new key.
     ///
