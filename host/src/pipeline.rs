@@ -234,6 +234,7 @@ impl Pipeline {
                 Claim::Replay(replay) => return Ok(Claimed::Replay { tool, arguments, authorized, replay }),
                 Claim::InFlight { first, since, handle } => return Ok(Claimed::InFlight { tool, first, since, handle }),
                 Claim::Unknown { first } => return Err(refuse(Rejection::OutcomeUnknown { first })),
+                Claim::Unreadable { first, why } => return Err(refuse(facts::unreadable(call, first, &why))),
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },
         };

@@ -1,6 +1,7 @@
 //! What burns a key of a write and what does not, and what a second call with it is told.
 
 use super::*;
+use crate::harness::tidegate;
 
 #[test]
 fn what_never_ran_never_burns_a_key() {
@@ -125,4 +126,20 @@ fn whoever_comes_with_the_key_of_a_call_that_runs_gets_its_handle_and_a_time_to_
     let first = caller.join().expect("no panic");
     first.structured();
     assert_eq!(pending["call_id"], call_id(&first));
+}
+
+#[test]
+fn a_retry_of_a_payment_whose_answer_was_erased_with_its_caller_is_not_told_that_nothing_happened() {
+    let (host, billing, _plugins) = demo(&[], "");
+    let invoice = billing.open_invoices("u1").remove(0);
+    pay(&host.client(), &invoice, "erased-000000001").structured();
+    let data = host.data.display().to_string();
+    let erased = tidegate(&["audit", "erase", "--subject", "u1", "--reason", "asked by letter", "--data", &data]);
+    assert!(erased.status.success(), "{}", String::from_utf8_lossy(&erased.stderr));
+
+    let told = pay(&host.client(), &invoice, "erased-000000001");
+    let envelope = told.envelope();
+    assert_eq!((told.error().as_str(), &envelope["effect"]), ("outcome_unknown", &json!("possible")));
+    assert_eq!(envelope["retryable"], json!(false));
+    assert!(!envelope["message"].to_string().contains("ask again"), "nobody can read it ever again: {envelope}");
 }

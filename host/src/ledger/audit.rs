@@ -5,7 +5,7 @@ use super::chain::{self, Head, Kind, Tip, TipRow};
 use super::facts::Generation;
 use super::{Inner, Ledger, LedgerError, keys, page, tree};
 use crate::model::{CallId, Digest, Timestamp};
-use crate::store::{Store, Tx};
+use crate::store::{Store, Tx, Urgency};
 
 /// How many pages are read from the store at a time.
 pub(super) const PAGES: usize = 128;
@@ -86,6 +86,12 @@ impl Ledger {
 }
 
 impl Inner {
+    /// The last record that is durable. Blocks on the disk.
+    pub(super) fn durable_tip(&self) -> Result<Tip, LedgerError> {
+        // What a look at the store shows may not be synced. Asked on the writer thread, the answer comes once it is.
+        self.store.commit_blocking(Urgency::Soon, |tx| Ok(tip_in(tx)?.tip))
+    }
+
     /// [`Ledger::records`].
     pub(super) fn records(&self, from: u64, limit: usize) -> Result<Vec<Record>, LedgerError> {
         let mut found = Vec::new();
@@ -100,12 +106,32 @@ impl Inner {
         let damaged = |problem: &str| LedgerError::damaged(format!("record {seq}"))(problem);
         let (bytes, stored) = item.ok_or_else(|| damaged("its page is cut short"))?;
         let head = Head::decode(bytes).map_err(LedgerError::damaged(format!("record {seq}")))?;
-        let body = match body::find(&self.store, &self.subjects, stored, &head.body)? {
+        let body = match self.body(seq, stored, &head.body)? {
             Found::Whole(salted) => Some(salted.json().to_vec()),
             Found::Erased(_) | Found::Pruned(_) => None,
             Found::Forged(problem) => return Err(damaged(&format!("its body: {problem}"))),
         };
         Ok(Record { head, hash: chain::hash(bytes), body })
+    }
+}
+
+impl Inner {
+    /// Finds and checks the body of record `seq`, whose page was read a while ago. Blocks on the disk as [`body::find`] does.
+    pub(super) fn body(&self, seq: u64, stored: &[u8], committed: &Digest) -> Result<Found, LedgerError> {
+        Ok(match body::find(&self.store, &self.subjects, stored, committed)? {
+            Found::Forged(problem) => self.pruned_since(seq).unwrap_or(Found::Forged(problem)),
+            found => found,
+        })
+    }
+
+    /// A body whose file was removed since its page was read.
+    fn pruned_since(&self, seq: u64) -> Option<Found> {
+        let mut pruned = None;
+        let read = each(&self.store, seq, 1, |found, item| {
+            pruned = item.filter(|_| found == seq).and_then(|(_, stored)| body::pruned_by(stored));
+            Ok(())
+        });
+        read.ok().and(pruned).map(Found::Pruned)
     }
 }
 

@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,12 @@ impl Ledger {
         if !to.is_absolute() || to.starts_with(self.inner.store.dir()) {
             return refuse(format!("`{}` can't take a backup; name an absolute path outside the data folder", to.display()));
         }
+        // INVARIANT: one at a time. Whoever fails clears the folder, and must not clear that of another one who found it empty too.
+        let _alone = match self.inner.backing_up.try_lock() {
+            Err(TryLockError::WouldBlock) => return refuse("another backup is being taken; wait for its end".to_owned()),
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Ok(alone) => alone,
+        };
         let was_there = to.is_dir();
         create_empty(to)?;
         let taken = self.record_backup(to, by).and_then(|()| self.back_up_into(to, begun));
@@ -98,7 +105,7 @@ impl Ledger {
     }
 
     fn record_backup(&self, to: &Path, by: &str) -> Result<(), LedgerError> {
-        let (inner, dir, by) = (std::sync::Arc::clone(&self.inner), to.display().to_string(), by.to_owned());
+        let (inner, dir, by) = (Arc::clone(&self.inner), to.display().to_string(), by.to_owned());
         self.inner.store.commit_blocking(Urgency::Now, move |tx| {
             act::record(tx, &inner, None, &Act::Backup { by: &by, dir: &dir })?;
             Ok(())
@@ -106,12 +113,17 @@ impl Ledger {
     }
 
     fn back_up_into(&self, to: &Path, begun: Instant) -> Result<Backup, LedgerError> {
+        // INVARIANT: from before the moment that the rows are of until the keys are copied none is destroyed. The record that
+        // accounts for it would not be among the rows, and the backup could not be told from one that was tampered with.
+        let staying = self.inner.keys_stay.lock().unwrap_or_else(PoisonError::into_inner);
         let copied = self.inner.store.copy(&to.join(ROWS), &to.join(BODIES), keys::TIP)?;
+        fail::fail_point!("backup::copied");
         let mut files = vec![Listed { path: ROWS.to_owned(), bytes: copied.bytes, sha256: copied.rows }];
         let bodies = copied.bodies.iter();
         files.extend(bodies.map(|(name, bytes)| Listed { path: format!("{BODIES}/{name}"), bytes: *bytes, sha256: *name }));
         // After the rows: a key is there before the first row that needs it.
         copy_keys(&self.inner.keys, &to.join(KEYS), Path::new(KEYS), &mut files)?;
+        drop(staying);
         let row = copied.landmark.map_or_else(|| Ok(TipRow::empty()), |row| TipRow::decode(&row));
         let tip = row.map_err(LedgerError::damaged("the tip of the log"))?.tip;
         let manifest = Manifest {

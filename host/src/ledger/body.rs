@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::cipher::SEAL;
 use super::subjects::{KeyId, SubjectKey, Subjects};
-use super::{LedgerError, page};
+use super::{LedgerError, keys, page};
 use crate::model::Digest;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tx};
 
 /// Salt and body follow.
 const PLAIN: u8 = 0;
@@ -48,6 +48,19 @@ impl Body {
     /// Whether it is stored with its head.
     pub fn is_inline(&self) -> bool {
         self.file.is_none()
+    }
+
+    /// The body as it may be written at this moment: in its place, if its person was erased since it was sealed, what remains to be
+    /// said of nobody. In the commit that writes it.
+    pub fn or_impersonal(self, tx: &mut Tx<'_>, subjects: &Subjects, rest: impl FnOnce() -> Self) -> Result<Self, LedgerError> {
+        if !key_of(&self.stored).is_some_and(|key| subjects.is_retired(&key)) {
+            return Ok(self);
+        }
+        // No row is going to name it.
+        if let Some(file) = file_of(&self.stored, &self.commitment) {
+            tx.put(keys::doomed_file(&file), Vec::new())?;
+        }
+        Ok(rest())
     }
 
     /// Makes what is not stored with the head durable, so that a record may name it.

@@ -145,7 +145,8 @@ pub(super) fn of_outcome(
     Unsealed::new(&salt, &content).sealed(&about.key)
 }
 
-/// The body of an outcome that nobody could tell: the intent came to nothing, or the host lost track of the call.
+/// The body of an outcome that nobody could tell: the intent came to nothing, or the host lost track of the call; or of one whose
+/// caller was erased at the last moment.
 ///
 /// It is about nobody: after a crash it has to be written without asking for anybody's key.
 pub(super) fn of_lost(disposition: &'static str, ended: &'static str, intent: u64, risk: Risk) -> Body {
@@ -329,7 +330,8 @@ impl LogTail<'_> {
     }
 }
 
-fn ended(ended: &Ended) -> &'static str {
+/// How a call came to its end, in a word.
+pub(super) fn ended(ended: &Ended) -> &'static str {
     match ended {
         Ended::Completed(_) => "completed",
         Ended::Failed(_) => "failed",

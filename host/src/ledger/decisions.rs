@@ -62,15 +62,19 @@ struct Body<'a> {
     basis: Option<Basis<'a>>,
     client: Option<String>,
     code: Option<String>,
-    issuer: String,
+    /// Absent if the caller was erased before it could be written down.
+    issuer: Option<String>,
     #[serde(default)]
     policies: Vec<String>,
     repeated: Option<Repeated>,
     #[serde(default)]
     scopes: Delta,
+    #[serde(default)]
     subject: String,
     tenant: Option<String>,
+    #[serde(default)]
     tool: String,
+    #[serde(default)]
     trace_id: String,
 }
 
@@ -102,14 +106,15 @@ impl Ledger {
                 }
                 match &record.body {
                     None => erased += 1,
-                    Some(body) => decision(record, body)?.into_iter().for_each(&mut each),
+                    Some(body) => decision(record, body, &mut erased)?.into_iter().for_each(&mut each),
                 }
             }
         }
     }
 }
 
-fn decision(record: &Record, body: &[u8]) -> Result<Option<PastDecision>, LedgerError> {
+/// The decision that a record tells of; whose caller is gone is counted among the `erased`.
+fn decision(record: &Record, body: &[u8], erased: &mut u64) -> Result<Option<PastDecision>, LedgerError> {
     let seq = record.head.seq;
     let body: Body<'_> = serde_json::from_slice(body).map_err(LedgerError::damaged(format!("record {seq}")))?;
     let outcome = match (record.head.kind, body.code.as_deref()) {
@@ -119,6 +124,10 @@ fn decision(record: &Record, body: &[u8]) -> Result<Option<PastDecision>, Ledger
         (_, Some("unknown_tool")) => PastOutcome::UnknownTool,
         // Refused for a reason that no policy has a say in.
         _ => return Ok(None),
+    };
+    let Some(issuer) = body.issuer else {
+        *erased += 1;
+        return Ok(None);
     };
     let call = record.head.call.ok_or_else(|| LedgerError::damaged(format!("record {seq}"))("it names no call"))?;
     let basis = body.basis.unwrap_or_else(Basis::forgotten);
@@ -134,7 +143,7 @@ fn decision(record: &Record, body: &[u8]) -> Result<Option<PastDecision>, Ledger
         outcome,
         policies: body.policies,
         principal: Principal {
-            issuer: body.issuer,
+            issuer,
             subject: body.subject,
             client: body.client,
             tenant: body.tenant,

@@ -1,6 +1,6 @@
 //! Erasing a person: what the log says of somebody becomes unreadable, and the log stays provable.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::act::{self, Act};
 use super::subjects::KeyId;
@@ -15,7 +15,8 @@ const KEYS_MAX: usize = 64;
 
 impl Ledger {
     /// Destroys the keys of a person, and writes down that it was done, for whose order and why. Answers how many keys there were:
-    /// none means that nothing was ever written about the person, or that it was erased before. Durable on return. Blocks on the disk.
+    /// none means that nothing was ever written about the person, or that it was erased before. Durable on return. Blocks on the disk,
+    /// and while a backup is taken until that has its copy of the keys.
     ///
     /// Whatever the person does from then on is written under a new key.
     ///
@@ -38,6 +39,9 @@ impl Ledger {
             let names: Vec<String> = doomed.iter().map(|id| format!("{:032x}", u128::from_be_bytes(*id))).collect();
             let act = Act::Erase { by: &by, keys: &names, reason: &reason, subject_tag: tag.to_string() };
             act::record(tx, &ledger, None, &act)?;
+            // INVARIANT: on the writer thread, with the record that accounts for them: no record behind it is sealed with one of them,
+            // or it could not be read from the first moment on, and an export from there could not say why.
+            doomed.iter().for_each(|id| ledger.subjects.retire(id, &tag));
             doomed.iter().try_for_each(|id| Ok(tx.put(keys::doomed_key(id), Vec::new())?))
         })?;
         inner.destroy_doomed()?;
@@ -48,16 +52,17 @@ impl Ledger {
 impl Inner {
     /// Destroys the keys that a record says are destroyed.
     ///
-    /// INVARIANT: first the record, then the key: what can't be read any more is always accounted for.
+    /// INVARIANT: first the record, durably, then the key: what can't be read any more is always accounted for.
     pub(super) fn destroy_doomed(&self) -> Result<(), LedgerError> {
-        for entry in self.store.scan(&keys::doomed_key(&[0; 16]), DOOMED_END, usize::MAX)? {
-            let id: KeyId = entry
-                .key
+        for key in self.doomed(keys::doomed_key(&[0; 16]), DOOMED_END, usize::MAX)? {
+            let id: KeyId = key
                 .get(2..)
                 .and_then(|id| id.try_into().ok())
                 .ok_or_else(|| LedgerError::damaged("a key that is to be destroyed")("its name is of another length"))?;
+            // Waits while a backup is taken that needs it.
+            let staying = self.keys_stay.lock().unwrap_or_else(PoisonError::into_inner);
             self.subjects.destroy(&id)?;
-            let key = entry.key;
+            drop(staying);
             self.store.commit_blocking(Urgency::Now, move |tx| {
                 tx.delete(key);
                 Ok::<_, LedgerError>(())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::audit::Record;
-use super::body::{self, Found, SALT, Salted};
+use super::body::{Found, SALT, Salted};
 use super::chain::{self, Head, Tip};
 use super::signer::PublicKey;
 use super::tree::Frontier;
@@ -169,7 +169,7 @@ impl Ledger {
                 erased: None,
                 pruned: None,
             };
-            match body::find(&inner.store, &inner.subjects, stored, &head.body)? {
+            match inner.body(seq, stored, &head.body)? {
                 Found::Whole(salted) => {
                     line.salt = Some(STANDARD.encode(salted.salt()));
                     let json = String::from_utf8(salted.json().to_vec()).map_err(|_| damaged("its body is no text"))?;

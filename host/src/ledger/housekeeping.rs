@@ -31,9 +31,9 @@ impl Ledger {
     }
 
     /// Lets nothing go from the log for half a minute: somebody reads it page by page, and what a record of a pruning accounts for
-    /// must not be half there and half gone in what they read.
+    /// must not be half there and half gone in what they read. What is going at this moment is gone on return.
     pub fn keep_still(&self) {
-        *self.inner.still_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + STILL);
+        self.inner.stillness.keep(STILL);
     }
 }
 
@@ -55,7 +55,7 @@ impl Inner {
         while self.index_next()? {
             std::thread::sleep(PAUSE);
         }
-        if !self.is_kept_still() && pruned.is_none_or(|pruned: Instant| pruned.elapsed() >= PRUNING) {
+        if !self.stillness.is_kept() && pruned.is_none_or(|pruned: Instant| pruned.elapsed() >= PRUNING) {
             let done = self.prune(false)?;
             if done != Pruning::default() {
                 tracing::info!(?done, "the log was pruned");
@@ -63,10 +63,5 @@ impl Inner {
             *pruned = Some(Instant::now());
         }
         Ok(())
-    }
-
-    /// Whether somebody reads the whole log at this moment.
-    pub(super) fn is_kept_still(&self) -> bool {
-        self.still_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 }

@@ -6,8 +6,7 @@
 //!
 //! A claim stays with the call that made it, also while another call asks again for the outcome of that one.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -15,6 +14,7 @@ use super::calls::{CallStatus, EndedRow};
 use super::cbor::{self, Malformed, Part, Reader};
 use super::facts::StoredResponse;
 use super::reask::{Again, Reasking};
+use super::reservations::Reservation;
 use super::{Inner, Ledger, LedgerError, keys};
 use crate::model::{Arguments, CallId, Digest, IdempotencyKey, Timestamp, ToolName};
 use crate::store::Tx;
@@ -62,6 +62,13 @@ pub enum Claim {
     Unknown {
         /// The first call.
         first: CallId,
+    },
+    /// Give up for now: the first call has ended, and what it was answered can't be read. It may well have taken effect.
+    Unreadable {
+        /// The first call.
+        first: CallId,
+        /// Why not; [`LedgerError::Refused`] if it was erased, and never can be again.
+        why: LedgerError,
     },
     /// Take another key: this one was used with other arguments.
     Reused {
@@ -152,9 +159,7 @@ impl Lease {
 
     /// Takes up what was left.
     pub(super) fn left(ledger: &Arc<Inner>, claim: Digest, call: CallId) -> Result<Option<Self>, LedgerError> {
-        let Some(held) = ledger.store.get(&keys::claim(&claim))?.map(|row| ClaimRow::decode(&row)).transpose()? else {
-            return Ok(None);
-        };
+        let Some(held) = ledger.claim_row(&claim)? else { return Ok(None) };
         let again = (held.call != call).then_some(Again { first: held.call, attempt: held.attempts });
         let ClaimRow { print, executor, .. } = held;
         Ok(Some(Self { ledger: Arc::clone(ledger), claim, print, call, executor, again, left: false }))
@@ -211,7 +216,16 @@ impl Ledger {
             held.told |= handle;
             return Ok(Claim::InFlight { first, since, handle });
         }
-        let stored = self.stored(&claim, now)?;
+        let stored = match inner.claim_row(&claim)? {
+            None => None,
+            Some(held) => {
+                let first = held.call;
+                match inner.stored(&claim, held, now) {
+                    Ok(stored) => stored,
+                    Err(why) => return Ok(Claim::Unreadable { first, why }),
+                }
+            }
+        };
         let again = match &stored {
             Some(stored) if stored.held.print == print => stored.asked_again(request.reasking.as_ref(), now),
             _ => None,
@@ -231,17 +245,29 @@ impl Ledger {
         if row.status == CallStatus::Unknown {
             return Ok(Claim::Unknown { first });
         }
-        let response = self.response(&first, &row)?;
-        let response = response.ok_or_else(|| LedgerError::damaged(format!("the ended row of {first}"))("it has no response"))?;
-        Ok(Claim::Replay(Replay { first, response, completed_at: row.ended }))
+        // INVARIANT: whoever comes with the key of a call that has ended is never told that nothing ran.
+        let missing = || LedgerError::damaged(format!("the ended row of {first}"))("it has no response");
+        Ok(match self.response(&first, &row).and_then(|response| response.ok_or_else(missing)) {
+            Ok(response) => Claim::Replay(Replay { first, response, completed_at: row.ended }),
+            Err(why) => Claim::Unreadable { first, why },
+        })
+    }
+}
+
+impl Inner {
+    /// The row of a claim.
+    fn claim_row(&self, claim: &Digest) -> Result<Option<ClaimRow>, LedgerError> {
+        self.store.get(&keys::claim(claim))?.map(|row| ClaimRow::decode(&row)).transpose()
     }
 
-    /// The live claim on disk, if there is one.
-    fn stored(&self, claim: &Digest, now: Timestamp) -> Result<Option<Stored>, LedgerError> {
-        let store = &self.inner.store;
-        let Some(row) = store.get(&keys::claim(claim))? else { return Ok(None) };
-        let held = ClaimRow::decode(&row)?;
-        let Some(row) = store.get(&keys::ended(&held.call))? else {
+    /// What `held`, the row of a claim, stands for, if it is live.
+    fn stored(&self, claim: &Digest, held: ClaimRow, now: Timestamp) -> Result<Option<Stored>, LedgerError> {
+        fail::fail_point!("claim::held");
+        let Some(row) = self.store.get(&keys::ended(&held.call))? else {
+            // When their time is over both rows go in one batch, which may have come between the two looks.
+            if self.claim_row(claim)?.is_none() {
+                return Ok(None);
+            }
             // Calls of this process hold a reservation until their ended row is there, and so do those that wait, whoever
             // accepted them; those that ran in the process before have been given an outcome at the start.
             return Err(LedgerError::damaged("a claim")(format!("its call, {}, is nowhere to be found", held.call)));
@@ -288,47 +314,6 @@ pub(super) fn give_back(tx: &mut Tx<'_>, claim: &Digest, call: &CallId) -> Resul
             ClaimRow { asking: None, attempts: held.attempts.saturating_sub(1), ..held }.put(tx, claim)
         }
         _ => free(tx, claim, call),
-    }
-}
-
-/// The claims that calls of this process hold, from before their intent until their outcome is durable, and those of the calls
-/// that wait. As many as there are such calls.
-#[derive(Default)]
-pub(super) struct Reservations(Mutex<HashMap<Digest, Reservation>>);
-
-pub(super) struct Reservation {
-    call: CallId,
-    print: Digest,
-    since: Timestamp,
-    /// Somebody else was told that the call can be asked for.
-    told: bool,
-    /// The call has ended, and is not going to be remembered.
-    forgotten: bool,
-}
-
-impl Reservation {
-    fn new(call: CallId, print: Digest, since: Timestamp) -> Self {
-        Self { call, print, since, told: false, forgotten: false }
-    }
-}
-
-impl Reservations {
-    /// Reserves the claim of a call that waited when the host stopped.
-    pub fn restore(&self, claim: Digest, call: CallId, print: Digest, since: Timestamp) {
-        self.lock().insert(claim, Reservation::new(call, print, since));
-    }
-
-    /// Gives a claim back that nobody holds, if it is `call`'s.
-    pub fn release(&self, claim: &Digest, call: &CallId) {
-        let mut reservations = self.lock();
-        if reservations.get(claim).is_some_and(|reserved| reserved.call == *call) {
-            reservations.remove(claim);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Reservation>> {
-        // Each change is one insert or one remove: a panic elsewhere cannot leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

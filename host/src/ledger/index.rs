@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 use super::audit;
-use super::body::{self, Found};
+use super::body::Found;
 use super::chain::{Head, Kind};
 use super::{Inner, LedgerError, keys};
 use crate::model::Timestamp;
@@ -89,7 +89,9 @@ impl Inner {
     /// Adds the next chunk to the index, if the log has got that far; answers whether it had.
     pub(super) fn index_next(&self) -> Result<bool, LedgerError> {
         let chunk = self.indexed()?;
-        if audit::tip(&self.store)?.tip.seq < (chunk + 1) * CHUNK {
+        let full = (chunk + 1) * CHUNK;
+        // INVARIANT: only what is durable is indexed. What is lost yet would be in the index, and what comes in its place never.
+        if audit::tip(&self.store)?.tip.seq < full || self.durable_tip()?.seq < full {
             return Ok(false);
         }
         let mut postings = Postings::default();
@@ -110,7 +112,7 @@ impl Inner {
             if !matches!(head.kind, Kind::Intent | Kind::Outcome | Kind::Rejection) {
                 return Ok(());
             }
-            let Found::Whole(salted) = body::find(&self.store, &self.subjects, stored, &head.body)? else { return Ok(()) };
+            let Found::Whole(salted) = self.body(seq, stored, &head.body)? else { return Ok(()) };
             let mut told = Told::of(salted.json());
             if head.kind == Kind::Intent {
                 callers.insert(seq, (told.subject, told.trace_id));

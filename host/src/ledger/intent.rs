@@ -133,6 +133,10 @@ impl Ledger {
         let inner = &self.inner;
         let pending = intent.pending();
         let (call, effect, keyed) = (pending.open.call, pending.open.effect, pending.origin.lease().is_some());
+        if inner.subjects.is_retired(&pending.about.key.id) {
+            // Its caller was erased while it ran. What comes behind that is written under a new key.
+            pending.about.key = inner.key_of(pending.about.key.tag).await?;
+        }
         let told = serde_json::to_vec(&facts.answer.value).expect("JSON values serialize");
         let mut body = content::of_outcome(&inner.secret, facts, &told, pending.open.intent, keyed, &pending.about);
         let mut remembered = facts.handle_given || (keyed && facts.disposition == Disposition::Done);
@@ -151,8 +155,11 @@ impl Ledger {
         // INVARIANT: no await between taking the debt off the intent and handing in the commit that pays it.
         let mut pending = intent.pending.take().expect("an intent holds its debt until here");
         let slot = pending.slot.take();
+        let (disposition, ended) = (facts.disposition.as_str(), content::ended(&facts.outcome.ended));
         let urgency = if effect == Effect::Write || keyed { Urgency::Now } else { Urgency::Soon };
         let settle = move |tx: &mut Tx<'_>| {
+            let rest = || content::of_lost(disposition, ended, pending.open.intent, pending.open.risk);
+            let body = body.or_impersonal(tx, &pending.ledger.subjects, rest)?;
             pending.settle(tx, body, end)?;
             // What it holds, above all the claim's reservation, is given up when this answer is dropped: once it is durable.
             Ok::<_, LedgerError>(pending)
@@ -212,6 +219,10 @@ impl Pending {
             Origin::New(None) => {}
             Origin::New(Some(lease)) => lease.take(tx, now)?,
             Origin::Queued(queued) => queued.start(tx)?,
+        }
+        if self.ledger.subjects.is_retired(&self.about.key.id) {
+            let problem = "its caller was erased at this moment; try again".to_owned();
+            return Err(LedgerError::Refused { what: format!("the intent of {}", self.open.call), problem });
         }
         self.open.intent = audit::append(tx, draft, now)?;
         self.open.started = now;

@@ -24,6 +24,7 @@ pub mod cloudevents;
 mod content;
 mod decisions;
 mod detect;
+mod doomed;
 mod erase;
 mod error;
 mod export;
@@ -51,15 +52,18 @@ mod query;
 mod queue;
 mod reading;
 mod reask;
+mod recovery;
 mod redact;
 mod rejections;
 mod requests;
+mod reservations;
 mod resolve;
 mod retention;
 mod scrub;
 mod secret;
 mod signer;
 mod sink;
+mod stillness;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -72,21 +76,22 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::model::{CallId, Digest, Effect, Principal, Span, Timestamp};
+use crate::model::{CallId, Digest, Principal, Span, Timestamp};
 use crate::store::{Slot, Store, Tx, Urgency};
-use idempotency::Reservations;
-use intent::Lost;
+use chain::Tip;
 use newcomers::Newcomers;
 use open::OpenCalls;
 use queue::{Epochs, Waiting};
 use rejections::Rejections;
+use reservations::Reservations;
 use secret::Secret;
 use signer::Signer;
 use sink::Sinks;
+use stillness::Stillness;
 use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
@@ -106,6 +111,7 @@ pub use prove::{Proof, ProveError};
 pub use query::Query;
 pub use queue::{Origin, QueuedCall, QueuedFacts, Requeued};
 pub use reask::Reasking;
+pub use recovery::Recovery;
 pub use resolve::{NOTE_MAX, Resolution};
 pub use retention::RetentionConfig;
 pub use scrub::Scrub;
@@ -164,6 +170,10 @@ struct Inner {
     refusals: Mutex<admin::Refusals>,
     /// Held while the log is pruned.
     pruning: Mutex<()>,
+    /// Held while a backup is taken.
+    backing_up: Mutex<()>,
+    /// Held while the key of a subject is destroyed, and while none may be.
+    keys_stay: Mutex<()>,
     sinks: Mutex<Option<Sinks>>,
     keep_answers_ms: u64,
     config: LedgerConfig,
@@ -172,23 +182,11 @@ struct Inner {
     _threads: [mpsc::Sender<()>; 2],
     /// Taken by the thread that keeps house.
     keeping: Mutex<Option<mpsc::Receiver<()>>>,
-    /// Until when nothing goes from the log, because somebody reads all of it.
-    still_until: Mutex<Option<Instant>>,
+    /// The mark that was written last.
+    marked: Mutex<Tip>,
+    /// Whether something may go from the log.
+    stillness: Arc<Stillness>,
 }
-
-/// What opening the ledger had to put right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Reads that were running when the host stopped, now recorded as interrupted.
-    pub interrupted: u64,
-    /// Writes that were running when the host stopped, now recorded as unknown, until somebody finds out.
-    pub outcome_unknown: u64,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// How many pages of open calls recovery closes in one commit.
-const RECOVERY_PAGES: usize = 8;
 
 impl Ledger {
     /// Opens the ledger in `store`, with its secret in the folder `keys`, and gives every call that was left open its outcome.
@@ -224,18 +222,21 @@ impl Ledger {
             rejections: Rejections::default(),
             refusals: Mutex::default(),
             pruning: Mutex::default(),
+            backing_up: Mutex::default(),
+            keys_stay: Mutex::default(),
             sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),
             clock,
             _threads: [upkeep, keeping],
             keeping: Mutex::new(Some(keeping_ended)),
-            still_until: Mutex::default(),
+            marked: Mutex::new(Tip::EMPTY),
+            stillness: Arc::default(),
         });
         let ledger = Self { inner };
         mark::check(&ledger)?;
         checkpoint::check_copy(&ledger)?;
-        let recovery = recover(&ledger.inner)?;
+        let recovery = recovery::recover(&ledger.inner)?;
         queue::load(&ledger.inner)?;
         // What was begun before the last stop.
         ledger.inner.destroy_doomed()?;
@@ -261,7 +262,7 @@ impl Ledger {
         let key = inner.subject_key(principal).await?;
         let Some(body) = rejections::body(&inner.secret, &key, facts) else { return Ok(()) };
         let slot = inner.store.reserve().await?;
-        inner.append_rejection(Some(slot), facts.call, facts.generation, body);
+        inner.append_rejection(Some(slot), facts.call, facts.generation, body, facts.why.code());
         Ok(())
     }
 
@@ -293,7 +294,8 @@ impl Ledger {
     pub async fn close(&self) -> Result<(), LedgerError> {
         let ledger = self.clone();
         let last_words = move || -> Result<(), LedgerError> {
-            let written = ledger.inner.write_counts(true).and_then(|()| ledger.inner.checkpoint().map(drop));
+            ledger.inner.write_counts(true);
+            let written = ledger.inner.checkpoint().map(drop);
             ledger.end_sinks();
             written.and(ledger.inner.destroy_epochs(true))
         };
@@ -310,29 +312,48 @@ impl Ledger {
 
 impl Inner {
     /// Writes down the rejections that were counted. Blocks on the disk.
-    fn write_counts(&self, closing: bool) -> Result<(), LedgerError> {
+    fn write_counts(self: &Arc<Self>, closing: bool) {
         for repetition in self.rejections.take_due(closing) {
             let (call, generation, principal) = (repetition.call, repetition.generation, &repetition.principal);
-            let key = self.subjects.key(&self.secret.subject(&principal.issuer, &principal.subject))?;
-            self.append_rejection(None, call, generation, repetition.body(&key));
+            match self.subjects.key(&self.secret.subject(&principal.issuer, &principal.subject)) {
+                Ok(key) => {
+                    let code = repetition.code;
+                    self.append_rejection(None, call, generation, repetition.body(&key), code);
+                }
+                // The counts of all others have been taken as well, and are lost unless they are written now.
+                Err(error) => {
+                    tracing::error!(%call, %error, "rejections that were counted up to this one could not be written down")
+                }
+            }
         }
-        Ok(())
     }
 
     /// The key of a caller; the first time somebody calls, it is made.
     async fn subject_key(self: &Arc<Self>, principal: &Principal) -> Result<Arc<SubjectKey>, LedgerError> {
-        let tag = self.secret.subject(&principal.issuer, &principal.subject);
+        self.key_of(self.secret.subject(&principal.issuer, &principal.subject)).await
+    }
+
+    /// The same, of the subject with this tag.
+    async fn key_of(self: &Arc<Self>, tag: Digest) -> Result<Arc<SubjectKey>, LedgerError> {
         if let Some(key) = self.subjects.at_hand(&tag) {
             return Ok(key);
         }
         Newcomers::key(self, tag).await
     }
 
-    fn append_rejection(&self, slot: Option<Slot>, call: CallId, generation: Generation, body: body::Body) {
-        let clock = self.clock.clone();
+    fn append_rejection(
+        self: &Arc<Self>,
+        slot: Option<Slot>,
+        call: CallId,
+        generation: Generation,
+        body: body::Body,
+        code: &'static str,
+    ) {
+        let inner = Arc::clone(self);
         let append = move |tx: &mut Tx<'_>| {
+            let body = body.or_impersonal(tx, &inner.subjects, || rejections::impersonal(code))?;
             let draft = audit::Draft { kind: Kind::Rejection, call: Some(call), generation, body };
-            audit::append(tx, draft, clock.now())
+            audit::append(tx, draft, inner.clock.now())
         };
         // Nobody waits for it; if it fails, the store logs it.
         drop(self.store.submit::<u64, LedgerError, _>(slot, Urgency::Soon, append));
@@ -349,39 +370,6 @@ fn open_secret(store: &Store, keys: &Path) -> Result<Secret, LedgerError> {
     }
     Secret::confirm(keys)?;
     Ok(secret)
-}
-
-/// Gives every open call its outcome: after a crash nobody else will.
-fn recover(inner: &Arc<Inner>) -> Result<Recovery, LedgerError> {
-    let begun = Instant::now();
-    let mut recovery = Recovery::default();
-    loop {
-        let pages = inner.store.scan(keys::OPEN_START, keys::OPEN_END, RECOVERY_PAGES)?;
-        if pages.is_empty() {
-            break;
-        }
-        let ledger = Arc::clone(inner);
-        let (reads, writes) = inner.store.commit_blocking(Urgency::Now, move |tx| {
-            let mut closed = (0, 0);
-            for entry in pages {
-                tx.delete(entry.key.clone());
-                for (_, open) in open::on_page(&entry.intact()?)? {
-                    let (body, end) = open.lost(Lost::Interrupted);
-                    open.end(tx, &ledger, body, end)?;
-                    match open.effect {
-                        Effect::Read => closed.0 += 1,
-                        Effect::Write => closed.1 += 1,
-                    }
-                }
-            }
-            Ok::<_, LedgerError>(closed)
-        })?;
-        fail::fail_point!("recovery::page", |_| std::process::abort());
-        recovery.interrupted += reads;
-        recovery.outcome_unknown += writes;
-    }
-    recovery.took = begun.elapsed();
-    Ok(recovery)
 }
 
 /// Where the time comes from.

@@ -47,6 +47,10 @@ impl Ledger {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         audit::each(&self.inner.store, prefix.tip.seq + 1, count, |seq, item| {
             let (bytes, head) = head(seq, item)?;
+            // What was dropped from the log since `start` was read would be missing from the tree.
+            if seq != prefix.tip.seq + 1 {
+                return Err(LedgerError::damaged(format!("record {}", prefix.tip.seq + 1))("it is missing"));
+            }
             match (head.kind, head.call) {
                 (Kind::Intent, Some(call)) => drop(prefix.open.insert(call)),
                 (Kind::Outcome, Some(call)) => drop(prefix.open.remove(&call)),

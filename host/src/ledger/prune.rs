@@ -92,7 +92,8 @@ impl Inner {
     ) -> Result<(), LedgerError> {
         let mut holds = Arc::new(self.holds()?);
         let first = super::base::start(&self.store)?.tree.size() + 1;
-        let mut from = if dry { first } else { Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first) };
+        let mut cursor = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class);
+        let mut from = if dry { first } else { cursor.max(first) };
         loop {
             let (mut next, mut due, mut ripe) = (from, Vec::new(), true);
             audit::each(&self.store, from, STEP, |seq, item| {
@@ -111,18 +112,16 @@ impl Inner {
                 Ok(())
             })?;
             let (count, is_over) = (due.len() as u64, !ripe || next == from);
-            if !dry && self.is_kept_still() {
-                let problem = "somebody reads the whole log at this moment; try again in half a minute".to_owned();
-                return Err(LedgerError::Refused { what: "the pruning".into(), problem });
-            }
             // Where there is nothing to drop, only the last look is worth a commit.
             if !dry && (!due.is_empty() || is_over) {
-                if !self.drop_bodies(class, keep, due, next, &holds)? {
+                if !self.drop_bodies(class, keep, due, (cursor, next), &holds)? {
                     // What was held or is held now has to be looked at again.
                     holds = Arc::new(self.holds()?);
-                    from = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class).max(first);
+                    cursor = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class);
+                    from = cursor.max(first);
                     continue;
                 }
+                cursor = next;
                 std::thread::sleep(PAUSE);
             }
             *done.of_class(class) += count;
@@ -146,7 +145,7 @@ impl Inner {
             Some(id) => self.subjects.by_id(&id)?.map(|key| key.tag),
             None => None,
         };
-        let told = match (head.kind, body::find(&self.store, &self.subjects, stored, &head.body)?) {
+        let told = match (head.kind, self.body(head.seq, stored, &head.body)?) {
             (Kind::Admin | Kind::Checkpoint, _) | (_, Found::Pruned(_)) => return Ok(false),
             // Nobody can tell its class any more. So it goes with what is kept longest: whatever class is looked at last.
             (_, Found::Erased(_)) => {
@@ -166,14 +165,17 @@ impl Inner {
         Ok(!is_held)
     }
 
-    /// Drops these bodies, tells of it in a record, and moves the cursor, all in one batch. Answers whether it was done: only as
-    /// long as the holds are still those by which the bodies were chosen.
+    /// Drops these bodies, tells of it in a record, and moves the cursor of the class, all in one batch. Answers whether it was done:
+    /// only as long as holds and cursor are still those by which the bodies were chosen.
+    ///
+    /// # Errors
+    /// The store fails or refuses, or somebody reads the whole log.
     pub(super) fn drop_bodies(
         self: &Arc<Self>,
         class: Class,
         keep: u64,
         due: Vec<u64>,
-        next: u64,
+        (cursor, next): (u64, u64),
         holds: &Arc<Holds>,
     ) -> Result<bool, LedgerError> {
         let mut pages: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
@@ -183,15 +185,20 @@ impl Inner {
             pages.entry(page.key).or_default().push(*seq);
         }
         let (ledger, holds) = (Arc::clone(self), Arc::clone(holds));
-        self.store.commit_blocking(Urgency::Soon, move |tx| {
+        let (done, _going) = self.store.commit_blocking(Urgency::Soon, move |tx| {
+            let going = ledger.stillness.let_go()?;
             // INVARIANT: looked at in this commit: once a hold is in force, nothing it speaks of goes.
             if ledger.holds_in(tx)? != *holds {
-                return Ok(false);
+                return Ok((false, going));
             }
             let mut cursors = Cursors::read(tx.get(keys::PRUNED)?)?;
+            // INVARIANT: what goes is accounted for once. An earlier commit that nobody waited for any more may have done all this.
+            if cursors.of(class) != cursor {
+                return Ok((false, going));
+            }
             *cursors.of_mut(class) = next;
             tx.put(keys::PRUNED.to_vec(), cursors.encode())?;
-            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok(true) };
+            let (Some(first), Some(last)) = (due.first(), due.last()) else { return Ok((true, going)) };
             // INVARIANT: the record has this place, because nothing is appended before it in this commit.
             let run = audit::tip_in(tx)?.tip.seq + 1;
             for (key, seqs) in &pages {
@@ -209,24 +216,25 @@ impl Inner {
             };
             let told = act::record(tx, &ledger, None, &act)?;
             assert_eq!(told, run, "nothing came between");
-            Ok::<_, LedgerError>(true)
-        })
+            Ok::<_, LedgerError>((true, going))
+        })?;
+        Ok(done)
     }
 
     /// Removes the body files that nothing names any more, but for those of calls that are about to start: they may have to wait on.
     pub(super) fn remove_doomed_files(&self) -> Result<(), LedgerError> {
         loop {
-            let rows = self.store.scan(&keys::doomed_file(&Digest([0; 32])), b"d0", STEP)?;
+            let rows = self.doomed(keys::doomed_file(&Digest([0; 32])), b"d0", STEP)?;
             let (mut gone, found) = (Vec::new(), rows.len());
-            for entry in rows {
-                if let Some(name) = entry.key.get(2..).and_then(|name| name.try_into().ok()).map(Digest) {
+            for key in rows {
+                if let Some(name) = key.get(2..).and_then(|name| name.try_into().ok()).map(Digest) {
                     // In this order: whoever gives a file up has started by then, or taken the row away that dooms it.
-                    if self.waiting.keeps_file(&name) || self.store.get(&entry.key)?.is_none() {
+                    if self.waiting.keeps_file(&name) || self.store.get(&key)?.is_none() {
                         continue;
                     }
                     self.store.remove_body(&name)?;
                 }
-                gone.push(entry.key);
+                gone.push(key);
             }
             let is_kept = gone.len() < found;
             if gone.is_empty() {

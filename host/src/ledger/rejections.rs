@@ -76,6 +76,7 @@ pub(super) struct Repetition {
     pub call: CallId,
     pub generation: Generation,
     pub principal: Principal,
+    pub code: &'static str,
     body: Unsealed,
 }
 
@@ -170,7 +171,13 @@ impl Window {
         let delta = Delta { missing: kind.missing.clone(), excess: Vec::new() };
         content.scopes = (!delta.missing.is_empty()).then(|| ScopeDelta::of(&delta));
         let body = content.into_body(None);
-        Repetition { call: latest.call, generation: latest.generation, principal: latest.principal.clone(), body }
+        Repetition {
+            call: latest.call,
+            generation: latest.generation,
+            principal: latest.principal.clone(),
+            code: kind.code,
+            body,
+        }
     }
 }
 
@@ -203,6 +210,16 @@ pub(super) fn body(secret: &Secret, key: &SubjectKey, facts: &RejectionFacts<'_>
     Some(content.into_body(Some(&salt)).sealed(key))
 }
 
+/// The body of a rejection whose caller was erased at the last moment: about nobody.
+pub(super) fn impersonal(code: &'static str) -> Body {
+    Body::plain(&Impersonal { code })
+}
+
+#[derive(Serialize)]
+struct Impersonal {
+    code: &'static str,
+}
+
 impl WhyNot<'_> {
     /// The word that records give as the reason: an error code of the envelope, or one of the few that have no envelope.
     pub fn code(&self) -> &'static str {
@@ -219,13 +236,13 @@ impl WhyNot<'_> {
                 Rejection::KeyRequired => "idempotency_key_required",
                 Rejection::KeyReused { .. } => "idempotency_key_reused",
                 Rejection::InFlight { .. } => "idempotency_in_flight",
-                Rejection::OutcomeUnknown { .. } => "outcome_unknown",
+                Rejection::OutcomeUnknown { .. } | Rejection::AnswerUnreadable { erased: true, .. } => "outcome_unknown",
                 Rejection::RateLimited { .. } => "rate_limited",
                 Rejection::Overloaded { .. } => "overloaded",
                 Rejection::TooCostly { .. } => "fuel_exhausted",
                 Rejection::Cancelled => "cancelled",
                 Rejection::ToolChanged => "tool_changed",
-                Rejection::AuditUnavailable(_) => "audit_unavailable",
+                Rejection::AuditUnavailable(_) | Rejection::AnswerUnreadable { erased: false, .. } => "audit_unavailable",
                 Rejection::ShuttingDown => "shutting_down",
             },
         }

@@ -4,7 +4,7 @@
 //! their own, not in the engine, whose log keeps old versions around. To erase a person is to overwrite the keys with zeros:
 //! the records stay, the chain over them stays valid, and what they say is gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -55,6 +55,9 @@ pub(super) struct Subjects {
     by_id: Cache<KeyId, Option<Arc<SubjectKey>>>,
     /// Held while a file is changed.
     change: Mutex<()>,
+    /// Keys that nothing is to be sealed with any more, because a record says that they are destroyed. One for each that was
+    /// erased since the start.
+    retired: RwLock<HashSet<KeyId>>,
     /// Held while a key is destroyed, and shared while one is looked up in its file.
     destroying: RwLock<()>,
 }
@@ -78,6 +81,7 @@ impl Subjects {
             by_tag: Cache::new(REMEMBERED),
             by_id: Cache::new(REMEMBERED),
             change: Mutex::default(),
+            retired: RwLock::default(),
             destroying: RwLock::default(),
         })
     }
@@ -125,7 +129,7 @@ impl Subjects {
             let path = self.file(tags[0].0[0]);
             let mut entries = read(&path).map_err(failed(&path, "cannot be read"))?;
             for tag in tags {
-                match entries.iter().filter_map(parse).find(|key| key.tag == *tag) {
+                match entries.iter().filter_map(parse).find(|key| key.tag == *tag && !self.is_retired(&key.id)) {
                     Some(key) => found.push(key),
                     None => {
                         let place = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0)).unwrap_or(entries.len());
@@ -165,6 +169,20 @@ impl Subjects {
         let path = self.file(tag.0[0]);
         let entries = read(&path).map_err(failed(&path, "cannot be read"))?;
         Ok(entries.iter().filter_map(parse).filter(|key| key.tag == *tag).map(|key| key.id).collect())
+    }
+
+    /// Has nothing sealed with the key with this id from now on, as far as [`is_retired`](Self::is_retired) is asked: its subject gets
+    /// another one. What was sealed with it can be read until it is destroyed.
+    pub fn retire(&self, id: &KeyId, tag: &Digest) {
+        // Whoever looks for a key at this moment must not put it back.
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.retired.write().unwrap_or_else(PoisonError::into_inner).insert(*id);
+        self.by_tag.remove(tag);
+    }
+
+    /// Whether the key with this id is retired.
+    pub fn is_retired(&self, id: &KeyId) -> bool {
+        self.retired.read().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// Destroys the key with this id, if it exists. Durable on return.

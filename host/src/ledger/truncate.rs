@@ -32,19 +32,28 @@ struct Cut {
 
 impl Inner {
     /// Drops as much of the start of the log as may go, and answers how many records.
+    ///
+    /// # Errors
+    /// The store fails or refuses, or holds nonsense; or there is something that may go, and somebody reads the whole log.
     pub(super) fn truncate(self: &Arc<Self>) -> Result<u64, LedgerError> {
         let start = base::start(&self.store)?;
         let began = start.tree.size();
         let cut = self.cut()?.filter(|cut| cut.tip.seq >= began + LEAST);
+        if cut.is_some() {
+            // INVARIANT: the mark lies behind what goes, or the next start would miss its record. The commit below syncs it.
+            self.mark()?;
+        }
         if let Some(cut) = &cut {
             let (ledger, row) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open));
             let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);
             let restated = Ledger { inner: Arc::clone(self) }.restate_generation(cut.tip.seq)?;
             self.store.commit_blocking(Urgency::Soon, move |tx| {
+                let going = ledger.stillness.let_go()?;
                 let (checkpoint, root, until) = act;
                 restated.map_or(Ok(()), |restated| restated.append(tx, ledger.clock.now()))?;
                 act::record(tx, &ledger, None, &Act::Truncate { checkpoint, root, until })?;
-                Ok::<_, LedgerError>(tx.put(keys::BASE.to_vec(), row)?)
+                tx.put(keys::BASE.to_vec(), row)?;
+                Ok::<_, LedgerError>(going)
             })?;
         }
         // Also what an interrupted one has left.
@@ -94,25 +103,27 @@ impl Inner {
         while let [first, .., next] = &self.store.scan(keys::LOG_START, &keys::log(last + 2), PAGES)?[..] {
             let mut gone = self.store.scan(&first.key, &next.key, PAGES)?;
             gone.retain(|entry| entry.key < next.key);
-            self.store.commit_blocking(Urgency::Soon, move |tx| {
-                gone.into_iter().for_each(|entry| tx.delete(entry.key));
-                Ok::<_, LedgerError>(())
-            })?;
+            self.delete(gone.into_iter().map(|entry| entry.key).collect())?;
         }
         let chunk = last / CHUNK;
         for bucket in 0..64 {
             let rows = self.store.scan(&keys::index(bucket, 0, 0), &keys::index(bucket, chunk, 0), usize::MAX)?;
-            if !rows.is_empty() {
-                self.store.commit_blocking(Urgency::Soon, move |tx| {
-                    rows.into_iter().for_each(|entry| tx.delete(entry.key));
-                    Ok::<_, LedgerError>(())
-                })?;
-            }
+            self.delete(rows.into_iter().map(|entry| entry.key).collect())?;
         }
         let times = self.store.scan(&keys::times(0), &keys::times(chunk), usize::MAX)?;
+        self.delete(times.into_iter().map(|entry| entry.key).collect())
+    }
+
+    fn delete(&self, rows: Vec<Vec<u8>>) -> Result<(), LedgerError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let stillness = Arc::clone(&self.stillness);
         self.store.commit_blocking(Urgency::Soon, move |tx| {
-            times.into_iter().for_each(|entry| tx.delete(entry.key));
-            Ok::<_, LedgerError>(())
-        })
+            let going = stillness.let_go()?;
+            rows.into_iter().for_each(|key| tx.delete(key));
+            Ok::<_, LedgerError>(going)
+        })?;
+        Ok(())
     }
 }

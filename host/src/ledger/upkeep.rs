@@ -1,7 +1,7 @@
 //! What the ledger does once a second by itself: write down counted rejections, forget what has expired, mark how far it got.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::chain::Tip;
@@ -32,31 +32,39 @@ pub(super) fn start(inner: &Arc<Inner>, ended: Receiver<()>) {
 }
 
 fn run(ledger: &Weak<Inner>, ended: &Receiver<()>) {
-    let (mut marked, mut signed) = (Tip::EMPTY, Instant::now());
+    let mut signed = Instant::now();
     while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let Some(inner) = ledger.upgrade() else { return };
         if !inner.store.is_open() {
             continue;
         }
-        if let Err(error) = inner.look_after(&mut marked, &mut signed) {
+        if let Err(error) = inner.look_after(&mut signed) {
             tracing::warn!(%error, "the ledger's upkeep failed; it is tried again in a second");
         }
     }
 }
 
 impl Inner {
-    fn look_after(self: &Arc<Self>, marked: &mut Tip, signed: &mut Instant) -> Result<(), LedgerError> {
-        self.write_counts(false)?;
-        self.forget_all_expired()?;
-        self.destroy_epochs(false)?;
+    /// Does all of it once.
+    ///
+    /// # Errors
+    /// The first of its steps that failed did so with this. The others were done in any case: that one row makes no sense must not
+    /// keep the log from being marked and signed.
+    pub(super) fn look_after(self: &Arc<Self>, signed: &mut Instant) -> Result<(), LedgerError> {
+        self.write_counts(false);
+        let mut done = self.forget_all_expired();
+        done = done.and(self.destroy_epochs(false));
         // What waiting calls were asked to do goes with their start.
-        self.remove_doomed_files()?;
-        self.mark(marked)?;
+        done = done.and(self.remove_doomed_files());
+        done = done.and(self.mark().map(drop));
         if signed.elapsed() >= self.config.checkpoint_every.duration() {
-            self.checkpoint()?;
-            *signed = Instant::now();
+            let checkpoint = self.checkpoint();
+            if checkpoint.is_ok() {
+                *signed = Instant::now();
+            }
+            done = done.and(checkpoint.map(drop));
         }
-        Ok(())
+        done
     }
 
     fn forget_all_expired(&self) -> Result<(), LedgerError> {
@@ -66,16 +74,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Marks how far the log is durable, if it has got further than `marked`.
-    fn mark(&self, marked: &mut Tip) -> Result<(), LedgerError> {
-        if audit::tip(&self.store)?.tip == *marked {
-            return Ok(());
+    /// Marks how far the log is durable, unless that is marked already, and answers how far that is.
+    pub(super) fn mark(&self) -> Result<Tip, LedgerError> {
+        // Held until it is written: a mark must not take the place of a later one.
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        if audit::tip(&self.store)?.tip != *marked {
+            let tip = self.durable_tip()?;
+            mark::write(self.store.dir(), &tip).map_err(LedgerError::damaged("the mark of the log"))?;
+            *marked = tip;
         }
-        // What a look at the store shows may not be synced. Asked on the writer thread, the answer comes once it is.
-        let tip = self.store.commit_blocking(Urgency::Soon, |tx| audit::tip_in(tx))?.tip;
-        mark::write(self.store.dir(), &tip).map_err(LedgerError::damaged("the mark of the log"))?;
-        *marked = tip;
-        Ok(())
+        Ok(*marked)
     }
 
     /// Deletes up to [`BATCH`] calls that expired a while ago, and answers how many.

@@ -197,10 +197,7 @@ impl Check<'_> {
         let (inner, end) = (self.inner, self.end.tip);
         // A head that makes no sense is told of by the walk.
         let found = match Head::decode(bytes) {
-            Ok(head) => match body::find(&inner.store, &inner.subjects, stored, &head.body)? {
-                body::Found::Forged(problem) => self.pruned_since(seq).unwrap_or(body::Found::Forged(problem)),
-                found => found,
-            },
+            Ok(head) => inner.body(seq, stored, &head.body)?,
             Err(_) => body::Found::Forged(String::new()),
         };
         let mut completed = Vec::new();
@@ -217,16 +214,6 @@ impl Check<'_> {
             }
         }
         Ok(self.stale.map(|seq| Broken::at(seq, "the tree over the log up to it was changed")))
-    }
-
-    /// A body whose file was removed since its page was read.
-    fn pruned_since(&self, seq: u64) -> Option<body::Found> {
-        let mut pruned = None;
-        let read = audit::each(&self.inner.store, seq, 1, |found, item| {
-            pruned = item.filter(|_| found == seq).and_then(|(_, stored)| body::pruned_by(stored));
-            Ok(())
-        });
-        read.ok().and(pruned).map(body::Found::Pruned)
     }
 
     fn remembered(&self, seq: u64) -> Result<Option<Digest>, LedgerError> {

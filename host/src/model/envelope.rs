@@ -45,7 +45,9 @@ impl Envelope {
         let words = Words::of_rejection(rejection)?;
         // These are about an earlier call with the same key, which may well have taken effect.
         let effect = match rejection {
-            Rejection::InFlight { .. } | Rejection::OutcomeUnknown { .. } => EffectState::Possible,
+            Rejection::InFlight { .. } | Rejection::OutcomeUnknown { .. } | Rejection::AnswerUnreadable { .. } => {
+                EffectState::Possible
+            }
             _ => EffectState::None,
         };
         Some(words.envelope(effect, call_id, trace_id))
@@ -53,8 +55,7 @@ impl Envelope {
 
     /// The envelope of a replay that could not be written down or read: the first call ended, its answer is kept.
     pub fn replay_unavailable(call_id: CallId, trace_id: String) -> Self {
-        let message = "an earlier call with this key has ended, but its answer can't be given now; ask again with the same key";
-        Words::new(ErrorCode::AuditUnavailable, message).envelope(EffectState::Possible, call_id, trace_id)
+        Words::new(ErrorCode::AuditUnavailable, REPLAY_UNAVAILABLE).envelope(EffectState::Possible, call_id, trace_id)
     }
 
     /// The envelope of a read whose only row the caller may not see: as if there were none.
@@ -175,6 +176,9 @@ fn in_seconds(wait: Duration) -> u64 {
 /// How long to wait before looking again at what could not be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+const REPLAY_UNAVAILABLE: &str =
+    "an earlier call with this key has ended, but its answer can't be given now; ask again with the same key";
+
 const LOOK_FIRST: &str = "so look at the affected record before calling again with a new key";
 
 const OUTCOME_UNKNOWN: &str = "the call may or may not have taken effect, and it will not be run again by itself; \
@@ -225,6 +229,15 @@ impl Words {
             )
             .after(*retry_after),
             Rejection::OutcomeUnknown { first } => Self::new(OutcomeUnknown, format!("{first} used this key: {OUTCOME_UNKNOWN}")),
+            // Whoever could read the answer once can't any more, so asking again is no help.
+            Rejection::AnswerUnreadable { first, erased: true } => Self::new(
+                OutcomeUnknown,
+                format!(
+                    "{first} used this key and has ended; what it was answered was erased, and with it whether it took effect, \
+                     {LOOK_FIRST}"
+                ),
+            ),
+            Rejection::AnswerUnreadable { erased: false, .. } => Self::new(AuditUnavailable, REPLAY_UNAVAILABLE),
             Rejection::RateLimited { retry_after } => {
                 Self::new(RateLimited, "you call more often than you may; nothing ran, try again later").after(*retry_after)
             }
@@ -310,6 +323,19 @@ mod tests {
         assert_eq!((kept.retryable, kept.retry_after_seconds, kept.effect), (false, None, EffectState::Possible));
         assert!(kept.message.starts_with("it answered 503; ") && kept.message.contains("new key"), "{}", kept.message);
         assert!(!kept.in_hosts_words().message.contains("try again later"));
+    }
+
+    #[test]
+    fn who_comes_again_with_the_key_of_a_call_whose_answer_is_lost_is_not_told_that_nothing_happened() {
+        for (erased, error, is_retryable) in
+            [(true, ErrorCode::OutcomeUnknown, false), (false, ErrorCode::AuditUnavailable, true)]
+        {
+            let first = CallId::random();
+            let rejection = Rejection::AnswerUnreadable { first, erased };
+            let told = Envelope::of_rejection(&rejection, CallId::random(), "t".into()).expect("it is an envelope");
+            assert_eq!((told.error, told.effect, told.retryable), (error, EffectState::Possible, is_retryable));
+            assert_eq!(told.message.contains("ask again"), is_retryable, "{}", told.message);
+        }
     }
 
     #[test]

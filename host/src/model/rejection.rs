@@ -43,6 +43,13 @@ pub enum Rejection {
         /// That call.
         first: CallId,
     },
+    /// The first call with this key has ended, and what it was answered can't be read.
+    AnswerUnreadable {
+        /// That call.
+        first: CallId,
+        /// It never will be again: it was erased with its caller.
+        erased: bool,
+    },
     /// The caller calls more often than it may.
     RateLimited {
         /// When it may call again.
@@ -86,6 +93,7 @@ impl Rejection {
             | Self::RateLimited { .. }
             | Self::Cancelled => true,
             Self::OutcomeUnknown { .. }
+            | Self::AnswerUnreadable { .. }
             | Self::Overloaded { .. }
             | Self::TooCostly { .. }
             | Self::ToolChanged
@@ -107,6 +115,7 @@ impl Rejection {
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::InFlight { .. } => "idempotency_in_flight",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::AnswerUnreadable { .. } => "answer_unreadable",
             Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded { .. } => "overloaded",
             Self::TooCostly { .. } => "fuel_exhausted",

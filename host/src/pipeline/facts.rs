@@ -119,6 +119,15 @@ pub fn refused_intent(error: LedgerError) -> Rejection {
     }
 }
 
+/// Why the answer of the first call with the key is not given again, for the caller; the rest is for operators.
+pub fn unreadable(call: &Call, first: CallId, why: &LedgerError) -> Rejection {
+    let erased = matches!(why, LedgerError::Refused { .. });
+    if !erased {
+        tracing::error!(call = %call.id, %first, problem = %why, "an answer could not be replayed");
+    }
+    Rejection::AnswerUnreadable { first, erased }
+}
+
 /// Why the gate let a call not even wait, for the caller.
 pub fn refused_entry(refused: Refused) -> Rejection {
     match refused {

@@ -49,6 +49,7 @@ pub fn claim(claim: &Claim) -> &'static str {
         Claim::Replay(_) => "replay",
         Claim::InFlight { .. } => "in_flight",
         Claim::Unknown { .. } => "unknown",
+        Claim::Unreadable { .. } => "unreadable",
         Claim::Reused { .. } => "reused",
     }
 }

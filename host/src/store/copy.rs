@@ -46,12 +46,20 @@ type Raw = (Vec<u8>, Option<Vec<u8>>);
 
 /// What changed while a copy is being taken; nothing is noted when none is.
 #[derive(Default)]
-pub(super) struct Copying(Mutex<Option<BTreeSet<Vec<u8>>>>);
+pub(super) struct Copying(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The keys that have changed since the copy of this moment took them last.
+    changed: Option<BTreeSet<Vec<u8>>>,
+    /// How many copies were begun: the number of the last one.
+    begun: u64,
+}
 
 impl Copying {
     /// The keys that a group is about to change, for [`note`](Self::note); none while no copy is being taken.
     pub fn changed_by(&self, tx: &Tx<'_>) -> Vec<Vec<u8>> {
-        match *self.lock() {
+        match self.lock().changed {
             Some(_) => tx.keys().cloned().chain([compact::LIVE.to_vec()]).collect(),
             None => Vec::new(),
         }
@@ -62,28 +70,51 @@ impl Copying {
     /// INVARIANT: on the writer thread, once the group's batch is applied and before the next group's commits. Noted any
     /// sooner, a key could be read again before it has changed, and would not be noted once it has.
     pub fn note(&self, keys: Vec<Vec<u8>>) {
-        if let Some(changed) = &mut *self.lock() {
+        if let Some(changed) = &mut self.lock().changed {
             changed.extend(keys);
         }
     }
 
     /// Ends a copy that can't come to a good end: the engine failed, and what of the last group came to stand is not known.
     pub fn give_up(&self) {
-        *self.lock() = None;
+        self.lock().changed = None;
     }
 
-    /// Takes what was noted; an error if the copy was given up.
-    pub(super) fn take(&self) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+    /// Begins to note, for the copy whose number this answers; `None` if a copy is being taken already.
+    fn begin(&self) -> Option<u64> {
+        let mut state = self.lock();
+        if state.changed.is_some() {
+            return None;
+        }
+        state.changed = Some(BTreeSet::new());
+        state.begun += 1;
+        Some(state.begun)
+    }
+
+    /// Takes what was noted for the copy with this number; an error if it was given up.
+    ///
+    /// INVARIANT: another copy may have been begun since. What is noted is that one's, and none of it was noted for this one.
+    fn take(&self, number: u64) -> Result<BTreeSet<Vec<u8>>, StoreError> {
         let failed = || StoreError::Copy("the store failed while the copy was being taken; try again".to_owned());
-        Ok(std::mem::take(self.lock().as_mut().ok_or_else(failed)?))
+        let mut state = self.lock();
+        let is_its = state.begun == number;
+        Ok(std::mem::take(state.changed.as_mut().filter(|_| is_its).ok_or_else(failed)?))
+    }
+
+    /// Ends the copy with this number, unless another one was begun since.
+    fn end(&self, number: u64) {
+        let mut state = self.lock();
+        if state.begun == number {
+            state.changed = None;
+        }
     }
 
     fn count(&self) -> usize {
-        self.lock().as_ref().map_or(0, BTreeSet::len)
+        self.lock().changed.as_ref().map_or(0, BTreeSet::len)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<BTreeSet<Vec<u8>>>> {
-        // Each change keeps the set whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change keeps the state whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -134,7 +165,7 @@ impl Store {
             batch.iter().try_for_each(|row| frames.write(row)).map_err(failed)?;
             if self.shared().copying.count() >= MANY {
                 // What lies ahead will be read anyway.
-                let mut changed = self.shared().copying.take()?;
+                let mut changed = noting.take()?;
                 changed.retain(|key| Some(key) <= cursor.as_ref());
                 self.read_again(changed, |row| frames.write(row).map_err(failed))?;
             }
@@ -143,13 +174,13 @@ impl Store {
             if self.shared().copying.count() <= FEW {
                 break;
             }
-            let changed = self.shared().copying.take()?;
+            let changed = noting.take()?;
             self.read_again(changed, |row| frames.write(row).map_err(failed))?;
         }
 
         // INVARIANT: from before the cut until all bodies have second names none is removed: the rows of the cut name them.
         let staying = self.shared().bodies.keep_all();
-        let cut = self.cut(landmark)?;
+        let cut = self.cut(&noting, landmark)?;
         drop(noting);
         let staged = self.shared().bodies.stage()?;
         drop(staying);
@@ -175,13 +206,9 @@ impl Store {
     pub(super) fn begin_copy(&self) -> Result<Noting, StoreError> {
         let shared = Arc::clone(self.shared());
         self.commit_blocking(Urgency::Now, move |_| {
-            let mut copying = shared.copying.lock();
-            if copying.is_some() {
-                return Err(StoreError::Copy("a copy is being taken already; wait for its end".to_owned()));
-            }
-            *copying = Some(BTreeSet::new());
-            drop(copying);
-            Ok(Noting(shared))
+            let number = shared.copying.begin();
+            let taken = || StoreError::Copy("a copy is being taken already; wait for its end".to_owned());
+            number.map(|number| Noting { shared, number }).ok_or_else(taken)
         })
     }
 
@@ -208,14 +235,14 @@ impl Store {
     /// Reads what is left to read on the writer thread, where nothing changes meanwhile.
     ///
     /// INVARIANT: the engine itself is read, past the writes of the group this commit is in, which are not durable yet.
-    pub(super) fn cut(&self, landmark: &'static [u8]) -> Result<Cut, StoreError> {
-        let shared = Arc::clone(self.shared());
+    pub(super) fn cut(&self, noting: &Noting, landmark: &'static [u8]) -> Result<Cut, StoreError> {
+        let (shared, number) = (Arc::clone(self.shared()), noting.number);
         self.commit_blocking(Urgency::Now, move |_| {
             let begun = Instant::now();
             let engine = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
             let engine = engine.as_ref().ok_or_else(|| shared.gate.refusal())?;
             let mut rows = Vec::new();
-            for key in shared.copying.take()? {
+            for key in shared.copying.take(number)? {
                 let value = engine.get(&key)?.map(|value| value.to_vec());
                 rows.push((key, value));
             }
@@ -225,12 +252,22 @@ impl Store {
     }
 }
 
-/// Ends the noting of changes when dropped.
-pub(super) struct Noting(Arc<Shared>);
+/// The noting of changes for one copy, which ends when this is dropped.
+pub(super) struct Noting {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Noting {
+    /// Takes what was noted; an error if the copy was given up.
+    pub fn take(&self) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        self.shared.copying.take(self.number)
+    }
+}
 
 impl Drop for Noting {
     fn drop(&mut self) {
-        self.0.copying.give_up();
+        self.shared.copying.end(self.number);
     }
 }
 

@@ -4,6 +4,7 @@ mod compaction;
 mod copies;
 pub(crate) mod folder;
 pub(crate) mod reopening;
+pub(crate) mod stop;
 
 use std::collections::BTreeMap;
 use std::fs;

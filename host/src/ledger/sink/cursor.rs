@@ -78,12 +78,6 @@ impl Cursor {
     }
 }
 
-/// How far the log is durable. Blocks on the disk.
-pub(super) fn durable(inner: &Inner) -> Result<u64, LedgerError> {
-    // What a look at the store shows may not be synced. Asked on the writer thread, the answer comes once it is.
-    inner.store.commit_blocking(Urgency::Soon, |tx| Ok::<_, LedgerError>(audit::tip_in(tx)?.tip.seq))
-}
-
 /// The body of the record of a gap.
 #[derive(Serialize)]
 struct SkippedBody<'a> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Inner, Ledger, LedgerError, audit, base};
 use super::batch::{Batch, Shape};
 use super::config::SinkConfig;
-use super::cursor::{self, Cursor, Gap};
+use super::cursor::{Cursor, Gap};
 
 /// How often a sink that is through looks for more.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -130,7 +130,7 @@ impl Runner {
             if next > audit::tip(&inner.store)?.tip.seq {
                 return Ok(false);
             }
-            self.durable = cursor::durable(inner)?;
+            self.durable = inner.durable_tip()?.seq;
         }
         let batch = Batch::read(ledger, self.target.shape(), (next, self.durable), self.limit)?;
         match self.target.send(&batch) {

@@ -1,6 +1,7 @@
 //! Who may run with an idempotency key, who is answered instead, and for how long.
 
 use super::*;
+use crate::store::tests::stop::Armed;
 
 #[tokio::test]
 async fn a_replayed_key_gets_the_first_answer() {
@@ -41,6 +42,36 @@ async fn an_answer_longer_than_a_row_is_replayed_whole() {
     let world = world.reopen().await;
     assert!(matches!(world.claim(&first.again()), Ok(Claim::Replay(replay)) if replay.response == answer));
     world.verified();
+}
+
+#[tokio::test]
+async fn a_key_whose_answer_is_lost_or_damaged_stands_for_a_call_that_has_ended() {
+    let world = World::new();
+    let (call, long) = (write("key-1"), "x".repeat(100_000));
+    world.run(&call, &answer(&long)).await;
+    let bodies: Vec<_> = files(&world.dir.path().join("bodies"));
+    assert!(!bodies.is_empty());
+    for spoil in [|body: &Path| std::fs::write(body, b"forged"), |body: &Path| std::fs::remove_file(body)] {
+        bodies.iter().for_each(|body| spoil(body).expect("writable"));
+        let claim = world.claim(&call.again()).expect("the key is there to be found");
+        assert!(matches!(&claim, Claim::Unreadable { first, .. } if *first == call.id), "{claim:?}");
+        assert!(!matches!(claim, Claim::Unreadable { why: LedgerError::Refused { .. }, .. }), "nobody erased it");
+    }
+    // Neither is one whose call is lost altogether free to run.
+    let ended = keys::ended(&call.id);
+    let lose = move |tx: &mut Tx<'_>| {
+        tx.delete(ended);
+        Ok::<_, LedgerError>(())
+    };
+    world.ledger.store().commit(lose).await.expect("writable");
+    let claim = world.claim(&call.again()).expect("the key is there to be found");
+    assert!(matches!(&claim, Claim::Unreadable { first, .. } if *first == call.id), "{claim:?}");
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test]
@@ -183,6 +214,21 @@ async fn the_sweep_takes_everything_that_expired_and_nothing_else() {
     let left = |prefix: &[u8], end: &[u8]| world.ledger.store().scan(prefix, end, 1000).expect("scannable").len();
     assert_eq!((left(b"c/", b"c0"), left(b"i/", b"i0"), left(b"x/", b"x0")), (1, 1, 1));
     world.verified();
+}
+
+#[tokio::test]
+async fn a_key_that_the_sweep_takes_while_it_is_looked_at_is_free() {
+    let world = World::new();
+    let first = write("key-1");
+    world.run(&first, &answer("paid")).await;
+    world.pass(25 * HOUR);
+    let inner = Arc::clone(&world.ledger.inner);
+    let this = std::thread::current().id();
+    let sweep = move || assert_eq!(inner.forget_expired().expect("writable"), 1);
+    let armed = Armed::at("claim::held", move |thread| thread.id() == this, sweep);
+    drop(world.lease(&first.again()));
+    drop(armed);
+    assert_eq!(world.status(&first), None);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::store::tests::stop::Stop;
 
 /// A world on what a backup was restored to.
 pub(super) fn restored(world: &World, backup: &Path) -> World {
@@ -136,4 +137,59 @@ async fn a_backup_goes_into_a_folder_of_its_own() {
     fs::rename(&keys, world.dir.path().join("elsewhere")).expect("movable");
     assert!(back_up(&world, &to.path().join("half")).await.is_err());
     assert!(!to.path().join("half").exists());
+}
+
+/// Takes a backup on a thread that stops once the rows and bodies are copied, and the keys are not.
+fn half_a_backup(world: &World, to: &Path) -> (Stop, std::thread::JoinHandle<Result<Backup, LedgerError>>) {
+    // Named after what no other test backs up.
+    let name = to.display().to_string();
+    let stop = Stop::at("backup::copied", {
+        let name = name.clone();
+        move |thread| thread.name() == Some(&name)
+    });
+    let (ledger, to) = (world.ledger.clone(), to.to_owned());
+    let thread = std::thread::Builder::new().name(name).spawn(move || ledger.backup(&to, "the tests")).expect("there is room");
+    stop.reached();
+    (stop, thread)
+}
+
+#[tokio::test]
+async fn an_erasure_while_a_backup_is_taken_leaves_it_whole() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    let call = write("key-1");
+    world.run(&call, &answer("paid")).await;
+    let (stop, backup) = half_a_backup(&world, &to.path().join("backup"));
+    let tip = world.ledger.tip().expect("readable").seq;
+    let (ledger, issuer) = (world.ledger.clone(), call.principal.issuer.clone());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(ledger.erase(&issuer, "u1", "ada", "asked").expect("writable")));
+    while world.ledger.tip().expect("readable").seq == tip {
+        std::thread::yield_now();
+    }
+    // It is written down by now, and waits for the backup.
+    assert!(told.recv_timeout(Duration::from_millis(500)).is_err(), "the key is still to be copied");
+    drop(stop);
+    backup.join().expect("no panic").expect("it is taken");
+    assert_eq!(told.recv().expect("it goes on"), 1);
+    assert_eq!(world.verified().erased_bodies, 2);
+    assert_eq!(restored(&world, &to.path().join("backup")).verified().erased_bodies, 0, "it is of the moment before");
+}
+
+#[tokio::test]
+async fn of_two_backups_at_once_the_second_is_refused_and_takes_nothing_from_the_first() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    world.run(&write("key-1"), &answer("paid")).await;
+    let (stop, first) = half_a_backup(&world, &to.path().join("first"));
+    let tip = world.ledger.tip().expect("readable").seq;
+    for name in ["first", "second"] {
+        let refused = back_up(&world, &to.path().join(name)).await.expect_err("one at a time").to_string();
+        assert!(refused.contains("another backup is being taken"), "{refused}");
+    }
+    assert_eq!(world.ledger.tip().expect("readable").seq, tip, "none was begun");
+    assert!(!to.path().join("second").exists());
+    drop(stop);
+    first.join().expect("no panic").expect("it is taken");
+    restored(&world, &to.path().join("first")).verified();
 }

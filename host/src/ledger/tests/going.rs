@@ -84,6 +84,22 @@ async fn what_is_pruned_while_the_log_is_checked_is_no_alarm() {
 }
 
 #[tokio::test]
+async fn what_is_pruned_between_a_look_at_its_page_and_one_at_its_file_is_told_as_pruned() {
+    let world = World::new();
+    let mut call = write("key-1").with(json!({ "text": "x".repeat(20_000) }));
+    call.risk = Risk::Low;
+    world.run(&call, &answer("paid")).await;
+    let inner = &world.ledger.inner;
+    let page = inner.store.scan(keys::LOG_START, keys::LOG_END, 1).expect("readable").remove(0).payload;
+    let (head, stored) = page::pairs(&page).next().flatten().expect("the intent");
+    let committed = Head::decode(head).expect("a head").body;
+    world.pass(31 * DAY);
+    assert_eq!(world.ledger.prune(false).expect("writable").low, 2);
+    let found = inner.body(1, stored, &committed).expect("readable");
+    assert!(matches!(found, body::Found::Pruned(_)), "{found:?}");
+}
+
+#[tokio::test]
 async fn who_is_erased_late_is_pruned_with_the_rest() {
     let world = World::new();
     run(&world, "u1", Risk::High, "key-1").await;
@@ -114,6 +130,22 @@ async fn a_key_that_nobody_erased_is_missed_for_as_long_as_anything_is_kept() {
 }
 
 #[tokio::test]
+async fn what_goes_is_accounted_for_once_however_often_it_was_chosen() {
+    let world = World::new();
+    run(&world, "u1", Risk::Low, "key-1").await;
+    let inner = &world.ledger.inner;
+    let holds = Arc::new(inner.holds().expect("readable"));
+    let tip = world.ledger.tip().expect("readable").seq;
+    // As a pruning whose commit came to stand after it had given up, and the next one.
+    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).expect("writable"));
+    assert!(!inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).expect("readable"));
+    assert_eq!(world.ledger.tip().expect("readable").seq, tip + 1);
+    assert_eq!(world.verified().pruned_bodies, 2);
+    world.pass(31 * DAY);
+    assert_eq!(world.ledger.prune(false).expect("writable").low, 0);
+}
+
+#[tokio::test]
 async fn a_hold_that_comes_while_the_log_is_pruned_keeps_what_it_speaks_of() {
     let world = World::new();
     let call = run(&world, "u1", Risk::Low, "key-1").await;
@@ -130,7 +162,7 @@ async fn a_hold_that_comes_while_the_log_is_pruned_keeps_what_it_speaks_of() {
         until_ms: None,
     };
     world.ledger.hold(hold, "ada").expect("writable");
-    assert!(!inner.drop_bodies(Class::Low, DAY, vec![1, 2], 3, &chosen).expect("readable"));
+    assert!(!inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &chosen).expect("readable"));
     assert!(is_readable(&world, &call));
     world.pass(31 * DAY);
     assert_eq!(world.ledger.prune(false).expect("writable").held, 2);

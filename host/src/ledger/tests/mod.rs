@@ -3,7 +3,9 @@
 mod answers;
 mod backups;
 mod decisions;
+mod doomed;
 mod elsewhere;
+mod erasing;
 mod faults;
 mod format;
 mod going;
@@ -20,6 +22,7 @@ mod settling;
 mod sinks;
 mod tamper;
 mod trouble;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,8 +39,8 @@ use super::verify::{Broken, Verification};
 use super::*;
 use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, Bytes, CallId, Decision, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk, RowTally,
-    Scope, Sent, ToolName, TraceContext, Verdict,
+    Arguments, Bytes, CallId, Decision, Effect, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk,
+    RowTally, Scope, Sent, ToolName, TraceContext, Verdict,
 };
 use crate::store::StoreConfig;
 

@@ -268,6 +268,40 @@ async fn repeated_rejections_of_a_caller_are_counted_not_written() {
 }
 
 #[tokio::test]
+async fn a_caller_whose_key_can_not_be_read_takes_nobody_elses_count_along() {
+    let world = World::new();
+    let inner = &world.ledger.inner;
+    let tag = |subject: &str| inner.secret.subject("https://issuer.example", subject);
+    // Others, whose keys are in other files.
+    let subjects: Vec<_> = (0..).map(|n| format!("u{n}")).filter(|subject| tag(subject).0[0] != tag("u0").0[0]).take(8).collect();
+    let why = crate::model::Rejection::KeyRequired;
+    for subject in std::iter::once("u0").chain(subjects.iter().map(String::as_str)) {
+        let mut call = write("key-1");
+        subject.clone_into(&mut call.principal.subject);
+        for _ in 0..3 {
+            world.ledger.record_rejection(&rejection(&call, &why)).await.expect("recorded");
+        }
+    }
+    world.settle().await;
+    // The key goes, and where the next one is to be is no file.
+    let lost = inner.subjects.ids(&tag("u0")).expect("readable").remove(0);
+    inner.subjects.destroy(&lost).expect("writable");
+    let file = world.dir.path().join("keys/subjects").join(format!("{:02x}", tag("u0").0[0]));
+    std::fs::rename(&file, file.with_extension("kept")).expect("movable");
+    std::fs::create_dir(&file).expect("creatable");
+    inner.write_counts(true);
+    world.settle().await;
+    std::fs::remove_dir(&file).expect("removable");
+    std::fs::rename(file.with_extension("kept"), &file).expect("movable");
+    let records = world.ledger.records(1, usize::MAX).expect("readable").into_iter().filter_map(|record| record.body);
+    let bodies: Vec<Value> = records.map(|body| serde_json::from_slice(&body).expect("JSON")).collect();
+    for subject in &subjects {
+        let mut counts = bodies.iter().filter(|body| body["subject"] == json!(subject)).map(|body| &body["repeated"]["count"]);
+        assert!(counts.any(|count| *count == json!(2)), "{subject} was turned away three times: {bodies:?}");
+    }
+}
+
+#[tokio::test]
 async fn anonymous_and_invented_calls_buy_no_writes() {
     let world = World::new();
     let call = write("key-1");

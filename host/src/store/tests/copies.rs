@@ -103,14 +103,14 @@ async fn a_copy_taken_while_commits_go_on_is_the_store_as_it_was_at_one_moment()
 async fn what_a_copy_reads_again_the_moment_it_is_noted_has_changed_already() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let store = open(dir.path());
-    let noting = store.begin_copy().expect("no other copy is being taken");
+    let noting = Arc::new(store.begin_copy().expect("no other copy is being taken"));
     let over = Arc::new(AtomicBool::new(false));
     let reading = {
-        let (store, over) = (store.clone(), Arc::clone(&over));
+        let (store, over, noting) = (store.clone(), Arc::clone(&over), Arc::clone(&noting));
         tokio::task::spawn_blocking(move || {
             let mut seen = BTreeMap::new();
             while !over.load(Ordering::SeqCst) {
-                for key in store.shared().copying.take().expect("the copy goes on") {
+                for key in noting.take().expect("the copy goes on") {
                     let value = store.get(&key).expect("readable");
                     seen.insert(key, value);
                 }
@@ -124,7 +124,7 @@ async fn what_a_copy_reads_again_the_moment_it_is_noted_has_changed_already() {
     }
     over.store(true, Ordering::SeqCst);
     let mut seen = reading.await.expect("no panic");
-    for (key, value) in store.cut(LANDMARK).expect("the moment is reached").rows {
+    for (key, value) in store.cut(&noting, LANDMARK).expect("the moment is reached").rows {
         let value = value.map(|value| record::unwrap(&key, &value).expect("whole"));
         seen.insert(key, value);
     }
@@ -168,10 +168,29 @@ async fn a_fault_ends_the_copy_that_is_being_taken_and_the_next_one_succeeds() {
     let panicked: Result<(), StoreError> = store.commit(|_| panic!("a bug")).await;
     assert!(panicked.is_err());
     reopening::reopened(&store).await;
-    let cut = store.cut(LANDMARK).map(drop).expect_err("what the failed group left is not known");
+    let cut = store.cut(&noting, LANDMARK).map(drop).expect_err("what the failed group left is not known");
     assert!(cut.to_string().contains("try again"), "{cut}");
     drop(noting);
     store.copy(&to.path().join("rows"), &to.path().join("bodies"), LANDMARK).expect("another one can be taken");
+}
+
+#[tokio::test]
+async fn a_copy_that_a_fault_has_ended_has_no_part_in_the_next_one() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    put(&store, "k/1", b"v").await.expect("the commit is durable");
+    let first = store.begin_copy().expect("no other copy is being taken");
+    let panicked: Result<(), StoreError> = store.commit(|_| panic!("a bug")).await;
+    assert!(panicked.is_err());
+    reopening::reopened(&store).await;
+    let second = store.begin_copy().expect("the first one is over");
+    put(&store, "k/2", b"v").await.expect("the commit is durable");
+    assert!(first.take().is_err() && store.cut(&first, LANDMARK).is_err(), "what is noted is not for the first one");
+    drop(first);
+    put(&store, "k/3", b"v").await.expect("the commit is durable");
+    let rows = store.cut(&second, LANDMARK).expect("it goes on").rows;
+    let keys: Vec<_> = rows.iter().map(|(key, _)| &key[..]).filter(|key| key.starts_with(b"k/")).collect();
+    assert_eq!(keys, [b"k/2", b"k/3"], "nothing was lost to it");
 }
 
 #[tokio::test]
