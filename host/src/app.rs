@@ -169,6 +169,8 @@ impl Host {
         }
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
+        let outbound = Outbound::new(&config.backends, &config.origins)?;
+        outbound.sweep();
         let pipeline = Arc::new(Pipeline::new(crate::pipeline::Parts {
             authenticator: authenticator.clone(),
             registry: registry.clone(),
@@ -177,7 +179,7 @@ impl Host {
             ledger: ledger.clone(),
             admission,
             sandbox,
-            outbound: Outbound::new(&config.backends, &config.origins)?,
+            outbound,
             watcher: options.watcher.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
