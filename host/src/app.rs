@@ -136,6 +136,7 @@ impl Host {
         let admission = opening::admission(config, &sandbox)?;
         let loader = Arc::new(opening::loader(config, &options.data, &sandbox, options.test_hooks));
         let sources = opening::sources(config, &options.data);
+        opening::sweep(&sources)?;
         let begun = Instant::now();
         let generation = loader.load_dirs(&sources.dirs()?, sources.policies.as_deref()).await?;
         let (plugins, tools, took) = (generation.plugins.len(), generation.tools.len(), begun.elapsed());

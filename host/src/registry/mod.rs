@@ -17,6 +17,7 @@ pub mod status;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -74,6 +75,8 @@ pub struct PluginSet {
     pub plugins: Vec<Arc<Plugin>>,
     /// The tools by name.
     pub tools: BTreeMap<ToolName, Arc<Tool>>,
+    /// Which of these, by their folders, are in force already and would not be let in if they came now; and why.
+    pub disowned: Vec<(PathBuf, LoadError)>,
 }
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, Tool).
