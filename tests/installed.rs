@@ -2,6 +2,7 @@
 
 mod crash;
 mod demanded;
+mod inspected;
 mod live;
 mod revoked;
 mod signed;

@@ -3,6 +3,7 @@
 
 mod done;
 mod ground;
+mod inspected;
 mod rules;
 
 use std::time::SystemTime;
@@ -17,6 +18,7 @@ use crate::registry::installed::{InstallError, InstalledSet, LaidDown, Shelf, Ve
 pub use done::{Approve, Contents, Done, Listed, NotDone, State};
 pub use ground::Ground;
 use ground::{Right, Would};
+pub use inspected::Inspected;
 pub use rules::InstallRules;
 
 /// Installs plugins, one at a time.

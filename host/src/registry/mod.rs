@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod error;
 mod face;
 mod folder;
+mod inspect;
 pub mod installed;
 pub mod load;
 pub mod manifest;
@@ -32,6 +33,7 @@ use crate::sandbox::Program;
 
 pub use accident::holds_policies;
 pub use error::LoadError;
+pub use inspect::{inspect, tool_row};
 pub use load::Loader;
 pub use reload::{Candidate, Look, Reloader, Turn};
 pub use schema::Schema;
