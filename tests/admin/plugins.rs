@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use super::*;
 use crate::harness::{Version, tidegate};
 
-/// A host that serves echo out of a folder that it does not watch, that folder, and a place for versions to install.
+/// A host that serves echo out of a folder, that folder, and a place for versions to install.
 fn host() -> (Started, tempfile::TempDir, tempfile::TempDir) {
-    let (host, plugins) = echo("[plugins]\nwatch = false\nunsigned = \"allow\"\n");
+    let plugins = plugins(&["echo"]);
+    let config = "[auth.anonymous]\nsubject = \"u1\"\n[plugins]\nunsigned = \"allow\"\n";
+    let host = Host::dev(plugins.path()).serve().config(config).start();
     (host, plugins, tempfile::tempdir().expect("a folder"))
 }
 

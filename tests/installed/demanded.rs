@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::signed::{keygen, revoke, sign, trusted, world};
 use super::{World, path};
+use crate::harness::Host;
 
 /// A world that demands signatures, with `echo` in its folder of plugins, and the trusted key of `acme`.
 fn demanding() -> (World, PathBuf, PathBuf) {
@@ -98,4 +99,13 @@ fn a_demand_that_nothing_could_meet_or_that_is_contradicted_is_refused_in_words(
     unstarted(&world, &["nobody is: name the trust file with `trust`"]);
     let world = World { config: format!("{named}unsigned = \"allow\"\n"), ..world };
     unstarted(&world, &["`[plugins] unsigned = \"allow\"`", "leave one of the two out"]);
+}
+
+#[test]
+fn who_develops_a_plugin_need_not_sign_every_edit() {
+    let (world, _, _) = demanding();
+    let config = world.config.replace("[auth.anonymous]\nsubject = \"u1\"\n", "");
+    let host = Host::dev(&world.dir.path().join("plugins")).config(&config).start();
+    assert_eq!(host.client().call("echo", json!({"text": "x"})).structured(), &json!({"text": "x"}));
+    assert!(host.log().contains("`[plugins] require_signatures` is left aside"), "and it is said: {}", host.log());
 }

@@ -154,8 +154,9 @@ fn a_component_that_tells_other_things_than_were_signed_is_refused() {
     let said = bench.unverified(text(&bench.plugin()));
     assert!(said.contains("does not describe its tools as it did when it was signed") && said.contains(&published), "{said}");
     // Nor does a host serve it that demands signatures.
-    let config = format!("[plugins]\ntrust = \"{}\"\nrequire_signatures = true\n", bench.path("trust.toml").display());
-    let said = Host::dev(bench.plugins.path()).config(&config).try_start().err().expect("it must not serve that");
+    let demand = format!("[plugins]\ntrust = \"{}\"\nrequire_signatures = true\n", bench.path("trust.toml").display());
+    let config = format!("[auth.anonymous]\nsubject = \"u1\"\n{demand}");
+    let said = Host::dev(bench.plugins.path()).serve().config(&config).try_start().err().expect("it must not serve that");
     assert!(said.contains("does not describe its tools as it did when it was signed"), "{said}");
 }
 
