@@ -68,7 +68,7 @@ impl Rules {
     ///
     /// # Errors
     /// The token is not for this server, not now, or not an access token; or claims are missing, malformed or too many.
-    pub fn principal(&self, jwt: &Jwt<'_>, issuer: &str, resource: &str, now: Duration) -> Result<Verified, Problem> {
+    pub fn principal(&self, jwt: &Jwt, issuer: &str, resource: &str, now: Duration) -> Result<Verified, Problem> {
         let claims = &jwt.claims;
         self.check_kind(jwt)?;
         self.check_audience(claims, resource)?;
@@ -96,7 +96,7 @@ impl Rules {
     /// Access tokens are told from other JWTs by their type (RFC 9068 §2.1, RFC 8725 §3.11); where it is the general one, or none,
     /// by claims that only other kinds have: those that tie an ID token to its login (OpenID Connect Core §2, §3.3.2.11), and the
     /// marks with which issuers set their ID and refresh tokens apart.
-    fn check_kind(&self, jwt: &Jwt<'_>) -> Result<(), Problem> {
+    fn check_kind(&self, jwt: &Jwt) -> Result<(), Problem> {
         let has = |name: &str| jwt.claims.get(name).is_some_and(|value| !value.is_null());
         let is =
             |name: &str, marks: &[&str]| jwt.claims.get(name).and_then(Value::as_str).is_some_and(|mark| marks.contains(&mark));

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::AuthError;
+use super::checks::Checks;
 use super::claims::Rules;
 use super::config::{IssuerConfig, IssuerConfigError};
 use super::keyring::{Keyring, Keys, Patience, Source};
@@ -44,16 +43,16 @@ impl Issuer {
         Self { name: name.to_owned(), rules: Rules::of(&IssuerConfig::at(name)), keyring: Keyring::fixed(keys) }
     }
 
-    /// The version of the keys of which one signed `jwt`. Looks for newer keys if there is reason to. A signature is checked once
-    /// it gets one of the places of `checks`.
+    /// The version of the keys of which one signed `jwt`. Looks for newer keys if there is reason to.
     ///
     /// # Errors
     /// None of them did; or it can't be told, because the keys can't be fetched.
-    pub async fn version_that_signed(&self, jwt: &Jwt<'_>, checks: &Semaphore) -> Result<u64, AuthError> {
-        let names_it = |keys: &Keys| keys.set.names(jwt.kid.as_deref(), jwt.algorithm);
+    pub async fn version_that_signed(&self, jwt: &Jwt, checks: &Checks) -> Result<u64, AuthError> {
+        let signature = &jwt.signature;
+        let names_it = |keys: &Keys| keys.set.names(signature.kid.as_deref(), signature.algorithm);
         let before = self.keyring.current();
         if let Some(keys) = &before {
-            if is_signed(jwt, keys, checks).await {
+            if checks.is_by(signature, &keys.set).await {
                 return Ok(keys.version);
             }
             if names_it(keys) {
@@ -62,7 +61,7 @@ impl Issuer {
         }
         self.keyring.renew().await;
         let Some(keys) = self.keyring.current() else { return Err(self.unavailable(Duration::from_secs(1))) };
-        if before.is_none_or(|before| before.version != keys.version) && is_signed(jwt, &keys, checks).await {
+        if before.is_none_or(|before| before.version != keys.version) && checks.is_by(signature, &keys.set).await {
             return Ok(keys.version);
         }
         match self.keyring.retry_after() {
@@ -76,10 +75,4 @@ impl Issuer {
     fn unavailable(&self, otherwise: Duration) -> AuthError {
         AuthError::Unavailable { retry_after: self.keyring.retry_after().unwrap_or(otherwise) }
     }
-}
-
-async fn is_signed(jwt: &Jwt<'_>, keys: &Keys, checks: &Semaphore) -> bool {
-    let _place = checks.acquire().await.expect("the semaphore is never closed");
-    // A tenth of a millisecond: too short to be worth another thread.
-    jwt.is_signed_by(&keys.set)
 }

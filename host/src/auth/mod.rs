@@ -5,6 +5,7 @@
 
 mod admin_token;
 mod cache;
+mod checks;
 mod claims;
 mod config;
 mod details;
@@ -22,12 +23,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{Credentials, Principal};
 use cache::TokenCache;
+use checks::Checks;
 use fetch::Fetcher;
 use issuer::Issuer;
 use token::Jwt;
@@ -55,8 +56,7 @@ struct Parts {
     issuers: HashMap<String, Arc<Issuer>>,
     limits: TokenLimits,
     cache: TokenCache,
-    /// Signatures being checked at once: a flood of forged tokens must leave cores to those who are already known.
-    checks: Semaphore,
+    checks: Checks,
     /// This server's own URL, known once it listens.
     resource: OnceLock<String>,
 }
@@ -121,14 +121,13 @@ impl Authenticator {
         issuers: &BTreeMap<String, IssuerConfig>,
         limits: TokenLimits,
     ) -> Result<Self, IssuerConfigError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self(Arc::new(Parts {
             anonymous,
             local,
             issuers: by_iss(issuers)?,
             cache: TokenCache::new(limits.cache, limits.cache_for.duration()),
             limits,
-            checks: Semaphore::new((cores / 2).max(1)),
+            checks: Checks::new(),
             resource: OnceLock::new(),
         })))
     }
@@ -189,7 +188,7 @@ impl Authenticator {
         }
         let jwt = Jwt::read(token)?;
         let (iss, issuer) = jwt.issuer().and_then(|iss| issuers.get_key_value(iss)).ok_or(Problem::UnknownIssuer)?;
-        if !issuer.rules.algorithms.contains(&jwt.algorithm) {
+        if !issuer.rules.algorithms.contains(&jwt.signature.algorithm) {
             return Err(Problem::Algorithm.into());
         }
         let Some(resource) = resource.get() else {

@@ -1,5 +1,7 @@
 //! A bearer token taken apart: a signed JWT (RFC 7519, JWS compact serialization), judged before anything in it is believed.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -17,19 +19,25 @@ const MAX_KID: usize = 256;
 /// The claims of a token.
 pub(super) type Claims = Map<String, Value>;
 
-/// A token that looks like one. INVARIANT: its claims are not to be believed before [`Jwt::is_signed_by`] says so.
-pub(super) struct Jwt<'a> {
-    /// Header and claims as they were signed.
-    signed: &'a str,
-    signature: &'a str,
-    /// How it says that it was signed.
-    pub algorithm: Algorithm,
-    /// Which key it says it was signed with: a name to compare with, never an address.
-    pub kid: Option<String>,
+/// A token that looks like one. INVARIANT: its claims are not to be believed before [`Signature::is_by`] says so.
+pub(super) struct Jwt {
+    /// Who signed it, as it says.
+    pub signature: Arc<Signature>,
     /// Its type, in lower case, without `application/`.
     pub kind: Option<String>,
     /// What it claims.
     pub claims: Claims,
+}
+
+/// A token's signature, with what it is over: all that it takes to check it elsewhere.
+pub(super) struct Signature {
+    /// Header and claims as they were signed.
+    signed: String,
+    value: String,
+    /// How it says that it was made.
+    pub algorithm: Algorithm,
+    /// Which key it says it was made with: a name to compare with, never an address.
+    pub kid: Option<String>,
 }
 
 /// The members of a header that matter. Keys and addresses of keys that a token brings along (`jwk`, `jku`, `x5c`, `x5u`) do not
@@ -42,12 +50,12 @@ struct Header {
     crit: Option<IgnoredAny>,
 }
 
-impl<'a> Jwt<'a> {
+impl Jwt {
     /// Takes `token` apart.
     ///
     /// # Errors
     /// It is no signed JWT, or one that could never count here.
-    pub fn read(token: &'a str) -> Result<Self, Problem> {
+    pub fn read(token: &str) -> Result<Self, Problem> {
         let mut parts = token.split('.');
         let (header, claims, signature) = match (parts.next(), parts.next(), parts.next(), parts.count()) {
             (Some(header), Some(claims), Some(signature), 0) => (header, claims, signature),
@@ -68,19 +76,22 @@ impl<'a> Jwt<'a> {
             None => typ,
         });
         let claims_json = part(claims)?;
-        let signed = &token[..header.len() + 1 + claims.len()];
-        Ok(Self { signed, signature, algorithm, kid, kind, claims: claims_json })
-    }
-
-    /// Whether one of `keys` signed it.
-    pub fn is_signed_by(&self, keys: &KeySet) -> bool {
-        keys.candidates(self.kid.as_deref(), self.algorithm)
-            .any(|key| jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), key, self.algorithm).unwrap_or(false))
+        let signed = token[..header.len() + 1 + claims.len()].to_owned();
+        let signature = Signature { signed, value: signature.to_owned(), algorithm, kid };
+        Ok(Self { signature: Arc::new(signature), kind, claims: claims_json })
     }
 
     /// Who it says issued it.
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(Value::as_str)
+    }
+}
+
+impl Signature {
+    /// Whether it was made with one of `keys`.
+    pub fn is_by(&self, keys: &KeySet) -> bool {
+        keys.candidates(self.kid.as_deref(), self.algorithm)
+            .any(|key| jsonwebtoken::crypto::verify(&self.value, self.signed.as_bytes(), key, self.algorithm).unwrap_or(false))
     }
 }
 

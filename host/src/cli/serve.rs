@@ -239,7 +239,12 @@ pub fn data_dir(config: &Config) -> PathBuf {
     config.data.clone().unwrap_or_else(|| DEFAULT_DATA.into())
 }
 
+/// The most threads for what blocks on the disk or the resolver. A crowd that polls would have the runtime start 512, and each keeps
+/// a stack and a heap.
+const BLOCKING: usize = 128;
+
 /// The multi-threaded runtime every verb with sockets runs on.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the async runtime")
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().max_blocking_threads(BLOCKING).build().context("can't start the async runtime")
 }

@@ -39,6 +39,7 @@ mod keys;
 mod listing;
 mod mark;
 mod mend;
+mod newcomers;
 pub mod ocsf;
 mod open;
 mod page;
@@ -79,6 +80,7 @@ use crate::model::{CallId, Digest, Effect, Principal, Span, Timestamp};
 use crate::store::{Slot, Store, Tx, Urgency};
 use idempotency::Reservations;
 use intent::Lost;
+use newcomers::Newcomers;
 use open::OpenCalls;
 use queue::{Epochs, Waiting};
 use rejections::Rejections;
@@ -152,6 +154,7 @@ struct Inner {
     keys: PathBuf,
     secret: Secret,
     subjects: Subjects,
+    newcomers: Newcomers,
     epochs: Arc<Epochs>,
     signer: Signer,
     reservations: Reservations,
@@ -212,6 +215,7 @@ impl Ledger {
             keys: keys.to_owned(),
             secret,
             subjects,
+            newcomers: Newcomers::default(),
             epochs: Arc::new(Epochs::open(keys)?),
             signer,
             reservations: Reservations::default(),
@@ -321,9 +325,7 @@ impl Inner {
         if let Some(key) = self.subjects.at_hand(&tag) {
             return Ok(key);
         }
-        let inner = Arc::clone(self);
-        let made = tokio::task::spawn_blocking(move || inner.subjects.key(&tag)).await;
-        made.unwrap_or_else(|panic| Err(LedgerError::damaged("a subject's key")(panic)))
+        Newcomers::key(self, tag).await
     }
 
     fn append_rejection(&self, slot: Option<Slot>, call: CallId, generation: Generation, body: body::Body) {

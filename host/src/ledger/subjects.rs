@@ -53,8 +53,6 @@ pub(super) struct Subjects {
     by_tag: Cache<Digest, Arc<SubjectKey>>,
     /// Also knows of ids that have no key any more.
     by_id: Cache<KeyId, Option<Arc<SubjectKey>>>,
-    /// Whose keys are to be made.
-    wanted: Mutex<BTreeSet<Digest>>,
     /// Held while a file is changed.
     change: Mutex<()>,
     /// Held while a key is destroyed, and shared while one is looked up in its file.
@@ -79,7 +77,6 @@ impl Subjects {
             dir,
             by_tag: Cache::new(REMEMBERED),
             by_id: Cache::new(REMEMBERED),
-            wanted: Mutex::default(),
             change: Mutex::default(),
             destroying: RwLock::default(),
         })
@@ -91,24 +88,20 @@ impl Subjects {
     }
 
     /// The key of the subject with this tag; a new one, durable on return, if there is none. Blocks on the disk.
-    ///
-    /// Whoever has to wait for the disk here finds the key made, together with those of all others who waited: a crowd of newcomers
-    /// costs a few syncs, not one each.
     pub fn key(&self, tag: &Digest) -> Result<Arc<SubjectKey>, LedgerError> {
         if let Some(key) = self.by_tag.get(tag) {
             return Ok(key);
         }
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(*tag);
+        let keys = self.keys(BTreeSet::from([*tag]))?;
+        Ok(keys.into_iter().next().expect("one was asked for"))
+    }
+
+    /// The keys of the subjects with these tags, new ones where there are none; durable on return, with one sync for all. Blocks on
+    /// the disk.
+    pub fn keys(&self, tags: BTreeSet<Digest>) -> Result<Vec<Arc<SubjectKey>>, LedgerError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(key) = self.by_tag.get(tag) {
-            // Somebody made it on the way; those who came since are still to be served.
-            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).append(&mut wanted);
-            return Ok(key);
-        }
-        wanted.insert(*tag);
         let (mut found, mut made) = (Vec::new(), Vec::new());
-        if let Err(error) = self.find_or_make(wanted, &mut found, &mut made) {
+        if let Err(error) = self.find_or_make(tags, &mut found, &mut made) {
             // Nobody may find, and use, a key that a power cut could take away.
             for (_, path, place) in made {
                 let file = OpenOptions::new().write(true).open(path);
@@ -116,14 +109,12 @@ impl Subjects {
             }
             return Err(error);
         }
-        let keys = found.into_iter().chain(made.into_iter().map(|(key, ..)| key));
-        let mut own = None;
-        for key in keys.map(Arc::new) {
-            self.by_tag.insert(key.tag, Arc::clone(&key));
-            self.by_id.insert(key.id, Some(Arc::clone(&key)));
-            own = own.or_else(|| (key.tag == *tag).then_some(key));
-        }
-        Ok(own.expect("its own tag is among those wanted"))
+        let keys = found.into_iter().chain(made.into_iter().map(|(key, ..)| key)).map(Arc::new);
+        let remember = |key: &Arc<SubjectKey>| {
+            self.by_tag.insert(key.tag, Arc::clone(key));
+            self.by_id.insert(key.id, Some(Arc::clone(key)));
+        };
+        Ok(keys.inspect(remember).collect())
     }
 
     /// The keys of these tags, and those that had to be made, with their places; durable on return.

@@ -16,7 +16,7 @@ pub struct Handles(Mutex<State>);
 #[derive(Default)]
 struct State {
     live: HashMap<CallId, Handle>,
-    /// Queued calls that were called off while nobody held them. As many as there are such calls.
+    /// Queued calls that were called off and whose end is not written down yet: whoever holds such a call may lose it to the next.
     called_off: HashSet<CallId>,
 }
 
@@ -34,11 +34,16 @@ pub struct Live {
 }
 
 impl Handles {
-    /// Makes a call known until the place is dropped.
+    /// Makes a call known until the place is dropped; tells it to stop at once if it was called off before.
     pub fn enter(self: &Arc<Self>, call: CallId, cancelled: &CancellationToken, attachment: Attachment) -> Live {
         let attachment = Arc::new(attachment);
         let handle = Handle { cancelled: cancelled.clone(), attachment: attachment.clone() };
-        self.lock().live.insert(call, handle);
+        let mut state = self.lock();
+        state.live.insert(call, handle);
+        if state.called_off.contains(&call) {
+            cancelled.cancel();
+        }
+        drop(state);
         Live { handles: self.clone(), call, attachment }
     }
 
@@ -53,14 +58,20 @@ impl Handles {
         cancelled.map(|cancelled| cancelled.cancel()).is_some()
     }
 
-    /// Remembers that a queued call is to be called off that nobody holds at the moment.
-    pub fn call_off(&self, call: CallId) {
-        self.lock().called_off.insert(call);
+    /// Tells a queued call to stop, and whoever may hold it next; answers whether anybody holds it now.
+    ///
+    /// INVARIANT: told and remembered under the lock under which a call is entered: between two that hold it nobody is missed.
+    pub fn call_off(&self, call: CallId) -> bool {
+        let mut state = self.lock();
+        state.called_off.insert(call);
+        let cancelled = state.live.get(&call).map(|handle| handle.cancelled.clone());
+        drop(state);
+        cancelled.map(|cancelled| cancelled.cancel()).is_some()
     }
 
-    /// Whether the call was called off while nobody held it.
-    pub fn was_called_off(&self, call: &CallId) -> bool {
-        self.lock().called_off.remove(call)
+    /// Forgets that a call was called off: it has ended.
+    pub fn forget(&self, call: &CallId) {
+        self.lock().called_off.remove(call);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,5 +87,34 @@ impl Drop for Live {
         if state.live.get(&self.call).is_some_and(|handle| Arc::ptr_eq(&handle.attachment, &self.attachment)) {
             state.live.remove(&self.call);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_called_off_is_told_whoever_holds_it_next_until_it_has_ended() {
+        let (handles, call) = (Arc::new(Handles::default()), CallId::random());
+        let enter = || {
+            let cancelled = CancellationToken::new();
+            (handles.enter(call, &cancelled, Attachment::of_queued()), cancelled)
+        };
+        let (first, cancelled) = enter();
+        assert!(!cancelled.is_cancelled());
+        assert!(handles.call_off(call), "it is held");
+        assert!(cancelled.is_cancelled());
+        // Let go without an end, as when the ledger takes nothing.
+        drop(first);
+        let (second, cancelled) = enter();
+        assert!(cancelled.is_cancelled(), "told by whoever held it before");
+        drop(second);
+        assert!(!handles.call_off(call), "nobody holds it");
+        let (_third, cancelled) = enter();
+        assert!(cancelled.is_cancelled(), "told while nobody held it");
+        handles.forget(&call);
+        let (_fourth, cancelled) = enter();
+        assert!(!cancelled.is_cancelled());
     }
 }

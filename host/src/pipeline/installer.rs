@@ -220,11 +220,19 @@ impl Installer<'_> {
         let (act, after) = (&act, &after);
         let record = async |version: Option<PolicyVersion>, change: Option<&GenerationChange>| {
             self.ledger.record_plugin_act(act, version).await?;
-            if let Some(change) = change {
-                self.ledger.record_change(change).await?;
+            let put_in_force = async {
+                if let Some(change) = change {
+                    self.ledger.record_change(change).await?;
+                }
+                fail::fail_point!("install::recorded", |_| std::process::abort());
+                let after = after.clone();
+                self.blocking(move |shelf| shelf.commit(&after)).await
+            };
+            let done = put_in_force.await;
+            if done.is_err() {
+                self.take_back(act, version).await;
             }
-            fail::fail_point!("install::recorded", |_| std::process::abort());
-            self.commit(act, version, after.clone()).await
+            done
         };
         would.adopt(by, record).await?;
         tracing::info!(
@@ -240,15 +248,12 @@ impl Installer<'_> {
         Ok(())
     }
 
-    /// Puts `set` in force on the disk, as `act` says in the log.
-    async fn commit(&self, act: &PluginAct<'_>, version: Option<PolicyVersion>, set: InstalledSet) -> Result<(), NotDone> {
-        let Err(error) = self.blocking(move |shelf| shelf.commit(&set)).await else { return Ok(()) };
-        // What the log says did not come about, and the log says so too, if it can.
+    /// Writes down that what the log says of `act` did not come about, if the log takes it.
+    async fn take_back(&self, act: &PluginAct<'_>, version: Option<PolicyVersion>) {
         let undone = PluginAct { action: "plugin_undone", before: act.after, after: act.before, widened: &[], ..act.clone() };
         if let Err(error) = self.ledger.record_plugin_act(&undone, version).await {
             tracing::error!(%error, plugin = act.plugin, "that a plugin was not put in force after all could not be written down");
         }
-        Err(error)
     }
 
     /// What is installed, once what crashes left behind is gone.

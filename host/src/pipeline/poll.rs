@@ -113,15 +113,34 @@ impl Pipeline {
         match self.parts.ledger.standing(&id) {
             Ok(Some(state)) if !state.is_of(principal) => Cancelled::Unknown,
             Ok(Some(state)) if state.ended.is_some() => Cancelled::TooLate,
+            Ok(Some(state)) if state.status == CallStatus::Queued => self.call_off(id),
             Ok(Some(_)) if self.handles.cancel(&id) => Cancelled::Told,
-            // Its turn came while the ledger took nothing, so it waits on; it is told as soon as it is taken up again.
-            Ok(Some(state)) if state.status == CallStatus::Queued => {
-                self.handles.call_off(id);
-                Cancelled::Told
-            }
             // It ended between the two looks.
             Ok(Some(_)) => Cancelled::TooLate,
             Ok(None) => Cancelled::Unknown,
+            Err(error) => {
+                tracing::error!(call = %id, %error, "a call could not be looked up");
+                Cancelled::Unavailable
+            }
+        }
+    }
+
+    /// Calls off a call that was waiting a moment ago, whoever holds it now.
+    fn call_off(&self, id: CallId) -> Cancelled {
+        if self.handles.call_off(id) {
+            return Cancelled::Told;
+        }
+        match self.parts.ledger.standing(&id) {
+            // Its turn came while the ledger took nothing. As long as that lasts no promise is made: a host that is started anew by
+            // then would run the call.
+            Ok(Some(state)) if state.ended.is_none() => match self.takes_intents() {
+                true => Cancelled::Told,
+                false => Cancelled::Unavailable,
+            },
+            Ok(_) => {
+                self.handles.forget(&id);
+                Cancelled::TooLate
+            }
             Err(error) => {
                 tracing::error!(call = %id, %error, "a call could not be looked up");
                 Cancelled::Unavailable

@@ -105,9 +105,6 @@ impl Pipeline {
         let current = call.generation.tools.get(&tool).cloned();
         let now = Timestamp::now();
         let waited = Duration::from_millis(now.as_millis().saturating_sub(queued.queued_at().as_millis()));
-        if self.handles.was_called_off(&id) {
-            call.cancelled.cancel();
-        }
         let ticket = match &current {
             None => Err(Rejection::ToolChanged),
             // The host was away for longer than anybody would wait for an answer.
@@ -144,7 +141,7 @@ impl Pipeline {
         drop(turn);
         if permit.is_ok() && !self.takes_intents() {
             // INVARIANT: the row stays, and is taken up again as soon as the ledger takes intents.
-            return self.let_go(&waiting.call);
+            return;
         }
         let ready = match permit {
             Ok(permit) => self.look_again(&mut waiting).map(|ready| (permit, ready)),
@@ -153,10 +150,10 @@ impl Pipeline {
         match ready {
             Ok((permit, (tool, authorized))) => {
                 let Waiting { call, arguments, key, queued, live, .. } = waiting;
-                let (right, again) = (Right::Queued { key, queued }, call.clone());
+                let (right, id) = (Right::Queued { key, queued }, call.id);
                 let ran = Box::pin(self.run(Job { call, tool, arguments, authorized, right, permit, live })).await;
-                if ran.is_none() {
-                    self.let_go(&again);
+                if ran.is_some() {
+                    self.handles.forget(&id);
                 }
             }
             Err(refusal) => Box::pin(self.end_unstarted(waiting, *refusal)).await,
@@ -181,16 +178,9 @@ impl Pipeline {
     }
 
     /// Whether an intent could be written now.
-    fn takes_intents(&self) -> bool {
+    pub(super) fn takes_intents(&self) -> bool {
         let store = self.parts.ledger.store();
         store.check().and_then(|()| store.check_space()).is_ok()
-    }
-
-    /// Leaves a call waiting that could not be started, and remembers if it was called off.
-    fn let_go(&self, call: &Call) {
-        if call.cancelled.is_cancelled() {
-            self.handles.call_off(call.id);
-        }
     }
 
     /// Ends a call that waited and will not run; whoever asks is told why.
@@ -215,8 +205,10 @@ impl Pipeline {
         };
         live.attachment.settle();
         let told = told.to_stored().expect("an envelope is an end");
-        if let Err(error) = self.parts.ledger.dequeue(queued, &call.principal, &told, was_cancelled).await {
-            tracing::error!(call = %call.id, %error, "the end of a queued call could not be written down");
+        match self.parts.ledger.dequeue(queued, &call.principal, &told, was_cancelled).await {
+            Ok(()) => self.handles.forget(&call.id),
+            // The row stays, and is taken up again.
+            Err(error) => tracing::error!(call = %call.id, %error, "the end of a queued call could not be written down"),
         }
     }
 

@@ -18,8 +18,8 @@ use crate::model::{Arguments, CallId, Rejection, Timestamp};
 use crate::registry::Tool;
 use crate::store::StoreError;
 
-/// How long at most whoever has a handle is told to wait before asking again: an estimate may be far off.
-const LONGEST_POLL: Duration = Duration::from_secs(60);
+/// How long at most whoever has a handle is told to wait before asking again: an estimate made while a crowd comes in is far too long.
+const LONGEST_POLL: Duration = Duration::from_secs(15);
 
 /// A call that nothing speaks against, but whose turn has not come.
 pub(super) struct Ready {

@@ -49,14 +49,21 @@ type Raw = (Vec<u8>, Option<Vec<u8>>);
 pub(super) struct Copying(Mutex<Option<BTreeSet<Vec<u8>>>>);
 
 impl Copying {
-    /// Notes which keys a group is about to change.
+    /// The keys that a group is about to change, for [`note`](Self::note); none while no copy is being taken.
+    pub fn changed_by(&self, tx: &Tx<'_>) -> Vec<Vec<u8>> {
+        match *self.lock() {
+            Some(_) => tx.keys().cloned().chain([compact::LIVE.to_vec()]).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Notes which keys a group has changed.
     ///
-    /// INVARIANT: on the writer thread, after the group's commits and before its batch is applied: a copy that one of those
-    /// commits has begun learns of the whole group.
-    pub fn note(&self, tx: &Tx<'_>) {
+    /// INVARIANT: on the writer thread, once the group's batch is applied and before the next group's commits. Noted any
+    /// sooner, a key could be read again before it has changed, and would not be noted once it has.
+    pub fn note(&self, keys: Vec<Vec<u8>>) {
         if let Some(changed) = &mut *self.lock() {
-            changed.extend(tx.keys().cloned());
-            changed.insert(compact::LIVE.to_vec());
+            changed.extend(keys);
         }
     }
 
@@ -66,7 +73,7 @@ impl Copying {
     }
 
     /// Takes what was noted; an error if the copy was given up.
-    fn take(&self) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+    pub(super) fn take(&self) -> Result<BTreeSet<Vec<u8>>, StoreError> {
         let failed = || StoreError::Copy("the store failed while the copy was being taken; try again".to_owned());
         Ok(std::mem::take(self.lock().as_mut().ok_or_else(failed)?))
     }
@@ -98,7 +105,7 @@ pub struct Copied {
 
 /// What the writer thread reads at the moment that the copy stands for.
 pub(super) struct Cut {
-    rows: Vec<Raw>,
+    pub(super) rows: Vec<Raw>,
     landmark: Option<Vec<u8>>,
     pause: Duration,
 }

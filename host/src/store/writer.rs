@@ -99,7 +99,7 @@ impl Writer {
             completions.extend((queued.job)(turn));
         }
         let moved = landmark.and_then(|key| tx.wrapped(key));
-        self.shared.copying.note(&tx);
+        let changed = self.shared.copying.changed_by(&tx);
         let started = Instant::now();
         let written = match tx.is_poisoned() {
             true => Err("a commit panicked, which is a bug in tidegate".to_owned()),
@@ -110,6 +110,7 @@ impl Writer {
                 self.instruments.seconds.record(started.elapsed());
                 self.instruments.jobs.record(completions.len() as f64);
                 self.live = *live;
+                self.shared.copying.note(changed);
                 self.landmark = moved.or(self.landmark.take());
                 self.engine = Some(db);
             }

@@ -10,6 +10,7 @@ mod going;
 mod keeping;
 mod machine;
 mod merkle;
+mod newcomers;
 mod outbound;
 mod prefix;
 mod queued;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::super::record;
 use super::*;
 
 const LANDMARK: &[u8] = b"m/landmark";
@@ -95,6 +96,43 @@ async fn a_copy_taken_while_commits_go_on_is_the_store_as_it_was_at_one_moment()
     }
     assert_eq!(commits, landmark, "all commits up to that moment, and none after it");
     assert_eq!(store.read_body(&digest).expect("intact"), Some(body));
+    store.close().await.expect("the store closes cleanly");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_copy_reads_again_the_moment_it_is_noted_has_changed_already() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let store = open(dir.path());
+    let noting = store.begin_copy().expect("no other copy is being taken");
+    let over = Arc::new(AtomicBool::new(false));
+    let reading = {
+        let (store, over) = (store.clone(), Arc::clone(&over));
+        tokio::task::spawn_blocking(move || {
+            let mut seen = BTreeMap::new();
+            while !over.load(Ordering::SeqCst) {
+                for key in store.shared().copying.take().expect("the copy goes on") {
+                    let value = store.get(&key).expect("readable");
+                    seen.insert(key, value);
+                }
+            }
+            seen
+        })
+    };
+    // Each key changes once: what is read too soon is not noted, and read, a second time.
+    for number in 0..600_u64 {
+        put(&store, &format!("k/{number:04}"), &number.to_be_bytes()).await.expect("the commit is durable");
+    }
+    over.store(true, Ordering::SeqCst);
+    let mut seen = reading.await.expect("no panic");
+    for (key, value) in store.cut(LANDMARK).expect("the moment is reached").rows {
+        let value = value.map(|value| record::unwrap(&key, &value).expect("whole"));
+        seen.insert(key, value);
+    }
+    drop(noting);
+    for number in 0..600_u64 {
+        let seen = seen.get(format!("k/{number:04}").as_bytes()).expect("every key was noted");
+        assert_eq!(seen.as_deref(), Some(&number.to_be_bytes()[..]), "number {number}");
+    }
     store.close().await.expect("the store closes cleanly");
 }
 
