@@ -1,5 +1,6 @@
 //! The admin API: who is let in, what a page in a browser gets, and that it says what the admin socket says.
 
+mod plugins;
 mod refused;
 mod same;
 

@@ -48,6 +48,14 @@ impl Granted {
         std::fs::read_to_string(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// What lies in a folder, hidden or not.
+    fn names(&self, path: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.at(path)).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().expect("text")).collect();
+        names.sort();
+        names
+    }
+
     fn call(&self, tool: &str, arguments: Value) -> Answer {
         self.host.client().try_call(json!({"name": tool, "arguments": arguments})).expect("the host lives")
     }

@@ -1,7 +1,10 @@
 //! Installed plugins: what widens is approved first, what was installed is what runs, and whatever dies when leaves the old or the new.
 
 mod crash;
+mod demanded;
+mod inspected;
 mod live;
+mod revoked;
 mod signed;
 mod stopped;
 

@@ -136,6 +136,7 @@ impl Host {
         let admission = opening::admission(config, &sandbox)?;
         let loader = Arc::new(opening::loader(config, &options.data, &sandbox, options.test_hooks));
         let sources = opening::sources(config, &options.data);
+        opening::sweep(&sources)?;
         let begun = Instant::now();
         let generation = loader.load_dirs(&sources.dirs()?, sources.policies.as_deref()).await?;
         let (plugins, tools, took) = (generation.plugins.len(), generation.tools.len(), begun.elapsed());
@@ -169,6 +170,8 @@ impl Host {
         }
         let (shutdown, stop) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
+        let outbound = Outbound::new(&config.backends, &config.origins)?;
+        outbound.sweep();
         let pipeline = Arc::new(Pipeline::new(crate::pipeline::Parts {
             authenticator: authenticator.clone(),
             registry: registry.clone(),
@@ -177,7 +180,7 @@ impl Host {
             ledger: ledger.clone(),
             admission,
             sandbox,
-            outbound: Outbound::new(&config.backends, &config.origins)?,
+            outbound,
             watcher: options.watcher.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),

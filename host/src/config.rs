@@ -74,6 +74,8 @@ pub struct PluginsConfig {
     pub trust: Option<PathBuf>,
     /// Whether a plugin may be installed that nobody vouches for who is trusted.
     pub unsigned: Unsigned,
+    /// Whether nothing is served, from the folder neither, that nobody has signed who is trusted. Not by default.
+    pub require_signatures: bool,
     /// The longest that fetching a plugin may take altogether.
     pub fetch_timeout: Span,
 }
@@ -88,6 +90,7 @@ impl Default for PluginsConfig {
             keep: NonZeroUsize::new(5).expect("five is not zero"),
             trust: None,
             unsigned: Unsigned::default(),
+            require_signatures: false,
             fetch_timeout: Span::seconds(120),
         }
     }

@@ -1,8 +1,18 @@
 //! Writes that do not come to their end: a host that dies in the middle, a disk that is full.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::*;
+
+/// Waits until something is so.
+fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what} never came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// A file that is larger than what a disk writes at once.
 fn long(letter: char) -> String {
@@ -20,6 +30,7 @@ fn a_host_that_dies_in_the_middle_of_a_write_leaves_the_old_content_or_the_new()
         granted.host.ended();
         assert!(granted.content("notes/b.txt") == long(if is_new { 'b' } else { 'a' }), "{failpoint}");
 
+        assert_eq!(granted.names("notes").len(), if is_new { 1 } else { 2 }, "{failpoint}");
         let again = Host::dev(granted._plugins.path()).config(&config(granted.folder.path(), "")).on(&granted.host.data).start();
         let retried = again.client().try_call(write).expect("the host lives");
         assert_eq!(
@@ -29,6 +40,7 @@ fn a_host_that_dies_in_the_middle_of_a_write_leaves_the_old_content_or_the_new()
         );
         let listed = again.client().call("list_directory", json!({"path": "notes"}));
         assert_eq!(text(&listed), "[FILE] b.txt", "what was on its way is not shown");
+        until("what was on its way is gone", || !granted.names("notes").iter().any(|name| name.starts_with(".tidegate-")));
         let key = json!({"dev.tidegate/idempotency-key": "files-crash-000002"});
         let anew = json!({"name": "write_file", "arguments": {"path": "notes/b.txt", "content": long('c')}, "_meta": key});
         text(&again.client().try_call(anew).expect("the host lives"));
@@ -62,9 +74,7 @@ fn on_a_full_disk_nothing_is_written_and_what_was_there_stays() {
     let full = granted.write("write_file", json!({"path": "notes/b.txt", "content": long('x')}), "files-full-0000001");
     assert!(message(&full).contains("the disk is full"), "{full:?}");
     assert_eq!(granted.content("notes/b.txt"), "kept");
-    let names: Vec<_> =
-        std::fs::read_dir(granted.at("notes")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
-    assert_eq!(names, ["b.txt"], "and nothing of it is left");
+    assert_eq!(granted.names("notes"), ["b.txt"], "and nothing of it is left");
     crate::harness::until_back(|| {
         granted.write("write_file", json!({"path": "notes/b.txt", "content": "new"}), "files-full-0000002")
     });
@@ -85,10 +95,7 @@ fn a_write_whose_time_is_over_never_lands_and_its_key_is_free() {
         granted.write("write_file", json!({"path": "notes/c.txt", "content": "in time"}), "files-late-0000002")
     });
     assert_eq!(granted.content("notes/b.txt"), "one\ntwo\n", "what nobody waited for did not come");
-    let mut names: Vec<_> =
-        std::fs::read_dir(granted.at("notes")).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["b.txt", "c.txt"], "and nothing of it is left");
+    assert_eq!(granted.names("notes"), ["b.txt", "c.txt"], "and nothing of it is left");
     let again = first();
     assert!(!again.is_replayed() && text(&again).contains("Successfully"), "{again:?}");
     assert_eq!(granted.content("notes/b.txt"), "late");

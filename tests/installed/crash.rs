@@ -27,20 +27,51 @@ fn killed_at_any_step_an_installation_has_happened_or_has_not() {
         let died = world.failing(&format!("{place}=return"), &["install", path(&second)]);
         assert_eq!(died.code, None, "{place} was never reached: {died:?}");
         assert_eq!(world.active().as_deref(), Some(if has_happened { "0.2.0" } else { "0.1.0" }), "{place}");
-        // A host starts on it, whichever it is.
+        // A host starts on it, whichever it is, and sweeps what was left.
         let mut host = world.start();
+        assert_swept(&world, if has_happened { 2 } else { 1 }, place);
         assert_eq!(host.client().call("echo", json!({"text": "x"})).structured(), &json!({"text": "x"}), "{place}");
         assert!(host.stop("-TERM").success());
-        // The next one sweeps what was left, and does what was meant.
+        // The next one does what was meant.
         world.plugin(&["install", path(&second)]).done();
         assert_eq!(world.active().as_deref(), Some("0.2.0"), "{place}");
-        let plugins = world.data().join("plugins");
-        assert_eq!(fs::read_dir(plugins.join("staging")).expect("there").count(), 0, "{place}");
-        assert_eq!(fs::read_dir(plugins.join("sha256")).expect("there").count(), 2, "{place}");
-        assert!(!plugins.join("installed.json.new").exists(), "{place}");
+        assert_swept(&world, 2, place);
         world.plugin(&["rollback", "echo"]).done();
         assert_eq!(world.active().as_deref(), Some("0.1.0"), "{place}");
     }
+}
+
+/// Nothing is left of what was being written, and so many contents are kept.
+#[track_caller]
+fn assert_swept(world: &World, kept: usize, place: &str) {
+    let plugins = world.data().join("plugins");
+    assert_eq!(fs::read_dir(plugins.join("staging")).expect("there").count(), 0, "{place}");
+    assert_eq!(fs::read_dir(plugins.join("sha256")).expect("there").count(), kept, "{place}");
+    assert!(!plugins.join("installed.json.new").exists(), "{place}");
+}
+
+#[test]
+fn the_next_installation_sweeps_as_well_where_no_host_starts_in_between() {
+    for (place, has_happened) in CRASHES {
+        let world = World::new();
+        world.install(&world.version("first", &[])).done();
+        let second = world.version("second", &[("0.1.0", "0.2.0")]);
+        world.failing(&format!("{place}=return"), &["install", path(&second)]);
+        // What is refused sweeps, too.
+        world.plugin(&["rollback", "echo", "--to", "0.9.9"]).refused(&["no `0.9.9` is kept"]);
+        assert_swept(&world, if has_happened { 2 } else { 1 }, place);
+    }
+}
+
+#[test]
+fn contents_that_no_list_keeps_are_left_for_whoever_puts_the_list_back() {
+    let world = World::new();
+    world.install(&world.version("first", &[])).done();
+    let (list, aside) = (world.data().join("plugins/installed.json"), world.dir.path().join("installed.json"));
+    fs::rename(&list, &aside).expect("movable");
+    assert!(world.host().try_start().err().expect("nothing is left to serve").contains("no plugin in"));
+    fs::rename(&aside, &list).expect("movable");
+    drop(world.start());
 }
 
 #[test]

@@ -5,17 +5,39 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{World, path, ran};
-use crate::harness::{command, workspace};
+use crate::harness::{command, save, workspace};
 
-/// A world that lets in only what is signed, and the key that it trusts.
-fn world() -> (World, PathBuf) {
+/// A world that lets in only what is signed, and the key that it trusts: that of `acme`.
+pub fn world() -> (World, PathBuf) {
     let world = World::new();
-    let (key, trust) = (world.dir.path().join("acme.key"), world.dir.path().join("trust.toml"));
-    let made = tidegate(&mut command(), &["keygen", path(&key)]);
-    let public = made.split_whitespace().last().expect("a key").to_owned();
-    fs::write(&trust, format!("[keys.acme]\nkey = \"{public}\"\n")).expect("writable");
+    let key = trusted(&world, "acme");
+    let trust = world.dir.path().join("trust.toml");
     let config = world.config.replace("unsigned = \"allow\"\n", &format!("trust = \"{}\"\n", trust.display()));
     (World { config, ..world }, key)
+}
+
+/// Another key that the world trusts, under this name.
+pub fn trusted(world: &World, name: &str) -> PathBuf {
+    let key = world.dir.path().join(format!("{name}.key"));
+    let public = keygen(&key);
+    trust(world, |text| format!("{text}[keys.{name}]\nkey = \"{public}\"\n"));
+    key
+}
+
+/// Makes a key; answers its public half.
+pub fn keygen(key: &Path) -> String {
+    tidegate(&mut command(), &["keygen", path(key)]).trim().to_owned()
+}
+
+/// From now on the key of this name counts for nothing.
+pub fn revoke(world: &World, name: &str) {
+    trust(world, |text| format!("revoked = [\"{name}\"]\n{text}"));
+}
+
+/// Puts another trust file in the place of the one there is, whole.
+fn trust(world: &World, change: impl FnOnce(String) -> String) {
+    let file = world.dir.path().join("trust.toml");
+    save(&file, change(fs::read_to_string(&file).unwrap_or_default()).as_bytes());
 }
 
 fn tidegate(run: &mut Command, arguments: &[&str]) -> String {
@@ -24,7 +46,8 @@ fn tidegate(run: &mut Command, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-fn sign(dir: &Path, key: &Path) {
+/// Signs a plugin.
+pub fn sign(dir: &Path, key: &Path) {
     tidegate(&mut command(), &["sign", path(dir), "--key", path(key)]);
 }
 
@@ -41,7 +64,7 @@ fn only_what_somebody_trusted_signed_is_installed_and_who_is_told() {
 
     // Signed by somebody unknown; then changed after it was signed.
     let other = world.dir.path().join("other.key");
-    tidegate(&mut command(), &["keygen", path(&other)]);
+    keygen(&other);
     let second = world.version("second", &[("0.1.0", "0.2.0")]);
     sign(&second, &other);
     world.install(&second).refused(&["nobody who is trusted has signed it"]);
@@ -61,13 +84,10 @@ fn only_what_somebody_trusted_signed_is_installed_and_who_is_told() {
     world.install(&archive).done();
     assert_eq!(world.active().as_deref(), Some("0.4.0"));
 
-    // Revoked, the key vouches for nothing any more.
-    let trust = world.dir.path().join("trust.toml");
-    let text = fs::read_to_string(&trust).expect("readable");
-    fs::write(&trust, format!("revoked = [\"acme\"]\n{text}")).expect("writable");
+    // Revoked, the key vouches for nothing any more, and for nothing that it once vouched for.
+    revoke(&world, "acme");
     let fifth = world.version("fifth", &[("0.1.0", "0.5.0")]);
     sign(&fifth, &key);
     world.install(&fifth).refused(&["the key `acme`", "was revoked"]);
-    // Going back needs nobody's word.
-    world.plugin(&["rollback", "echo"]).done();
+    world.plugin(&["rollback", "echo"]).refused(&["the key `acme`", "was revoked"]);
 }

@@ -110,6 +110,45 @@ fn a_plugin_is_shown_approved_by_its_digest_served_and_taken_back() {
 }
 
 #[test]
+fn a_digest_alone_approves_contents_that_take_nobody_s_place_and_no_others() {
+    let world = World::new();
+    let shown = |source: &Path| {
+        let refused = world.plugin(&["install", path(source)]).refused(&["--approve"]);
+        let (_, rest) = refused.err.split_once("--approve ").expect("it says how");
+        rest.split_whitespace().next().expect("a digest").to_owned()
+    };
+    let (first, wider) = (world.version("first", &[]), world.wider());
+    // Shown as something new; by the time it is approved, another one is in force.
+    let as_new = shown(&wider);
+    assert!(as_new.starts_with("sha256:") && !as_new.contains(".."), "{as_new}");
+    world.plugin(&["install", path(&first), "--approve", &shown(&first)]).done();
+    let was = format!("sha256:{} is in force", active_digest(&world));
+    world.plugin(&["install", path(&wider), "--approve", &as_new]).refused(&["was to be new", &was, "look at it again"]);
+    assert_eq!(world.active().as_deref(), Some("0.1.0"));
+    let in_its_place = shown(&wider);
+    assert_eq!(in_its_place.split_once("..").map(|(_, after)| after), Some(&*as_new));
+    world.plugin(&["install", path(&wider), "--approve", &in_its_place]).done();
+    // What was compared with something that is gone is looked at again, too.
+    world.plugin(&["remove", "echo"]).done();
+    world.plugin(&["install", path(&wider), "--approve", &in_its_place]).refused(&["nothing of that name is in force"]);
+}
+
+#[test]
+fn what_is_done_at_a_stopped_host_is_no_record_of_policies_in_force() {
+    let world = World::new();
+    world.install(&world.version("first", &[])).done();
+    let mut host = world.start();
+    world.install(&world.version("second", &[("0.1.0", "0.2.0")])).done();
+    assert!(host.stop("-TERM").success());
+    world.plugin(&["rollback", "echo"]).done();
+    let records: Vec<Value> = serde_json::from_str(&world.audit(&["list", "--output", "json"])).expect("JSON");
+    let acts = records.iter().filter(|record| record["body"]["action"].as_str().is_some_and(|told| told.starts_with("plugin_")));
+    let none = (json!(0), json!("0".repeat(64)));
+    let in_force: Vec<_> = acts.map(|record| (record["generation"].clone(), record["policy"].clone()) != none).collect();
+    assert_eq!(in_force, [false, true, false]);
+}
+
+#[test]
 fn what_was_changed_on_disk_after_it_was_installed_is_refused_in_words_and_mended_by_installing_it_again() {
     let world = World::new();
     let first = world.version("first", &[]);

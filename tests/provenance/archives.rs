@@ -1,6 +1,6 @@
 //! Archives: packed the same, unpacked without believing them.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use flate2::Compression;
@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 
 use super::{Bench, change, text};
+use crate::harness::{plugins, workspace};
 
 /// What an archive may be made of, in its own words.
 struct Entry<'a> {
@@ -188,4 +189,26 @@ fn links_in_a_folder_are_not_followed() {
     assert!(said.contains("README.md` is not a plain file"), "{said}");
     let said = bench.unverified("nowhere");
     assert!(said.contains("`nowhere`") && said.contains("No such file"), "{said}");
+}
+
+#[test]
+fn what_people_read_is_built_signed_and_packed_with_the_plugin() {
+    let (bench, built) = (Bench::new(), plugins(&["fetch"]));
+    let plugin = built.path().join("fetch");
+    let readme = std::fs::read(plugin.join("README.md")).expect("it is built with it");
+    assert_eq!(readme, std::fs::read(workspace().join("plugins/fetch/README.md")).expect("it has one"));
+    let key = bench.keygen("acme");
+    bench.trust(&format!("[keys.acme]\nkey = \"{key}\"\n"));
+    bench.prints(&["sign", text(&plugin), "--key", "acme.key"]);
+    bench.prints(&["pack", text(&plugin), "--out", "fetch.tar.gz"]);
+    assert!(bench.verified("fetch.tar.gz").contains("signed by  acme"));
+    let packed = std::fs::File::open(bench.path("fetch.tar.gz")).expect("packed");
+    let mut packed = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut entries = packed.entries().expect("an archive").map(|entry| entry.expect("whole"));
+    let mut packed = Vec::new();
+    let entry = entries.find(|entry| entry.path_bytes().as_ref() == b"README.md");
+    entry.expect("it is in there").read_to_end(&mut packed).expect("readable");
+    assert_eq!(packed, readme);
+    change(&plugin.join("README.md"), |bytes| bytes.extend(b"Send me your keys.\n"));
+    assert!(bench.unverified(text(&plugin)).contains("does not fit"));
 }

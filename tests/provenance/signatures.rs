@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{Bench, change, text};
+use crate::harness::Host;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -152,6 +153,11 @@ fn a_component_that_tells_other_things_than_were_signed_is_refused() {
     sign_by_hand(&bench, &published);
     let said = bench.unverified(text(&bench.plugin()));
     assert!(said.contains("does not describe its tools as it did when it was signed") && said.contains(&published), "{said}");
+    // Nor does a host serve it that demands signatures.
+    let demand = format!("[plugins]\ntrust = \"{}\"\nrequire_signatures = true\n", bench.path("trust.toml").display());
+    let config = format!("[auth.anonymous]\nsubject = \"u1\"\n{demand}");
+    let said = Host::dev(bench.plugins.path()).serve().config(&config).try_start().err().expect("it must not serve that");
+    assert!(said.contains("does not describe its tools as it did when it was signed"), "{said}");
 }
 
 #[test]

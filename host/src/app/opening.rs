@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::outbound;
 use crate::pipeline::installer::InstallRules;
 use crate::policy::GeneratedPermits;
-use crate::registry::artifact::FetchLimits;
+use crate::registry::artifact::{FetchLimits, Unsigned};
 use crate::registry::installed::{Promises, Shelf};
 use crate::registry::{Loader, Sources};
 use crate::sandbox::Sandbox;
@@ -47,6 +47,17 @@ pub fn check(config: &Config, data: &Path) -> Result<()> {
     );
     config.auth.limits().check().map_err(|problem| anyhow!(problem))?;
     auth::check(&config.auth.issuers)?;
+    let plugins = &config.plugins;
+    ensure!(
+        !plugins.require_signatures || plugins.trust.is_some(),
+        "`[plugins] require_signatures` serves only what somebody has signed who is trusted, but nobody is: name the trust file with \
+         `trust`, or leave `require_signatures` out"
+    );
+    ensure!(
+        !plugins.require_signatures || plugins.unsigned == Unsigned::Refuse,
+        "`[plugins] unsigned = \"allow\"` lets plugins be installed that nobody vouches for, and `require_signatures` keeps them from \
+         being served; leave one of the two out"
+    );
     grants::check(config, data)?;
     config.admin.hosts()?;
     Ok(config.ledger.check()?)
@@ -114,13 +125,31 @@ pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: 
         promises: Promises {
             shelf: Some(Shelf::of(data)),
             pins: config.plugins.pins.iter().map(|(name, pin)| (name.clone(), pin.0)).collect(),
+            trust: config.plugins.trust.clone(),
+            require_signatures: config.plugins.require_signatures,
         },
     }
 }
 
 /// Where plugins and policies come from: the configured folders, and what is installed in the data folder `data`.
 pub fn sources(config: &Config, data: &Path) -> Sources {
-    Sources { plugins: config.plugins.path.clone(), shelf: Shelf::of(data), policies: config.policy_folder() }
+    let (plugins, trust) = (config.plugins.path.clone(), config.plugins.trust.clone());
+    Sources { plugins, shelf: Shelf::of(data), policies: config.policy_folder(), trust }
+}
+
+/// Removes what installations left that were cut short. Whoever has the ledger open is the only one who installs.
+///
+/// # Errors
+/// What is installed can't be told.
+pub fn sweep(sources: &Sources) -> Result<()> {
+    let set = sources.shelf.read()?;
+    // Contents without a list that keeps any may belong to one that is yet to be put back.
+    if set.plugins.is_empty() {
+        sources.shelf.sweep_unfinished()
+    } else {
+        sources.shelf.sweep(&set)
+    }
+    Ok(())
 }
 
 /// What may be installed.

@@ -84,13 +84,14 @@ impl<T> Again<T> {
 type Found = (Vec<PolicyFileDigest>, Vec<PluginVersion>);
 
 impl Reload {
-    /// Watches `sources`: the policies always, the plugins if `watch_plugins`.
+    /// Watches `sources`: the policies always, the plugins and whom to trust with them if `watch_plugins`.
     ///
     /// # Errors
     /// The system has no room for a thread.
     pub fn new(pipeline: Arc<Pipeline>, sources: &Sources, watch_plugins: bool, hangup: Option<Signal>) -> Result<Self> {
-        let plugins = watch_plugins.then(|| Changes::of(Part::Plugins, sources.plugins.clone())).transpose();
-        let policies = sources.policies.clone().map(|folder| Changes::of(Part::Policies, folder)).transpose();
+        let plugins = || Changes::of(Part::Plugins, sources.plugins.clone(), sources.trust.clone());
+        let plugins = watch_plugins.then(plugins).transpose();
+        let policies = sources.policies.clone().map(|folder| Changes::of(Part::Policies, folder, None)).transpose();
         Ok(Self {
             pipeline,
             plugins: plugins.context("can't watch the plugin folder")?,
@@ -184,18 +185,20 @@ impl Reload {
     }
 }
 
-/// Notices of changes to a folder, from a watch that is started again should it ever end.
+/// Notices of changes to a folder and to a file, from a watch that is started again should it ever end.
 struct Changes {
     part: Part,
     folder: PathBuf,
+    /// A file elsewhere whose changes are told as well.
+    beside: Option<PathBuf>,
     news: tokio::sync::watch::Receiver<u64>,
     /// Whether the watch has ended, and not been started again yet.
     has_ended: bool,
 }
 
 impl Changes {
-    fn of(part: Part, folder: PathBuf) -> std::io::Result<Self> {
-        Ok(Self { part, news: watch::start(part, folder.clone())?, folder, has_ended: false })
+    fn of(part: Part, folder: PathBuf, beside: Option<PathBuf>) -> std::io::Result<Self> {
+        Ok(Self { part, news: watch::start(part, folder.clone(), beside.clone())?, folder, beside, has_ended: false })
     }
 
     /// Completes when the folder may have changed. Cancel safe.
@@ -207,7 +210,7 @@ impl Changes {
         if self.has_ended {
             // However it ended, it must not end a hundred times a second.
             tokio::time::sleep(RESTART).await;
-            self.news = watch::start(self.part, self.folder.clone())
+            self.news = watch::start(self.part, self.folder.clone(), self.beside.clone())
                 .map_err(|error| format!("the folder of the {part} is not watched, there is no room for a thread: {error}"))?;
             self.has_ended = false;
         }
@@ -259,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_ended_is_told_and_started_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut changes = Changes::of(Part::Policies, folder.path().to_owned()).expect("there is room for a thread");
+        let mut changes = Changes::of(Part::Policies, folder.path().to_owned(), None).expect("there is room for a thread");
         changes.news = tokio::sync::watch::channel(0).1;
         assert!(changes.next().await.expect_err("nobody watches").contains("ended"));
         let told = tokio::time::timeout(Duration::from_secs(20), changes.next()).await;

@@ -20,9 +20,9 @@ pub(super) enum Act<'a> {
     /// The keys of a person were destroyed. The tag names the person to whoever holds the secret only.
     Erase { by: &'a str, keys: &'a [String], reason: &'a str, subject_tag: String },
     /// Bodies were dropped whose time had come: so many, of records that end before a time; the digest is over their sequences.
-    Prune { class: &'static str, count: u64, first: u64, kept_for_ms: u64, last: u64, seqs_sha256: String },
+    Prune { by: &'a str, class: &'static str, count: u64, first: u64, kept_for_ms: u64, last: u64, seqs_sha256: String },
     /// The start of the log was dropped, up to and with a record. What is left begins with a checkpoint that signs the dropped part.
-    Truncate { checkpoint: u64, root: Digest, until: u64 },
+    Truncate { by: &'a str, checkpoint: u64, root: Digest, until: u64 },
     /// Records must stay.
     Hold {
         by: &'a str,
@@ -36,7 +36,7 @@ pub(super) enum Act<'a> {
 /// Writes an act down, in the batch that does it; answers where.
 pub(super) fn record(tx: &mut Tx<'_>, ledger: &Inner, call: Option<CallId>, act: &Act<'_>) -> Result<u64, LedgerError> {
     // An act concerns no generation of plugins and policies.
-    let generation = Generation { number: 0, policies: Digest([0; 32]) };
+    let generation = Generation::NONE;
     let body = Body::plain(act);
     if !body.is_inline() {
         return Err(LedgerError::Refused { what: "the note".into(), problem: "it is too long".into() });

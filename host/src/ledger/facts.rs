@@ -66,6 +66,11 @@ pub struct Generation {
     pub policies: Digest,
 }
 
+impl Generation {
+    /// What records name that concern none, or were written when none was in force.
+    pub(super) const NONE: Self = Self { number: 0, policies: Digest([0; 32]) };
+}
+
 /// What is known when a call has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct OutcomeFacts<'a> {

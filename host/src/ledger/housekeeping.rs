@@ -13,6 +13,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often the log is pruned; the first time, soon after the start.
 const PRUNING: Duration = Duration::from_secs(60 * 60);
 
+/// Who prunes when nobody asked for it, as records say.
+const ITSELF: &str = "the host itself";
+
 /// The pause after each chunk that was indexed.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -56,7 +59,7 @@ impl Inner {
             std::thread::sleep(PAUSE);
         }
         if !self.stillness.is_kept() && pruned.is_none_or(|pruned: Instant| pruned.elapsed() >= PRUNING) {
-            let done = self.prune(false)?;
+            let done = self.prune(false, ITSELF)?;
             if done != Pruning::default() {
                 tracing::info!(?done, "the log was pruned");
             }

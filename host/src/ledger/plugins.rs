@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::body::Body;
+use super::facts::Generation;
 use super::{Ledger, LedgerError};
 use crate::model::{Change, Digest, PolicyVersion};
 
@@ -50,12 +51,12 @@ pub struct PluginContents<'a> {
 }
 
 impl Ledger {
-    /// Writes down what an operator does to a plugin, with which `version` of the policies is in force then. Durable on return: only
-    /// then may it take effect.
+    /// Writes down what an operator does to a plugin, with which `version` of the policies is in force then: none is if no host is live.
+    /// Durable on return: only then may it take effect.
     ///
     /// # Errors
     /// If the store fails or refuses. Everything must stay as it is.
-    pub async fn record_plugin_act(&self, act: &PluginAct<'_>, version: PolicyVersion) -> Result<(), LedgerError> {
+    pub async fn record_plugin_act(&self, act: &PluginAct<'_>, version: Option<PolicyVersion>) -> Result<(), LedgerError> {
         #[derive(Serialize)]
         struct Recorded<'a> {
             #[serde(flatten)]
@@ -66,6 +67,8 @@ impl Ledger {
         let widened: Vec<Change> = act.widened.iter().take(CHANGES).map(clipped).collect();
         let more = act.widened.len().checked_sub(CHANGES).filter(|more| *more > 0);
         let recorded = Recorded { act: PluginAct { widened: &widened, ..act.clone() }, more };
+        let Generation { number: generation, policies } = Generation::NONE;
+        let version = version.unwrap_or(PolicyVersion { generation, policies });
         self.record_admin(version, Body::plain(&recorded), |_, _| Ok(())).await
     }
 }

@@ -54,42 +54,51 @@ impl Pruning {
     }
 }
 
+/// Bodies that are to go.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    /// Of which class.
+    pub class: Class,
+    /// For how long those are kept, in milliseconds.
+    pub keep: u64,
+    /// Only those that were written before.
+    pub until: Timestamp,
+    /// Whether they are only counted.
+    pub dry_run: bool,
+    /// At whose word.
+    pub by: &'a str,
+}
+
 impl Ledger {
-    /// Drops what may go, or with `dry_run` only counts it. Blocks on the disk, for as long as it takes.
+    /// Drops what may go, in the name of `by`, or with `dry_run` only counts it. Blocks on the disk, for as long as it takes.
     ///
     /// # Errors
     /// If the store fails or refuses, or holds nonsense.
-    pub fn prune(&self, dry_run: bool) -> Result<Pruning, LedgerError> {
-        self.inner.prune(dry_run)
+    pub fn prune(&self, dry_run: bool, by: &str) -> Result<Pruning, LedgerError> {
+        self.inner.prune(dry_run, by)
     }
 }
 
 impl Inner {
-    pub(super) fn prune(self: &Arc<Self>, dry_run: bool) -> Result<Pruning, LedgerError> {
+    pub(super) fn prune(self: &Arc<Self>, dry_run: bool, by: &str) -> Result<Pruning, LedgerError> {
         let _turn = self.pruning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut done = Pruning::default();
         let now = self.clock.now();
         for class in Class::ALL {
             let keep = self.config.retention.of(class);
             let until = Timestamp(now.as_millis().saturating_sub(keep));
-            self.prune_class(class, keep, until, dry_run, &mut done)?;
+            self.prune_class(Order { class, keep, until, dry_run, by }, &mut done)?;
         }
         if !dry_run {
             self.remove_doomed_files()?;
-            done.records = self.truncate()?;
+            done.records = self.truncate(by)?;
         }
         Ok(done)
     }
 
-    /// Drops the bodies of a class that were written before `until`.
-    fn prune_class(
-        self: &Arc<Self>,
-        class: Class,
-        keep: u64,
-        until: Timestamp,
-        dry: bool,
-        done: &mut Pruning,
-    ) -> Result<(), LedgerError> {
+    /// Drops the bodies whose time has come, or counts them.
+    fn prune_class(self: &Arc<Self>, order: Order<'_>, done: &mut Pruning) -> Result<(), LedgerError> {
+        let Order { class, until, dry_run: dry, .. } = order;
         let mut holds = Arc::new(self.holds()?);
         let first = super::base::start(&self.store)?.tree.size() + 1;
         let mut cursor = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class);
@@ -114,7 +123,7 @@ impl Inner {
             let (count, is_over) = (due.len() as u64, !ripe || next == from);
             // Where there is nothing to drop, only the last look is worth a commit.
             if !dry && (!due.is_empty() || is_over) {
-                if !self.drop_bodies(class, keep, due, (cursor, next), &holds)? {
+                if !self.drop_bodies(order, due, (cursor, next), &holds)? {
                     // What was held or is held now has to be looked at again.
                     holds = Arc::new(self.holds()?);
                     cursor = Cursors::read(self.store.get(keys::PRUNED)?)?.of(class);
@@ -172,8 +181,7 @@ impl Inner {
     /// The store fails or refuses, or somebody reads the whole log.
     pub(super) fn drop_bodies(
         self: &Arc<Self>,
-        class: Class,
-        keep: u64,
+        order: Order<'_>,
         due: Vec<u64>,
         (cursor, next): (u64, u64),
         holds: &Arc<Holds>,
@@ -184,7 +192,8 @@ impl Inner {
             let page = page.ok_or_else(|| LedgerError::damaged(format!("record {seq}"))("its page is missing"))?;
             pages.entry(page.key).or_default().push(*seq);
         }
-        let (ledger, holds) = (Arc::clone(self), Arc::clone(holds));
+        let Order { class, keep, .. } = order;
+        let (ledger, holds, by) = (Arc::clone(self), Arc::clone(holds), order.by.to_owned());
         let (done, _going) = self.store.commit_blocking(Urgency::Soon, move |tx| {
             let going = ledger.stillness.let_go()?;
             // INVARIANT: looked at in this commit: once a hold is in force, nothing it speaks of goes.
@@ -207,6 +216,7 @@ impl Inner {
             let mut digest = Sha256::new();
             due.iter().for_each(|seq| digest.update(seq.to_be_bytes()));
             let act = Act::Prune {
+                by: &by,
                 class: class.as_str(),
                 count: due.len() as u64,
                 first: *first,

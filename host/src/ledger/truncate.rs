@@ -31,11 +31,11 @@ struct Cut {
 }
 
 impl Inner {
-    /// Drops as much of the start of the log as may go, and answers how many records.
+    /// Drops as much of the start of the log as may go, in the name of `by`, and answers how many records.
     ///
     /// # Errors
     /// The store fails or refuses, or holds nonsense; or there is something that may go, and somebody reads the whole log.
-    pub(super) fn truncate(self: &Arc<Self>) -> Result<u64, LedgerError> {
+    pub(super) fn truncate(self: &Arc<Self>, by: &str) -> Result<u64, LedgerError> {
         let start = base::start(&self.store)?;
         let began = start.tree.size();
         let cut = self.cut()?.filter(|cut| cut.tip.seq >= began + LEAST);
@@ -44,14 +44,14 @@ impl Inner {
             self.mark()?;
         }
         if let Some(cut) = &cut {
-            let (ledger, row) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open));
+            let (ledger, row, by) = (Arc::clone(self), base::encode(cut.tip, &cut.tree, &cut.open), by.to_owned());
             let act = (cut.checkpoint, cut.tree.root(), cut.tip.seq);
             let restated = Ledger { inner: Arc::clone(self) }.restate_generation(cut.tip.seq)?;
             self.store.commit_blocking(Urgency::Soon, move |tx| {
                 let going = ledger.stillness.let_go()?;
                 let (checkpoint, root, until) = act;
                 restated.map_or(Ok(()), |restated| restated.append(tx, ledger.clock.now()))?;
-                act::record(tx, &ledger, None, &Act::Truncate { checkpoint, root, until })?;
+                act::record(tx, &ledger, None, &Act::Truncate { by: &by, checkpoint, root, until })?;
                 tx.put(keys::BASE.to_vec(), row)?;
                 Ok::<_, LedgerError>(going)
             })?;

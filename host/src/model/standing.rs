@@ -22,7 +22,8 @@ pub struct Standing {
 pub struct Allowance {
     /// The backends it may name.
     pub backends: Vec<String>,
-    /// The origins it may reach; a wildcard stands for what lies below it.
+    /// The origins it may name. `https://*.example.com` stands for each that lies below as well, however it is named; `https://*` for
+    /// itself alone: who goes wherever callers say reaches nothing private, who names an origin may.
     pub origins: Vec<Origin>,
     /// The most memory.
     pub memory: Option<Bytes>,
@@ -58,7 +59,7 @@ impl Allowance {
             _ if !change.needs_approval() => true,
             aspect if aspect.is_words() => self.words,
             Aspect::Backend => self.backends.iter().any(|backend| backend == after),
-            Aspect::Origin => after.parse().is_ok_and(|origin| self.origins.iter().any(|allowed| allowed.covers(&origin))),
+            Aspect::Origin => after.parse().is_ok_and(|origin| self.origins.iter().any(|allowed| may_name(allowed, &origin))),
             Aspect::Memory => self.memory.is_some_and(|most| face.manifest.sandbox.memory <= most),
             Aspect::Fuel => self.fuel.is_some_and(|most| tool().is_some_and(|tool| tool.fuel <= most)),
             Aspect::Deadline => self.deadline.is_some_and(|most| tool().is_some_and(|tool| tool.deadline <= most)),
@@ -73,6 +74,11 @@ impl Allowance {
             _ => false,
         }
     }
+}
+
+/// Whether who may name `allowed` may name `origin` too.
+fn may_name(allowed: &Origin, origin: &Origin) -> bool {
+    allowed == origin || (!allowed.is_everything() && allowed.covers(origin))
 }
 
 #[cfg(test)]
@@ -126,6 +132,24 @@ mod tests {
         assert_eq!(asked(ALL, &PLUGIN.replace("\"read\"", "\"write\"")), [Aspect::Effect]);
         assert_eq!(asked(ALL, &PLUGIN.replace("read:x.where(a=1)", "read:y")), [Aspect::Scope]);
         assert!(asked(ALL, &PLUGIN.replace("\"demo\"", "\"other\"")).len() >= 8);
+    }
+
+    #[test]
+    fn a_domain_stands_for_the_origins_below_it_and_everything_for_none_by_name() {
+        for (approved, named, is_asked) in [
+            ("https://*.example.com", "https://a.example.com", false),
+            ("https://*.example.com", "https://*.a.example.com", false),
+            ("https://*.example.com", "https://a.example.com:8443", true),
+            ("https://*.example.com", "https://*", true),
+            ("https://*", "https://*", false),
+            ("https://*", "https://a.example.com", true),
+            ("https://*", "https://*.example.com", true),
+        ] {
+            let (standing, plugin) =
+                (ALL.replace("https://*.example.com", approved), PLUGIN.replace("https://a.example.com", named));
+            let expected: &[Aspect] = if is_asked { &[Aspect::Origin] } else { &[] };
+            assert_eq!(asked(&standing, &plugin), expected, "{approved} and {named}");
+        }
     }
 
     #[test]

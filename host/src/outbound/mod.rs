@@ -182,6 +182,11 @@ impl Outbound {
         Ok(Self { backends, origins })
     }
 
+    /// Removes what hosts that died have left in directories of what they were writing; on threads of its own. For a host that starts.
+    pub fn sweep(&self) {
+        self.backends.values().for_each(|backend| backend.service.sweep());
+    }
+
     /// How each backend and each origin is doing.
     pub fn health(&self) -> BTreeMap<String, BackendHealth> {
         let health = |backend: &Backend| BackendHealth {

@@ -51,6 +51,13 @@ impl Service {
         matches!(self, Self::Directories(_))
     }
 
+    /// Removes what hosts that died have left of what they were writing, where the host writes itself.
+    pub(super) fn sweep(&self) {
+        if let Self::Directories(directories) = self {
+            directories.sweep();
+        }
+    }
+
     /// Whether requests go to the public internet and nowhere else.
     pub(super) fn is_public_only(&self) -> bool {
         matches!(self, Self::Server(exchange) if exchange.is_public_only())

@@ -3,6 +3,7 @@
 
 mod done;
 mod ground;
+mod inspected;
 mod rules;
 
 use std::time::SystemTime;
@@ -12,11 +13,12 @@ use crate::model::widening::compare;
 use crate::model::{Change, Face, GenerationChange, PolicyVersion, Timestamp};
 use crate::registry::Sources;
 use crate::registry::artifact::{self, Artifact, Source};
-use crate::registry::installed::{InstallError, InstalledSet, Shelf, Version};
+use crate::registry::installed::{InstallError, InstalledSet, LaidDown, Shelf, Version};
 
 pub use done::{Approve, Contents, Done, Listed, NotDone, State};
 pub use ground::Ground;
 use ground::{Right, Would};
+pub use inspected::Inspected;
 pub use rules::InstallRules;
 
 /// Installs plugins, one at a time.
@@ -82,7 +84,8 @@ impl Installer<'_> {
         // Before somebody vouches for it, it is neither compiled nor run.
         let vouched = self.rules.vouched(&fetched.artifact, SystemTime::now())?;
         let max_component = self.rules.limits.max_component;
-        let artifact = self.blocking(move |shelf| shelf.lay_down(staged, max_component)).await?;
+        let laid_down = self.blocking(move |shelf| shelf.lay_down(staged, max_component));
+        let LaidDown { artifact, is_signed_anew } = laid_down.await?;
         let (name, found) = (artifact.manifest.name.as_str(), artifact.content());
         let signed_by = vouched.as_ref().map(|vouched| vouched.signers().join(", "));
         let version = version(&artifact, source, signed_by, by);
@@ -92,10 +95,7 @@ impl Installer<'_> {
             if after != found {
                 return Err(NotDone::Other { approved: after, found });
             }
-            if let Some(before) = before
-                && in_force != Some(before)
-                && in_force != Some(found)
-            {
+            if in_force != before && in_force != Some(found) {
                 return Err(NotDone::Moved { compared: before, in_force });
             }
         }
@@ -108,15 +108,18 @@ impl Installer<'_> {
             unapproved: Vec::new(),
             signed_by: version.signed_by.clone(),
         };
-        if was.is_some_and(|history| history.active == found) {
+        // Whatever is kept was approved when it came. Who vouches for it may have changed since.
+        let kept = was.and_then(|history| history.version(found));
+        let is_kept = kept.is_some();
+        let is_by_others =
+            is_signed_anew || kept.is_some_and(|kept| version.signed_by.is_some() && kept.signed_by != version.signed_by);
+        if was.is_some_and(|history| history.active == found) && !is_by_others {
             return Ok(done);
         }
-        // Whatever is kept was approved when it came.
-        let is_kept = was.is_some_and(|history| history.version(found).is_some());
         let mut after = set.clone();
         after.install(name, version);
         after.prune(self.rules.keep);
-        let would = right.load(self.sources, &after).await?;
+        let would = right.load(self.sources, &after, name).await?;
         if let (Some(vouched), Some(told)) = (vouched, would.generation().told(name)) {
             let plugin = name.to_owned();
             vouched.telling(told).map_err(|refusal| NotDone::Untrusted { plugin, refusal })?;
@@ -144,7 +147,7 @@ impl Installer<'_> {
         Ok(done)
     }
 
-    /// Goes back to a version that is kept. All of them were approved.
+    /// Goes back to a version that is kept. All of them were approved; whether who vouched for it still counts, loading it tells.
     ///
     /// # Errors
     /// Whatever keeps it from being done; nothing has changed then.
@@ -172,7 +175,7 @@ impl Installer<'_> {
         if let Some(history) = after.plugins.get_mut(name) {
             history.go_back_to(target.digest, Timestamp::now());
         }
-        let would = right.load(self.sources, &after).await?;
+        let would = right.load(self.sources, &after, name).await?;
         done.changes = self.compare(&right, &set, name, would.generation().face(name).as_ref()).await;
         let (action, changes, approved) = ("plugin_rollback", &done.changes[..], "kept");
         self.carry_out(Plan { action, by, plugin: name, source: None, before: &set, after, would, changes, approved }).await?;
@@ -190,7 +193,7 @@ impl Installer<'_> {
         let before = Some(contents(set.history(name)?.current()));
         let mut after = set.clone();
         after.plugins.remove(name);
-        let would = right.load(self.sources, &after).await?;
+        let would = right.load(self.sources, &after, name).await?;
         let (action, approved) = ("plugin_remove", "removed");
         self.carry_out(Plan { action, by, plugin: name, source: None, before: &set, after, would, changes: &[], approved })
             .await?;
@@ -215,7 +218,7 @@ impl Installer<'_> {
             widened: &widened,
         };
         let (act, after) = (&act, &after);
-        let record = async |version: PolicyVersion, change: Option<&GenerationChange>| {
+        let record = async |version: Option<PolicyVersion>, change: Option<&GenerationChange>| {
             self.ledger.record_plugin_act(act, version).await?;
             let put_in_force = async {
                 if let Some(change) = change {
@@ -246,7 +249,7 @@ impl Installer<'_> {
     }
 
     /// Writes down that what the log says of `act` did not come about, if the log takes it.
-    async fn take_back(&self, act: &PluginAct<'_>, version: PolicyVersion) {
+    async fn take_back(&self, act: &PluginAct<'_>, version: Option<PolicyVersion>) {
         let undone = PluginAct { action: "plugin_undone", before: act.after, after: act.before, widened: &[], ..act.clone() };
         if let Err(error) = self.ledger.record_plugin_act(&undone, version).await {
             tracing::error!(%error, plugin = act.plugin, "that a plugin was not put in force after all could not be written down");

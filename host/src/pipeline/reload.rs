@@ -1,6 +1,8 @@
 //! Taking other plugins and policies into force: first the change is written down, durably, then it takes effect. No log, no change.
 
-use super::installer::{Ground, Installer};
+use std::sync::Arc;
+
+use super::installer::{Ground, Inspected, Installer, NotDone};
 use super::{Parts, Pipeline};
 use crate::model::{ChangeSource, GenerationChange, LoadProblem, LoadRefusal, Part, PluginChange, PolicyFileDigest};
 use crate::registry::{Candidate, Look, Reloader, Turn};
@@ -15,6 +17,19 @@ impl Pipeline {
     pub fn installer(&self) -> Installer<'_> {
         let Parts { ledger, registry, install, reloader, .. } = &self.parts;
         Installer { ledger, sources: registry.sources(), rules: install, ground: Ground::Live(reloader) }
+    }
+
+    /// The plugin that is served under `name`: what it is, who vouches for it and how it came here.
+    ///
+    /// # Errors
+    /// There is none, or it can't be told.
+    pub async fn inspect_plugin(self: &Arc<Self>, name: &str) -> Result<Inspected, NotDone> {
+        let (pipeline, name) = (self.clone(), name.to_owned());
+        let inspect = move || {
+            let Parts { registry, install, .. } = &pipeline.parts;
+            Inspected::served(&registry.current(), registry.sources(), install, &name)
+        };
+        tokio::task::spawn_blocking(inspect).await.expect("looking reports errors instead of panicking")
     }
 
     /// Loads plugins and policies anew, as they lie on disk, because `by` asks for it. Answers what changed, if anything did.

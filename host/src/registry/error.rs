@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::artifact::SIGNATURES;
 use super::installed::InstallError;
 use crate::model::{DocumentError, LoadProblem, Part};
 use crate::policy::PolicyError;
@@ -105,6 +106,10 @@ impl LoadError {
         match self {
             Self::Policy(error) => of_policies(error),
             Self::Manifest(error) => vec![of_document(error)],
+            Self::Installed(InstallError::Unvouched { plugin, dir, refusal, way_out }) => {
+                let message = format!("plugin `{plugin}` in `{}`: {refusal}", dir.display());
+                vec![LoadProblem { file: self.file(), help: Some(way_out.clone()), ..LoadProblem::new(message) }]
+            }
             error => vec![LoadProblem { file: error.file(), ..LoadProblem::new(error.to_string()) }],
         }
     }
@@ -115,6 +120,7 @@ impl LoadError {
             Self::Unreadable { path, .. } | Self::NoComponent { path, .. } | Self::Component { path, .. } => {
                 Some(path.display().to_string())
             }
+            Self::Installed(InstallError::Unvouched { dir, .. }) => Some(dir.join(SIGNATURES).display().to_string()),
             _ => None,
         }
     }

@@ -30,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct PluginFolder {
     /// Where it is.
     pub dir: PathBuf,
+    /// Where that led, through links, when it was read.
+    pub real: PathBuf,
     /// What the manifest declares.
     pub manifest: Manifest,
     /// Which contents these are.
@@ -80,7 +82,7 @@ impl PluginFolder {
         })?;
         let (plugin, version) = (manifest.name.clone(), manifest.version.clone());
         let version = PluginVersion { plugin, version, component: Digest(Sha256::digest(&wasm).into()), manifest: digest };
-        Ok(Self { dir: dir.to_owned(), manifest, version, path, wasm })
+        Ok(Self { dir: dir.to_owned(), real, manifest, version, path, wasm })
     }
 }
 

@@ -10,9 +10,9 @@ use super::advertise::{self, Advertised};
 use super::artifact;
 use super::error::LoadError;
 use super::folder::PluginFolder;
-use super::installed::Promises;
+use super::installed::{Promised, Promises};
 use super::{Arrival, Generation, InMemory, Plugin, PluginSet, Tool, digests, sources};
-use crate::model::{ChangeSource, Manifest, Origin, Span, ToolName, document};
+use crate::model::{ChangeSource, Digest, Manifest, Origin, Span, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
 use crate::sandbox::{Definition, Sandbox};
 
@@ -51,7 +51,7 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
     pub async fn load_dirs(&self, dirs: &[PathBuf], policies: Option<&Path>) -> Result<Generation, LoadError> {
-        let PluginSet { plugins, tools } = self.load_plugins(dirs, None).await?;
+        let PluginSet { plugins, tools, .. } = self.load_plugins(dirs, None).await?;
         let files = policies.map_or(Ok(Vec::new()), PolicyFile::read_folder)?;
         let policies = Arc::new(self.compile_policies(&tools, &files)?);
         let start = Arrival::now(ChangeSource::Start);
@@ -69,17 +69,19 @@ impl Loader {
     }
 
     /// Loads these plugin folders. What `in_force` has of the same content is taken from there, tools and all, and neither compiled
-    /// nor asked again.
+    /// nor asked again; whether it would still be let in, the set says.
     ///
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
     pub async fn load_plugins(&self, dirs: &[PathBuf], in_force: Option<&Generation>) -> Result<PluginSet, LoadError> {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
-        let loading: Vec<_> = dirs.iter().map(|dir| self.load_plugin_beside(dir, in_force)).collect();
+        let promised = self.promised().await?;
+        let loading: Vec<_> = dirs.iter().map(|dir| self.load_plugin_beside(dir, in_force, &promised)).collect();
         let loaded: Vec<_> = futures::stream::iter(loading).buffered(at_once).try_collect().await?;
         let mut set = PluginSet::default();
         let mut names: BTreeMap<String, &Path> = BTreeMap::new();
-        for (dir, (plugin, tools)) in dirs.iter().zip(loaded) {
+        for (dir, Loaded { plugin, tools, disowned }) in dirs.iter().zip(loaded) {
+            set.disowned.extend(disowned.map(|why| (dir.clone(), why)));
             let name = &plugin.manifest.name;
             if let Some(first) = names.insert(name.clone(), dir) {
                 let (first, second) = (first.display().to_string(), dir.display().to_string());
@@ -102,21 +104,23 @@ impl Loader {
         &self,
         dir: &Path,
         in_force: Option<&Generation>,
-    ) -> Result<(Arc<Plugin>, Vec<Arc<Tool>>), LoadError> {
+        promised: &Arc<Promised>,
+    ) -> Result<Loaded, LoadError> {
         let folder = self.read(dir).await?;
         if let Some(in_force) = in_force
             && let Some(same) = in_force.plugins.iter().find(|plugin| plugin.version == folder.version)
         {
-            let tools = in_force.tools.values().filter(|tool| Arc::ptr_eq(&tool.plugin, same));
-            return Ok((same.clone(), tools.cloned().collect()));
+            let tools = in_force.tools.values().filter(|tool| Arc::ptr_eq(&tool.plugin, same)).cloned().collect();
+            let disowned = still_held(folder, promised.clone(), same.told).await.err();
+            return Ok(Loaded { plugin: same.clone(), tools, disowned });
         }
-        let (plugin, advertised) = self.compile(folder).await?;
+        let (plugin, advertised) = self.compile(folder, promised).await?;
         let tools = plugin.manifest.tools.iter().zip(advertised).map(|(manifest, advertised)| {
             let Advertised { listing, input, output, guest_input, face } = advertised;
             Arc::new(Tool { listing, manifest: manifest.clone(), plugin: plugin.clone(), input, output, guest_input, face })
         });
         let tools = tools.collect();
-        Ok((plugin, tools))
+        Ok(Loaded { plugin, tools, disowned: None })
     }
 
     /// Loads one plugin folder: its manifest, its component, and what clients see of its tools, in manifest order.
@@ -124,7 +128,15 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn load_plugin(&self, dir: &Path) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
-        self.compile(self.read(dir).await?).await
+        let promised = self.promised().await?;
+        self.compile(self.read(dir).await?, &promised).await
+    }
+
+    /// What was promised of plugins, as it stands now.
+    async fn promised(&self) -> Result<Arc<Promised>, LoadError> {
+        let promises = self.promises.clone();
+        let promised = tokio::task::spawn_blocking(move || promises.now()).await;
+        Ok(Arc::new(promised.expect("reading reports errors instead of panicking")?))
     }
 
     async fn read(&self, dir: &Path) -> Result<PluginFolder, LoadError> {
@@ -134,22 +146,28 @@ impl Loader {
             .expect("reading reports errors instead of panicking")
     }
 
-    async fn compile(&self, folder: PluginFolder) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
-        let PluginFolder { dir, manifest, version, path, wasm } = folder;
-        let name = manifest.name.clone();
-        self.check_against_host(&manifest)?;
-        let (sandbox, promises, read) = (self.sandbox.clone(), self.promises.clone(), version.clone());
-        let plugin = name.clone();
-        let compile = move || {
-            promises.hold(&dir, &read)?;
-            sandbox.compile(&wasm, &read.component).map_err(|source| LoadError::Component { plugin, path, source })
+    async fn compile(&self, folder: PluginFolder, promised: &Arc<Promised>) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
+        self.check_against_host(&folder.manifest)?;
+        let (sandbox, promises) = (self.sandbox.clone(), promised.clone());
+        let compile = move || -> Result<_, LoadError> {
+            // Before somebody vouches for it who has to, it is neither compiled nor run.
+            let vouched = promises.hold(&folder)?;
+            let PluginFolder { dir, manifest, version, path, wasm, .. } = folder;
+            let program = sandbox.compile(&wasm, &version.component).map_err(|source| {
+                let plugin = manifest.name.clone();
+                LoadError::Component { plugin, path, source }
+            })?;
+            Ok((dir, manifest, version, vouched, program))
         };
         // Compiling takes seconds of CPU for a large component.
-        let program = tokio::task::spawn_blocking(compile).await.expect("compiling reports errors instead of panicking")?;
+        let compiled = tokio::task::spawn_blocking(compile).await.expect("compiling reports errors instead of panicking");
+        let (dir, manifest, version, vouched, program) = compiled?;
+        let name = manifest.name.clone();
         let definitions =
             self.sandbox.describe(&program).await.map_err(|source| LoadError::Describe { plugin: name.clone(), source })?;
         let mismatch = |problem| LoadError::Mismatch { plugin: name.clone(), problem };
         let told = artifact::published(&definitions).map_err(mismatch)?;
+        promised.compare(&dir, &name, vouched, told)?;
         let advertised = reconcile(&manifest, definitions, self.keep_answers).map_err(mismatch)?;
         Ok((Arc::new(Plugin { manifest, version, told, program }), advertised))
     }
@@ -203,6 +221,23 @@ impl Loader {
             _ => Ok(()),
         }
     }
+}
+
+/// One plugin with its tools.
+struct Loaded {
+    plugin: Arc<Plugin>,
+    tools: Vec<Arc<Tool>>,
+    /// Why it would not be let in now, if it is in force and would not.
+    disowned: Option<LoadError>,
+}
+
+/// Whether a plugin that is in force, and lies in `folder` as it did, would be let in now.
+async fn still_held(folder: PluginFolder, promised: Arc<Promised>, told: Digest) -> Result<(), LoadError> {
+    let hold = move || {
+        let vouched = promised.hold(&folder)?;
+        promised.compare(&folder.dir, &folder.manifest.name, vouched, told)
+    };
+    Ok(tokio::task::spawn_blocking(hold).await.expect("looking reports errors instead of panicking")?)
 }
 
 /// Manifest and `describe` must name exactly the same tools: what was reviewed is what is served.

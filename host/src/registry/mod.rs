@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod error;
 mod face;
 mod folder;
+mod inspect;
 pub mod installed;
 pub mod load;
 pub mod manifest;
@@ -17,6 +18,7 @@ pub mod status;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -31,6 +33,7 @@ use crate::sandbox::Program;
 
 pub use accident::holds_policies;
 pub use error::LoadError;
+pub use inspect::{inspect, tool_row};
 pub use load::Loader;
 pub use reload::{Candidate, Look, Reloader, Turn};
 pub use schema::Schema;
@@ -74,6 +77,8 @@ pub struct PluginSet {
     pub plugins: Vec<Arc<Plugin>>,
     /// The tools by name.
     pub tools: BTreeMap<ToolName, Arc<Tool>>,
+    /// Which of these, by their folders, are in force already and would not be let in if they came now; and why.
+    pub disowned: Vec<(PathBuf, LoadError)>,
 }
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, Tool).

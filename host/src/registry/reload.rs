@@ -11,6 +11,8 @@
 //! - **A policy file that held something is emptied.** Refused: it looks like one that is being written. Whoever means it deletes it.
 //! - **Something is missing that is in force.** When the host finds that by itself, it waits a moment and looks again: whoever
 //!   replaces all files one by one opens no window in which only some of them count.
+//! - **Whose signatures count changes.** A plugin in force that would not be let in any more stays in force, and is told of, until
+//!   somebody decides what becomes of it. Others can be installed meanwhile, but nothing is loaded anew as a whole.
 //! - **The folder is put back as it was.** What is in force is what lies there; the refusal is over, nothing else happens.
 //!
 //! Policies that are saved count at once, over the plugins in force, whatever became of the plugin folder meanwhile. A plugin whose
@@ -18,7 +20,7 @@
 //!
 //! Calls that have started finish on the generation they started on; it is gone from memory with the last of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,6 +51,8 @@ pub struct Candidate {
     change: GenerationChange,
     /// Which part was looked at; with the plugins, the policies were too.
     part: Part,
+    /// What of it is in force already and would not be let in now: why.
+    disowned: Vec<LoadProblem>,
 }
 
 /// What a look came to.
@@ -85,32 +89,65 @@ impl Turn<'_> {
     /// Looks at everything as it lies on disk: plugins and policies.
     pub async fn look(&self, source: ChangeSource) -> Look {
         match self.registry.sources().dirs() {
-            Ok(dirs) => self.look_at(dirs, source).await,
+            Ok(dirs) => self.look_in(&dirs, |_| true, source).await,
             Err(error) => Look::Refused(LoadRefusal::new(error.part(), source, error.problems())),
         }
     }
 
-    /// Looks at these plugin folders, and at the policies as they lie on disk.
-    pub async fn look_at(&self, dirs: Vec<PathBuf>, source: ChangeSource) -> Look {
+    /// Looks at these plugin folders, and at the policies as they lie on disk: somebody changes one plugin, which then lies in `changed`.
+    /// Others that are in force and would not be let in now stay as they are, so that what becomes of each can be decided.
+    pub async fn look_at(&self, dirs: Vec<PathBuf>, changed: Option<&Path>, source: ChangeSource) -> Look {
+        self.look_in(&dirs, |dir| Some(dir) == changed, source).await
+    }
+
+    async fn look_in(&self, dirs: &[PathBuf], must_be_let_in: impl Fn(&Path) -> bool, source: ChangeSource) -> Look {
         let begun = Instant::now();
-        told("tidegate_plugin_reload_seconds", begun, source, self.candidate(&dirs, source).await)
+        let candidate = match self.load(dirs, must_be_let_in).await {
+            Ok((set, disowned)) => self.candidate(set, disowned, source).await,
+            Err(refused) => Err(refused),
+        };
+        told("tidegate_plugin_reload_seconds", begun, source, candidate)
     }
 
     /// Looks at the policies as they lie on disk, over the plugins in force.
     pub async fn look_at_policies(&self, source: ChangeSource) -> Look {
         let (begun, current) = (Instant::now(), self.current());
-        let set = PluginSet { plugins: current.plugins.clone(), tools: current.tools.clone() };
+        let set = PluginSet { plugins: current.plugins.clone(), tools: current.tools.clone(), disowned: Vec::new() };
         let candidate = self.with_policies(current, set, source, Part::Policies).await;
         told("tidegate_policy_reload_seconds", begun, source, candidate)
     }
 
-    async fn candidate(&self, dirs: &[PathBuf], source: ChangeSource) -> Result<Option<Candidate>, Refused> {
+    /// These plugins, and what is told of those in force that would not be let in now, unless they must.
+    async fn load(
+        &self,
+        dirs: &[PathBuf],
+        must_be_let_in: impl Fn(&Path) -> bool,
+    ) -> Result<(PluginSet, Vec<LoadProblem>), Refused> {
+        let set = self.loader.load_plugins(dirs, Some(&self.current())).await;
+        let set = set.map_err(|error| (error.part(), error.problems()))?;
+        let (refused, kept): (Vec<_>, Vec<_>) = set.disowned.iter().partition(|(dir, _)| must_be_let_in(dir));
+        let problems = |disowned: Vec<&(PathBuf, LoadError)>| disowned.iter().flat_map(|(_, why)| why.problems()).collect();
+        match refused.is_empty() {
+            true => {
+                let disowned = problems(kept);
+                Ok((set, disowned))
+            }
+            false => Err((Part::Plugins, problems(refused))),
+        }
+    }
+
+    async fn candidate(
+        &self,
+        set: PluginSet,
+        disowned: Vec<LoadProblem>,
+        source: ChangeSource,
+    ) -> Result<Option<Candidate>, Refused> {
         let current = self.current();
-        let set = self.loader.load_plugins(dirs, Some(&current)).await.map_err(|error| (error.part(), error.problems()))?;
         let others = set.plugins.iter().map(|plugin| &plugin.version).ne(current.plugins.iter().map(|plugin| &plugin.version));
         let candidate = self.with_policies(current, set, source, Part::Plugins).await;
         // Policies that fit the plugins in force but not these stand in the way of the plugins.
-        candidate.map_err(|(part, problems)| (if others { Part::Plugins } else { part }, problems))
+        let candidate = candidate.map_err(|(part, problems)| (if others { Part::Plugins } else { part }, problems))?;
+        Ok(candidate.map(|candidate| Candidate { disowned, ..candidate }))
     }
 
     /// A candidate of these plugins with the policies as they lie on disk; `None` if that is what is in force.
@@ -125,7 +162,7 @@ impl Turn<'_> {
         // It takes a moment of CPU and touches the disk.
         let build = move || {
             let built = next(&loader, folder, &current, set, source).map_err(|problems| (Part::Policies, problems))?;
-            Ok(built.map(|(generation, change)| Candidate { generation, change, part }))
+            Ok(built.map(|(generation, change)| Candidate { generation, change, part, disowned: Vec::new() }))
         };
         tokio::task::spawn_blocking(build).await.unwrap_or_else(|panic| {
             let problem = format!("compiling the policies failed; this is a bug in tidegate: {panic}");
@@ -160,10 +197,16 @@ impl Turn<'_> {
         candidate: Candidate,
         record: impl AsyncFnOnce(&GenerationChange) -> Result<(), E>,
     ) -> Result<GenerationChange, E> {
-        let Candidate { generation, change, part } = candidate;
+        let Candidate { generation, change, part, disowned } = candidate;
         record(&change).await?;
         self.registry.replace(generation);
         self.registry.update_status(|status| status.changed(&change, part));
+        if !disowned.is_empty() {
+            let disowned = Arc::new(LoadRefusal::new(Part::Plugins, change.source, disowned));
+            let problems: Vec<_> = disowned.problems.iter().map(ToString::to_string).collect();
+            tracing::warn!("plugins stay in force that would not be let in any more\n{}", problems.join("\n"));
+            self.registry.update_status(|status| status.plugins.stand(disowned.clone()));
+        }
         Ok(change)
     }
 }

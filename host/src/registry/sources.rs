@@ -21,6 +21,8 @@ pub struct Sources {
     pub shelf: Shelf,
     /// The folder of the admin's policies, if there is one.
     pub policies: Option<PathBuf>,
+    /// The trust file, which says whose plugins are let in.
+    pub trust: Option<PathBuf>,
 }
 
 impl Sources {

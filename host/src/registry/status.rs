@@ -65,6 +65,11 @@ impl Status {
 impl PartStatus {
     pub(super) fn refuse(&mut self, refusal: Arc<LoadRefusal>) {
         self.refusals += 1;
+        self.stand(refusal);
+    }
+
+    /// What lies there would be refused, if it was looked at as a whole.
+    pub(super) fn stand(&mut self, refusal: Arc<LoadRefusal>) {
         self.standing = true;
         self.refusal = Some(refusal);
     }

@@ -16,7 +16,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
-use super::artifact::MANIFEST;
+use super::artifact::{MANIFEST, SIGNATURES};
 use crate::model::Part;
 use crate::policy::ENTRIES;
 
@@ -33,15 +33,15 @@ const UNCLOSED: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
 
 /// Watches `folder`, which need not exist, on a thread of its own until the receiver is dropped: for policies its files, for plugins
-/// its files and those of the plugin folders in it. Ticks once at the start, so that nothing that happened before goes unnoticed, and
+/// its files and those of the plugin folders in it. The file `beside` is looked at too, once in a while. Ticks once at the start, so that nothing that happened before goes unnoticed, and
 /// then whenever something may have changed.
 ///
 /// # Errors
 /// There is no room for one more thread.
-pub fn start(part: Part, folder: PathBuf) -> std::io::Result<watch::Receiver<u64>> {
+pub fn start(part: Part, folder: PathBuf, beside: Option<PathBuf>) -> std::io::Result<watch::Receiver<u64>> {
     let (news, receiver) = watch::channel(0);
     let (wake, events) = mpsc::sync_channel(1);
-    let watched = Watched { part, root: folder };
+    let watched = Watched { part, root: folder, beside };
     let watch =
         Watch { seen: watched.print(), watched, news, wake, events, kernel: None, is_deaf: false, unclosed: Unclosed::default() };
     std::thread::Builder::new().name(format!("watch-{}", part.as_str())).spawn(move || watch.run())?;
@@ -71,6 +71,8 @@ type Unclosed = Arc<Mutex<BTreeSet<PathBuf>>>;
 struct Watched {
     part: Part,
     root: PathBuf,
+    /// A file elsewhere that says which of it may take effect.
+    beside: Option<PathBuf>,
 }
 
 impl Watched {
@@ -86,7 +88,8 @@ impl Watched {
     }
 
     fn print(&self) -> Vec<Print> {
-        self.folders().iter().map(|folder| Print::of(folder)).collect()
+        let beside = self.beside.iter().map(|file| Print::File(Print::of_file(file)));
+        self.folders().iter().map(|folder| Print::of(folder)).chain(beside).collect()
     }
 }
 
@@ -94,7 +97,7 @@ impl Watched {
 fn counts(part: Part, path: &Path) -> bool {
     let has = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
     match part {
-        Part::Plugins => has("wasm") || path.file_name().is_some_and(|name| name == MANIFEST),
+        Part::Plugins => has("wasm") || path.file_name().is_some_and(|name| name == MANIFEST || name == SIGNATURES),
         Part::Policies => has("cedar") || has("json"),
     }
 }
@@ -223,9 +226,10 @@ impl Identity {
     }
 }
 
-/// What can be seen of a folder without opening its files.
+/// What can be seen of a folder without opening its files, or of a file.
 #[derive(Debug, PartialEq)]
 enum Print {
+    File(Result<[i64; 7], ErrorKind>),
     Folder(Option<Identity>, Vec<Entry>),
     Unreadable(ErrorKind),
 }
@@ -274,7 +278,7 @@ mod tests {
         async fn new(prepare: impl FnOnce(&Path)) -> Self {
             let dir = tempfile::tempdir().expect("a temporary folder");
             prepare(dir.path());
-            let news = start(Part::Policies, dir.path().join("policies")).expect("there is room for a thread");
+            let news = start(Part::Policies, dir.path().join("policies"), None).expect("there is room for a thread");
             let mut world = Self { dir, news };
             world.told("the start").await;
             world
@@ -358,19 +362,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn plugins_that_come_change_and_go_are_noticed() {
-        let plugins = tempfile::tempdir().expect("a temporary folder");
-        let news = start(Part::Plugins, plugins.path().to_owned()).expect("there is room for a thread");
-        let mut world = World { dir: plugins, news };
+    async fn plugins_that_come_change_and_go_are_noticed_and_so_is_a_change_of_whom_to_trust() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(dir.path().join("plugins")).expect("writable");
+        let news = start(Part::Plugins, dir.path().join("plugins"), Some(dir.path().join("trust.toml")));
+        let mut world = World { dir, news: news.expect("there is room for a thread") };
         world.told("the start").await;
-        fs::create_dir(world.path("a")).expect("writable");
-        fs::write(world.path("a/plugin.toml"), "name = \"a\"").expect("writable");
+        fs::create_dir(world.path("plugins/a")).expect("writable");
+        fs::write(world.path("plugins/a/plugin.toml"), "name = \"a\"").expect("writable");
         world.told("a plugin").await;
         // The kernel may tell of the folder and of its file one after the other.
         while tokio::time::timeout(QUIET + 2 * POLL, world.news.changed()).await.is_ok() {}
-        fs::write(world.path("a/a.wasm"), "component").expect("writable");
+        fs::write(world.path("plugins/a/a.wasm"), "component").expect("writable");
         world.told("a component").await;
-        fs::remove_dir_all(world.path("a")).expect("writable");
+        while tokio::time::timeout(QUIET + 2 * POLL, world.news.changed()).await.is_ok() {}
+        fs::write(world.path("trust.toml"), "revoked = []").expect("writable");
+        world.told("the trust file").await;
+        fs::write(world.path("neither"), "").expect("writable");
+        let told = tokio::time::timeout(QUIET + 2 * POLL, world.news.changed()).await;
+        assert!(told.is_err(), "what lies beside it says nothing");
+        fs::remove_dir_all(world.path("plugins/a")).expect("writable");
         world.told("a plugin's end").await;
     }
 }

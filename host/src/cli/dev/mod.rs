@@ -54,6 +54,9 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let data = data_dir(&config);
     let plugins = args.dir.clone().or_else(|| args.host.plugins.clone()).map_or_else(workshop::find, Ok)?;
     config.plugins.path.clone_from(&plugins);
+    if std::mem::take(&mut config.plugins.require_signatures) {
+        eprintln!("note: `[plugins] require_signatures` is left aside: nobody has signed what `dev` has just built");
+    }
     // What stands beside the plugins, or in the only one, must be found before these are served from elsewhere.
     let own = Some(plugins.join("policies")).filter(|own| plugins.join("plugin.toml").exists() && own.is_dir());
     config.policies.path = config.policies.path.clone().or(own).or_else(|| config.policy_folder());

@@ -50,7 +50,7 @@ pub struct At {
 pub struct InstallArgs {
     /// The plugin: a folder, a `.tar.gz`, an `https://` URL of one, or `oci://host/repository:tag`.
     pub source: String,
-    /// Approve what widens: whatever is printed, or only the contents with this digest, in the place of those with the other.
+    /// Approve what widens: whatever is printed, or only the contents with this digest, in the place of those with the other, or of none.
     #[arg(long, value_name = "[sha256:BEFORE..]sha256:AFTER", num_args = 0..=1, default_missing_value = SHOWN, value_parser = approve)]
     pub approve: Option<Approve>,
     #[command(flatten)]
@@ -178,6 +178,10 @@ fn tell(done: &Done, output: Output, asked_for: Option<&InstallArgs>) -> Result<
     let headline = match (done.state, &done.before, &done.after) {
         (State::Unchanged, _, Some(after)) => format!("{plugin} {} is in force already", name(after)),
         (State::Done, None, Some(after)) => format!("{plugin} {} is in force", name(after)),
+        (State::Done, Some(before), Some(after)) if before == after => {
+            let signers = done.signed_by.as_deref().map_or_else(|| "nobody".to_owned(), printable);
+            format!("{plugin} {} stays in force, signed by {signers}", name(after))
+        }
         (State::Done, Some(before), Some(after)) => {
             format!("{plugin} {} is in force, in the place of {}", name(after), name(before))
         }

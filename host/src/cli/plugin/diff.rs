@@ -65,14 +65,23 @@ impl Looked {
 fn look(shelf: &Shelf, set: &InstalledSet, spec: &str) -> Result<Looked> {
     let dir = find(shelf, set, spec)?;
     let artifact = Artifact::open(&dir, SandboxConfig::default().max_component)?;
-    if let Some(promised) = shelf.promised(&dir)
-        && promised != artifact.content()
-    {
-        let (plugin, found) = (artifact.manifest.name.clone(), artifact.content());
-        return Err(InstallError::Tampered { plugin, dir, found }.into());
-    }
+    check(shelf, &artifact)?;
     let (plugin, advertised) = serve::runtime()?.block_on(loader(&dir)?.load_plugin(&dir))?;
     Ok(Looked { artifact, face: plugin.face(&advertised) })
+}
+
+/// Whether a plugin that is installed is as it was.
+///
+/// # Errors
+/// It was changed since.
+pub fn check(shelf: &Shelf, artifact: &Artifact) -> Result<(), InstallError> {
+    match (shelf.promised(&artifact.dir), artifact.content()) {
+        (Some(promised), found) if promised != found => {
+            let (plugin, dir) = (artifact.manifest.name.clone(), artifact.dir.clone());
+            Err(InstallError::Tampered { plugin, dir, found })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The folder that `spec` names.

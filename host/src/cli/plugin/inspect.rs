@@ -1,65 +1,152 @@
-//! `tidegate plugin inspect`: one plugin as a host would load it.
+//! `tidegate plugin inspect`: one plugin as a host would load it, or as it is served and installed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{PluginArgs, built_dir, loader, row};
-use crate::cli::{Output, print, serve};
-use crate::registry::sources;
+use super::{built_dir, diff, loader, read_manifest};
+use crate::cli::audit::{printable, time};
+use crate::cli::{Output, WhichHost, print, serve};
+use crate::config::Config;
+use crate::model::Digest;
+use crate::pipeline::installer::{Inspected, Listed};
+use crate::registry::artifact::{Artifact, Trust};
+use crate::registry::installed::{Shelf, Version};
+use crate::registry::{self, sources};
+use crate::server::operator::installed::{INSPECT, Inspect};
 
 /// `tidegate plugin inspect`
-pub fn run(args: &PluginArgs) -> Result<ExitCode> {
-    let runtime = serve::runtime()?;
-    let mut plugins = Vec::new();
-    for dir in sources::plugin_dirs(&args.dir)? {
-        let built = built_dir(&dir)?;
-        plugins.push(runtime.block_on(inspect_plugin(&built))?);
-    }
-    match args.output {
-        Output::Json => print::json(&plugins)?,
-        Output::Table => plugins.iter().try_for_each(|plugin| print::text(&describe(plugin)))?,
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// A plugin folder or a folder of them, `plugins` if absent; or the name of a plugin that is installed or served, or `NAME@VERSION`
+    /// or `sha256:…` of one that is kept.
+    pub plugin: Option<String>,
+    #[command(flatten)]
+    pub host: WhichHost,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `tidegate plugin inspect`
+pub fn run(args: &InspectArgs) -> Result<ExitCode> {
+    let path = Path::new(args.plugin.as_deref().unwrap_or("plugins"));
+    match &args.plugin {
+        Some(name) if !path.is_dir() && path.components().count() == 1 => one(args, name)?,
+        _ => folder(path, args.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn inspect_plugin(dir: &Path) -> Result<Value> {
-    let (plugin, advertised) = loader(dir)?.load_plugin(dir).await?;
-    let tools: Vec<_> = plugin
-        .manifest
-        .tools
-        .iter()
-        .zip(&advertised)
-        .map(|(tool, advertised)| {
-            let listing = &advertised.listing;
-            let mut row = row(&plugin.manifest, tool, true);
-            row["title"] = json!(listing.title);
-            row["description"] = json!(listing.description);
-            row["input_schema"] = json!(*listing.input_schema);
-            row["output_schema"] = json!(listing.output_schema.as_deref());
-            row["annotations"] = json!(listing.annotations);
-            row
-        })
-        .collect();
-    let sandbox = &plugin.manifest.sandbox;
-    Ok(json!({
-        "name": plugin.manifest.name, "version": plugin.manifest.version, "contract": plugin.manifest.contract,
-        "sha256": plugin.version.component, "memory": sandbox.memory.to_string(), "backends": sandbox.backends,
-        "origins": sandbox.origins.iter().map(ToString::to_string).collect::<Vec<_>>(), "tools": tools,
-    }))
+/// Shows the plugins in a folder.
+fn folder(path: &Path, output: Output) -> Result<()> {
+    let runtime = serve::runtime()?;
+    let mut plugins = Vec::new();
+    for dir in sources::plugin_dirs(path)? {
+        let built = built_dir(&dir)?;
+        plugins.push(runtime.block_on(load(&built))?);
+    }
+    match output {
+        Output::Json => print::json(&plugins),
+        Output::Table => plugins.iter().try_for_each(|plugin| print::text(&describe(plugin, &[]))),
+    }
 }
 
-fn describe(plugin: &Value) -> String {
+/// Shows the plugin that `name` means to the host.
+fn one(args: &InspectArgs, name: &str) -> Result<()> {
+    let is_plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
+    let live = args.host.live()?;
+    let inspected: Inspected = match live {
+        Some(mut live) if is_plain => {
+            let answer = live.ask(INSPECT, &json!(Inspect { name: name.to_owned() }))?;
+            serde_json::from_value(answer).context("the host's answer makes no sense; is it of another version?")?
+        }
+        _ if args.host.elsewhere.admin_url.is_some() => {
+            bail!("a host elsewhere tells of what it serves; name the plugin alone, without a version or a digest")
+        }
+        // What is kept lies there whether a host lives or not.
+        _ => here(&args.host.configure()?, name)?,
+    };
+    match args.output {
+        Output::Json => print::json(&inspected),
+        Output::Table => print::text(&describe(&inspected.plugin, &history(&inspected))),
+    }
+}
+
+/// The plugin as it lies in the data folder, or else in the folder of plugins that a host here would serve.
+fn here(config: &Config, name: &str) -> Result<Inspected> {
+    let shelf = Shelf::of(&serve::data_dir(config));
+    let set = shelf.read()?;
+    let runtime = serve::runtime()?;
+    let installed = match diff::find(&shelf, &set, name) {
+        Ok(dir) => dir,
+        Err(error) => {
+            let Some(dir) = served_from(config, name) else { return Err(error) };
+            let plugin = runtime.block_on(load(&dir))?;
+            let trust = config.plugins.trust.as_deref().map_or_else(|| Ok(Trust::default()), Trust::open)?;
+            let artifact = Artifact::open(&dir, config.sandbox.max_component)?;
+            return Ok(Inspected::in_folder(plugin, Some(&artifact), &trust));
+        }
+    };
+    diff::check(&shelf, &Artifact::open(&installed, config.sandbox.max_component)?)?;
+    let plugin = runtime.block_on(load(&installed))?;
+    let found =
+        set.plugins.iter().find_map(|(name, history)| Some((name, history, history.version(shelf.promised(&installed)?)?)));
+    let (name, history, version) = found.with_context(|| format!("`{}` is installed no longer", installed.display()))?;
+    Ok(Inspected::installed(plugin, name, history, version))
+}
+
+/// The folder of the plugin of this name among those of the configured folder.
+fn served_from(config: &Config, name: &str) -> Option<PathBuf> {
+    let dirs = sources::plugin_dirs(&config.plugins.path).unwrap_or_default();
+    dirs.into_iter().find(|dir| read_manifest(dir).is_ok_and(|manifest| manifest.name == name))
+}
+
+async fn load(dir: &Path) -> Result<Value> {
+    let (plugin, advertised) = loader(dir)?.load_plugin(dir).await?;
+    Ok(registry::inspect(&plugin, advertised.iter().map(|advertised| &advertised.listing)))
+}
+
+/// What is told of a plugin, with what is told of how it came between what it is and its tools.
+fn describe(plugin: &Value, came: &[String]) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut lines: Vec<_> = ["name", "version", "contract", "sha256", "memory", "backends", "origins"]
         .map(|key| format!("{key:<10} {}", text(&plugin[key])))
         .into();
+    lines.extend_from_slice(came);
     for tool in plugin["tools"].as_array().into_iter().flatten() {
         lines.push(format!("\n{} ({})", text(&tool["tool"]), text(&tool["effect"])));
         let keys = ["description", "scopes", "fuel", "deadline", "slow", "risk", "input_schema", "output_schema", "annotations"];
         lines.extend(keys.map(|key| format!("  {key:<14} {}", text(&tool[key]))));
     }
     lines.join("\n")
+}
+
+/// Who vouches for it, how it came, and what is kept besides.
+fn history(inspected: &Inspected) -> Vec<String> {
+    let Inspected { digest, signed_by, installed, rolls_back_to, kept, .. } = inspected;
+    let digest = digest.map_or_else(|| "not known: other files lie there by now".to_owned(), |digest| format!("sha256:{digest}"));
+    let signers = |signers: &Option<String>| signers.as_deref().map_or_else(|| "nobody who is trusted".to_owned(), printable);
+    let mut lines = vec![format!("digest     {digest}"), format!("signed by  {}", signers(signed_by))];
+    let Some(version) = installed else { return lines };
+    let came = |version: &Version| {
+        let Version { by, source, installed_ms, .. } = version;
+        format!("{} by {}, from {}", time::show(installed_ms.as_millis()), printable(by), printable(source))
+    };
+    lines.push(format!("installed  {}", came(version)));
+    let goes = |digest: Digest| kept.iter().find(|listed| listed.version.digest == digest);
+    lines.push(match rolls_back_to.and_then(goes) {
+        Some(Listed { version, .. }) => format!("rollback   to {} sha256:{}", printable(&version.version), version.digest),
+        None => "rollback   there is nothing to go back to".to_owned(),
+    });
+    for Listed { active, version, .. } in kept {
+        let since =
+            if *active { format!("in force since {}", time::show(version.active_ms.as_millis())) } else { "kept".to_owned() };
+        lines.push(format!("           {} sha256:{} {since}", printable(&version.version), version.digest));
+        lines.push(format!("             signed by {}; installed {}", signers(&version.signed_by), came(version)));
+    }
+    lines
 }

@@ -8,9 +8,9 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-use super::{installed, read_manifest, row};
+use super::{installed, read_manifest};
 use crate::cli::{Output, WhichHost, print};
-use crate::registry::sources;
+use crate::registry::{sources, tool_row};
 
 /// `tidegate plugin list`
 #[derive(Debug, Clone, Args)]
@@ -35,7 +35,7 @@ pub fn run(args: &ListArgs) -> Result<ExitCode> {
     for dir in sources::plugin_dirs(dir)? {
         let manifest = read_manifest(&dir)?;
         let is_built = dir.join(format!("{}.wasm", manifest.name)).exists();
-        rows.extend(manifest.tools.iter().map(|tool| row(&manifest, tool, is_built)));
+        rows.extend(manifest.tools.iter().map(|tool| tool_row(&manifest, tool, is_built)));
     }
     match args.output {
         Output::Json => print::json(&rows)?,

@@ -22,12 +22,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::language::{Language, Purpose};
 use super::{LiveArgs, Output};
 use crate::ledger::LedgerConfig;
-use crate::model::{Bytes, Manifest, Scope, ToolManifest};
+use crate::model::Manifest;
 use crate::outbound;
 use crate::policy::GeneratedPermits;
 use crate::registry::installed::Promises;
@@ -38,6 +37,7 @@ pub use act::{InstallArgs, RemoveArgs, RollbackArgs};
 pub use build::{BuildArgs, stage};
 pub use check::CheckArgs;
 pub use diff::DiffArgs;
+pub use inspect::InspectArgs;
 pub use list::ListArgs;
 pub use ship::{PackArgs, PushArgs};
 pub use sign::{KeygenArgs, SignArgs};
@@ -52,8 +52,8 @@ const BUILT: &str = "target/plugins";
 pub enum PluginVerb {
     /// List what is installed, or the plugins and tools in a folder.
     List(ListArgs),
-    /// Load one plugin as a host would, and show its tools, schemas, scopes and limits.
-    Inspect(PluginArgs),
+    /// Show the tools, schemas, scopes and limits of plugins; of one that is installed or served also who vouches for it and how it came.
+    Inspect(InspectArgs),
     /// Install a plugin, or another version of one; what of it widens has to be approved.
     Install(InstallArgs),
     /// Show what one version of a plugin could do that the other could not.
@@ -162,14 +162,4 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest> {
     let path = dir.join("plugin.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("can't read `{}`", path.display()))?;
     Ok(manifest::parse(&path, &text)?)
-}
-
-/// What is listed of a tool.
-fn row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Value {
-    json!({
-        "plugin": manifest.name, "version": manifest.version, "tool": tool.name, "effect": tool.effect,
-        "scopes": tool.scopes.iter().map(Scope::to_string).collect::<Vec<_>>(), "fuel": tool.fuel,
-        "deadline": tool.deadline.to_string(), "slow": tool.slow, "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory),
-        "backend_keyed": tool.backend_keyed, "built": is_built,
-    })
 }

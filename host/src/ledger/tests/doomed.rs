@@ -1,9 +1,8 @@
 //! What can't be taken back, above all removals, rests on what is durable, and not on what is merely seen.
 
-use super::keeping::{DAY, run};
+use super::keeping::{ORDER, run};
 use super::*;
 use crate::ledger::index::CHUNK;
-use crate::ledger::retention::Class;
 use crate::store::tests::stop::Stop;
 
 /// A world whose store says soon that it has not answered.
@@ -29,7 +28,7 @@ async fn a_body_file_stays_until_it_is_durable_that_its_record_was_pruned() {
 
     let stop = Stop::applied(&inner.store).await;
     let (ledger, holds) = (Arc::clone(inner), Arc::new(inner.holds().expect("readable")));
-    let pruning = std::thread::spawn(move || ledger.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds));
+    let pruning = std::thread::spawn(move || ledger.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds));
     stop.reached();
     // What is seen at this moment is lost if the disk fails now.
     timed_out(inner.remove_doomed_files());

@@ -1,8 +1,7 @@
 //! What goes, goes in the open: whatever is missing that no record accounts for is found, and what is accounted for is no alarm.
 
-use super::keeping::{DAY, is_readable, long_log, run};
+use super::keeping::{DAY, ORDER, is_readable, long_log, run, who_did};
 use super::*;
-use crate::ledger::retention::Class;
 use crate::ledger::{base, keys, prefix::Prefix};
 use crate::model::{ChangeSource, Contents, GenerationChange, PluginVersion, PolicyFileDigest, PolicyVersion};
 
@@ -55,7 +54,8 @@ async fn what_is_in_force_outlives_the_record_that_said_so() {
     world.ledger.record_change(&change).await.expect("writable");
     let world = long_log(world).await;
     world.pass(31 * DAY);
-    assert!(world.ledger.prune(false).expect("writable").records > 0);
+    assert!(world.ledger.prune(false, "ada").expect("writable").records > 0);
+    assert_eq!(who_did(&world, "truncate"), ["ada"]);
     let world = world.reopen().await;
     let last = world.ledger.last_generation().expect("readable").expect("the log still says so");
     assert_eq!((last.version, last.files, last.plugins), (version, files, plugins));
@@ -74,7 +74,7 @@ async fn what_is_pruned_while_the_log_is_checked_is_no_alarm() {
         let mut pruned = None;
         let checked = world.ledger.verify(None, |seq| {
             if seq > 0 && pruned.is_none() {
-                pruned = Some(world.ledger.prune(false).expect("writable"));
+                pruned = Some(world.ledger.prune(false, "ada").expect("writable"));
             }
         });
         let pruned = pruned.expect("the log is longer than what is read at once");
@@ -94,7 +94,7 @@ async fn what_is_pruned_between_a_look_at_its_page_and_one_at_its_file_is_told_a
     let (head, stored) = page::pairs(&page).next().flatten().expect("the intent");
     let committed = Head::decode(head).expect("a head").body;
     world.pass(31 * DAY);
-    assert_eq!(world.ledger.prune(false).expect("writable").low, 2);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 2);
     let found = inner.body(1, stored, &committed).expect("readable");
     assert!(matches!(found, body::Found::Pruned(_)), "{found:?}");
 }
@@ -105,13 +105,13 @@ async fn who_is_erased_late_is_pruned_with_the_rest() {
     run(&world, "u1", Risk::High, "key-1").await;
     let medium = run(&world, "u2", Risk::Medium, "key-2").await;
     world.pass(60 * DAY);
-    world.ledger.prune(false).expect("writable");
+    world.ledger.prune(false, "ada").expect("writable");
     for subject in ["u1", "u2"] {
         assert_eq!(world.ledger.erase(&medium.principal.issuer, subject, "ada", "asked").expect("writable"), 1);
     }
     assert_eq!(world.verified().erased_bodies, 4);
     world.pass(401 * DAY);
-    world.ledger.prune(false).expect("writable");
+    world.ledger.prune(false, "ada").expect("writable");
     assert_eq!((world.verified().erased_bodies, world.verified().pruned_bodies), (0, 4));
 }
 
@@ -124,7 +124,7 @@ async fn a_key_that_nobody_erased_is_missed_for_as_long_as_anything_is_kept() {
     let ids = inner.subjects.ids(&tag).expect("readable");
     inner.subjects.destroy(&ids[0]).expect("writable");
     world.pass(31 * DAY);
-    world.ledger.prune(false).expect("writable");
+    world.ledger.prune(false, "ada").expect("writable");
     let broken = world.ledger.verify(None, |_| {}).expect("readable").broken.expect("what it said is lost");
     assert!(broken.problem.contains("no erasure accounts"), "{broken:?}");
 }
@@ -137,12 +137,12 @@ async fn what_goes_is_accounted_for_once_however_often_it_was_chosen() {
     let holds = Arc::new(inner.holds().expect("readable"));
     let tip = world.ledger.tip().expect("readable").seq;
     // As a pruning whose commit came to stand after it had given up, and the next one.
-    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).expect("writable"));
-    assert!(!inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).expect("readable"));
+    assert!(inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds).expect("writable"));
+    assert!(!inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds).expect("readable"));
     assert_eq!(world.ledger.tip().expect("readable").seq, tip + 1);
     assert_eq!(world.verified().pruned_bodies, 2);
     world.pass(31 * DAY);
-    assert_eq!(world.ledger.prune(false).expect("writable").low, 0);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 0);
 }
 
 #[tokio::test]
@@ -162,11 +162,11 @@ async fn a_hold_that_comes_while_the_log_is_pruned_keeps_what_it_speaks_of() {
         until_ms: None,
     };
     world.ledger.hold(hold, "ada").expect("writable");
-    assert!(!inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &chosen).expect("readable"));
+    assert!(!inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &chosen).expect("readable"));
     assert!(is_readable(&world, &call));
     world.pass(31 * DAY);
-    assert_eq!(world.ledger.prune(false).expect("writable").held, 2);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").held, 2);
     world.ledger.release("case-7", "ada").expect("writable");
-    assert_eq!(world.ledger.prune(false).expect("writable").low, 2, "nothing was passed over");
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 2, "nothing was passed over");
     world.verified();
 }

@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::ledger::index::CHUNK;
+use crate::ledger::prune::Order;
 use crate::ledger::retention::Class;
 
 pub(super) const DAY: u64 = 24 * HOUR;
+
+/// Drops the bodies of calls of low risk.
+pub(super) const ORDER: Order<'_> = Order { class: Class::Low, keep: DAY, until: Timestamp(0), dry_run: false, by: "ada" };
 
 /// A call of this caller, with a tool of this risk.
 pub(super) async fn run(world: &World, subject: &str, risk: Risk, key: &str) -> Call {
@@ -34,22 +38,30 @@ async fn bodies_go_when_the_time_of_their_class_has_come_and_the_log_accounts_fo
     world.settle().await;
     world.pass(31 * DAY);
     let young = run(&world, "u1", Risk::Low, "key-4").await;
-    let would = world.ledger.prune(true).expect("readable");
+    let would = world.ledger.prune(true, "ada").expect("readable");
     assert_eq!((would.low, would.medium, would.high, would.rejections), (2, 0, 0, 0));
     assert!(is_readable(&world, &low), "a dry run drops nothing");
-    assert_eq!(world.ledger.prune(false).expect("writable"), would);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable"), would);
     assert!(!is_readable(&world, &low));
     assert!(is_readable(&world, &medium) && is_readable(&world, &high) && is_readable(&world, &young));
     assert_eq!(world.verified().pruned_bodies, 2);
-    assert_eq!(world.ledger.prune(false).expect("writable").low, 0, "what is gone is gone");
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 0, "what is gone is gone");
     world.pass(60 * DAY);
-    let done = world.ledger.prune(false).expect("writable");
+    let done = world.ledger.prune(false, "ada").expect("writable");
     assert_eq!((done.low, done.medium, done.high, done.rejections), (2, 2, 0, 1));
     assert!(is_readable(&world, &high));
     world.pass(310 * DAY);
-    assert_eq!(world.ledger.prune(false).expect("writable").high, 2);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").high, 2);
+    assert_eq!(who_did(&world, "prune"), ["ada"; 5]);
     let world = world.reopen().await;
     assert_eq!(world.verified().pruned_bodies, 9);
+}
+
+/// In whose name each act of this kind was done.
+pub(super) fn who_did(world: &World, action: &str) -> Vec<String> {
+    let records = world.ledger.records(1, usize::MAX).expect("readable");
+    let acts = records.iter().filter_map(|record| serde_json::from_slice::<Value>(record.body.as_deref()?).ok());
+    acts.filter(|act| act["action"] == action).map(|act| act["by"].as_str().expect("a name").to_owned()).collect()
 }
 
 #[tokio::test]
@@ -58,7 +70,7 @@ async fn a_body_that_is_passed_off_as_pruned_is_found() {
     run(&world, "u1", Risk::Low, "key-1").await;
     world.pass(31 * DAY);
     run(&world, "u1", Risk::Low, "key-2").await;
-    world.ledger.prune(false).expect("writable");
+    world.ledger.prune(false, "ada").expect("writable");
     let pages = world.ledger.store().scan(keys::LOG_START, keys::LOG_END, 10).expect("readable");
     let page = pages.into_iter().next().expect("a page");
     let mut forged = Vec::new();
@@ -85,7 +97,7 @@ async fn body_files_go_with_the_records_that_named_them() {
     };
     assert_eq!(files(), 1);
     world.pass(31 * DAY);
-    assert_eq!(world.ledger.prune(false).expect("writable").low, 2);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 2);
     assert_eq!(files(), 0);
     world.verified();
 }
@@ -111,14 +123,14 @@ async fn a_legal_hold_keeps_what_it_speaks_of_until_it_is_released() {
     assert!(world.ledger.hold(empty, "ada").is_err(), "a hold on everything has to be meant");
     assert_eq!(world.ledger.holds().expect("readable"), [hold]);
     world.pass(31 * DAY);
-    let done = world.ledger.prune(false).expect("writable");
+    let done = world.ledger.prune(false, "ada").expect("writable");
     assert_eq!((done.low, done.held), (2, 2));
     assert!(is_readable(&world, &held) && !is_readable(&world, &free));
     let refused = world.ledger.erase(&held.principal.issuer, "u1", "ada", "asked").expect_err("it is held").to_string();
     assert!(refused.contains("case-7"), "{refused}");
     world.ledger.release("case-7", "ada").expect("writable");
     assert!(world.ledger.release("case-7", "ada").is_err());
-    assert_eq!(world.ledger.prune(false).expect("writable").low, 2);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 2);
     assert!(!is_readable(&world, &held));
     world.verified();
 }
@@ -147,7 +159,7 @@ async fn an_erased_person_can_be_read_by_nobody_and_the_log_stays_whole() {
     let found = world.ledger.query(&query, None, 10).expect("readable").calls;
     assert_eq!(found.iter().map(|found| found.end.head.call).collect::<Vec<_>>(), [Some(back.id)]);
     world.pass(401 * DAY);
-    world.ledger.prune(false).expect("writable");
+    world.ledger.prune(false, "ada").expect("writable");
     assert_eq!(world.verified().erased_bodies, 0, "what can't be read is pruned with the rest");
 }
 
@@ -178,13 +190,13 @@ async fn nothing_goes_while_somebody_reads_the_whole_log() {
     let low = run(&world, "u1", Risk::Low, "key-1").await;
     world.pass(31 * DAY);
     world.ledger.keep_still();
-    let refused = world.ledger.prune(false).expect_err("somebody reads").to_string();
+    let refused = world.ledger.prune(false, "ada").expect_err("somebody reads").to_string();
     assert!(refused.contains("half a minute") && is_readable(&world, &low), "{refused}");
-    assert_eq!(world.ledger.prune(true).expect("counting takes nothing away").low, 2);
+    assert_eq!(world.ledger.prune(true, "ada").expect("counting takes nothing away").low, 2);
     // Nor if it was chosen before.
     let inner = &world.ledger.inner;
     let holds = Arc::new(inner.holds().expect("readable"));
-    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).is_err());
+    assert!(inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds).is_err());
     assert!(is_readable(&world, &low));
 }
 
@@ -204,14 +216,14 @@ async fn the_start_of_the_log_does_not_go_while_somebody_reads_it_all() {
     };
     world.ledger.hold(hold, "ada").expect("writable");
     world.pass(31 * DAY);
-    assert_eq!(world.ledger.prune(false).expect("writable").records, 0);
+    assert_eq!(world.ledger.prune(false, "ada").expect("writable").records, 0);
     world.ledger.release("case-7", "ada").expect("writable");
     // A pruning has come as far as this when somebody begins to read.
     let inner = &world.ledger.inner;
     let holds = Arc::new(inner.holds().expect("readable"));
-    assert!(inner.drop_bodies(Class::Low, DAY, vec![1, 2], (1, 3), &holds).expect("writable"));
+    assert!(inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds).expect("writable"));
     world.ledger.keep_still();
-    let refused = inner.truncate().expect_err("somebody reads").to_string();
+    let refused = inner.truncate("ada").expect_err("somebody reads").to_string();
     assert!(refused.contains("half a minute"), "{refused}");
     assert_eq!(base::start(&inner.store).expect("readable").tip, None);
     assert_eq!(world.verified().pruned_bodies, 4802);
@@ -256,7 +268,7 @@ async fn the_start_of_the_log_goes_once_nothing_in_it_can_be_read_and_the_rest_i
     while world.ledger.inner.index_next().expect("writable") {}
     world.pass(31 * DAY);
     let young = run(&world, "u1", Risk::Low, "key-1").await;
-    let done = world.ledger.prune(false).expect("writable");
+    let done = world.ledger.prune(false, "ada").expect("writable");
     assert!(done.records > CHUNK, "{done:?}");
     let kept = world.verified();
     assert!(kept.records < 100, "{kept:?}");

@@ -35,11 +35,11 @@ async fn the_start_of_the_log_stays_as_long_as_the_log_can_not_be_marked() {
     // Where the mark is written before it takes the place of the last one.
     let unfinished = world.dir.path().join("ledger.mark.new");
     std::fs::create_dir(&unfinished).expect("creatable");
-    let failed = world.ledger.prune(false).expect_err("it can not be marked").to_string();
+    let failed = world.ledger.prune(false, "ada").expect_err("it can not be marked").to_string();
     assert!(failed.contains("the mark"), "{failed}");
     assert_eq!(base::start(world.ledger.store()).expect("readable").tip, None);
     std::fs::remove_dir(unfinished).expect("removable");
-    assert!(world.ledger.prune(false).expect("writable").records > 4000);
+    assert!(world.ledger.prune(false, "ada").expect("writable").records > 4000);
     world.settle().await;
     // Whatever the upkeep had got to: the marked record is there.
     world.crash().verified();

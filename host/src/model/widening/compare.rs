@@ -88,11 +88,9 @@ fn sandbox(found: &mut Found, before: Option<&SandboxManifest>, after: &SandboxM
     let (old, new): (&[Origin], &[Origin]) = (before.map_or(&[], |before| &before.origins), &after.origins);
     for origin in new.iter().filter(|origin| !old.contains(origin)) {
         let covered = old.iter().find(|old| old.covers(origin));
-        // One that is named itself reaches what the operator allows for itself, maybe with other means than what surrounds it. Only
-        // whoever names everything reaches that already.
-        let is_reached = old.iter().any(|old| old.is_everything() && old.covers(origin));
-        let weight = if is_reached { Weight::Narrows } else { Weight::Widens };
-        found.note(weight, Aspect::Origin, covered.map(Origin::to_string), Some(origin.to_string()));
+        // One that is named itself reaches what the operator allows for itself, maybe with other means than what surrounds it, and maybe
+        // what is reached by name only: so it widens also where `https://*` was named.
+        found.note(Weight::Widens, Aspect::Origin, covered.map(Origin::to_string), Some(origin.to_string()));
     }
     for origin in old.iter().filter(|origin| !new.contains(origin)) {
         // One that others stand in for, wholly or in part, is told with those.

@@ -4,7 +4,7 @@
 //!
 //! | widens | narrows |
 //! |---|---|
-//! | a backend; an origin that is named itself, unless everything was | one that is gone |
+//! | a backend; an origin that was not named itself | one that is gone |
 //! | more memory, fuel, time | less |
 //! | a new tool | a tool that is gone |
 //! | read becomes write; write becomes read, as then calls are not held to a key | |

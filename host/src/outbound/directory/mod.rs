@@ -12,6 +12,7 @@ mod moving;
 mod place;
 mod read;
 mod reply;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -164,6 +165,11 @@ impl Directories {
             waiting.answered();
         }
         response
+    }
+
+    /// Removes, in time, what hosts that died have left of what they were writing.
+    pub(super) fn sweep(&self) {
+        sweep::start(&self.inner);
     }
 
     /// Why the last requests failed, if the machine is to blame.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 
 use http::{HeaderMap, StatusCode, header};
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::folder::{Folder, Kind, check_file, kind};
@@ -13,12 +13,22 @@ use super::place::Place;
 use super::read;
 use super::reply::{Refusal, Reply};
 
-/// How the name of a file begins and ends that is being written. One that a crash left behind is never shown, and may be removed.
+/// How the name of a file begins and ends that is being written. One that a crash left behind is never shown, and removed at a start.
 const PART: (&str, &str) = (".tidegate-", ".part");
+
+/// How many digits stand between.
+const DIGITS: usize = 16;
 
 /// Whether a name is that of a file that is being written.
 pub(super) fn is_reserved(name: &str) -> bool {
     name.starts_with(PART.0) && name.ends_with(PART.1)
+}
+
+/// Whether a host has made a name for a file that it was writing.
+pub(super) fn is_part(name: &str) -> bool {
+    let digits = name.strip_prefix(PART.0).and_then(|name| name.strip_suffix(PART.1));
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    digits.is_some_and(|digits| digits.len() == DIGITS && digits.bytes().all(is_digit))
 }
 
 /// Writes a file. Its tag, or that there is none, may be demanded (RFC 9110 §13.1.1 and §13.1.2); a file of more than `most` bytes has
@@ -67,10 +77,12 @@ pub(super) fn file(
 fn put(folder: &Folder, name: &str, body: &[u8], mode: Option<Mode>, only_if_new: bool, moment: &Moment) -> Result<(), Errno> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| Errno::IO)?;
-    let part = format!("{}{:016x}{}", PART.0, u64::from_ne_bytes(random), PART.1);
+    let part = format!("{}{:0DIGITS$x}{}", PART.0, u64::from_ne_bytes(random), PART.1);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // A new file is as open as the host's umask says; one that is replaced was never more open than it is to be, not for a moment.
     let written = fs::openat(folder, &*part, flags, mode.unwrap_or(Mode::from_raw_mode(0o666))).and_then(|file| {
+        // Whoever sweeps up after hosts that died leaves what is locked. Where there are no locks, nobody sweeps.
+        let _ = fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         if let Some(mode) = mode {
             fs::fchmod(&file, mode)?;
         }

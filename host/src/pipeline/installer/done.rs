@@ -6,7 +6,7 @@ use crate::ledger::LedgerError;
 use crate::model::{Change, Digest, DocumentError, LoadRefusal};
 use crate::registry::LoadError;
 use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
-use crate::registry::installed::{InstallError, InstalledSet, Version};
+use crate::registry::installed::{History, InstallError, InstalledSet, Version};
 
 /// What the operator approves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub enum Approve {
     Contents {
         /// Their digest.
         after: Digest,
-        /// What was in force when it was shown what they widen; if that is not said, they are approved in the place of anything.
+        /// What was in force when it was shown what they widen; nothing was, if that is not said.
         #[serde(default)]
         before: Option<Digest>,
     },
@@ -79,14 +79,14 @@ pub struct Listed {
 impl Listed {
     /// Every version that is kept, by plugin and in the order in which they came.
     pub fn all(set: InstalledSet) -> Vec<Self> {
-        let listed = set.plugins.into_iter().flat_map(|(name, history)| {
-            let active = history.active;
-            history.versions.into_iter().map(move |version| Self {
-                name: name.clone(),
-                active: version.digest == active,
-                version,
-            })
-        });
+        set.plugins.into_iter().flat_map(|(name, history)| Self::of(&name, history)).collect()
+    }
+
+    /// Every version of the plugin `name` that is kept, in the order in which they came.
+    pub fn of(name: &str, history: History) -> Vec<Self> {
+        let active = history.active;
+        let listed =
+            history.versions.into_iter().map(|version| Self { name: name.to_owned(), active: version.digest == active, version });
         listed.collect()
     }
 }
@@ -133,12 +133,13 @@ pub enum NotDone {
     },
     /// It was compared with something else than what is in force by now.
     #[error(
-        "what was approved was compared with sha256:{compared}, but by now {}; look at it again",
+        "what was approved was {}, but by now {}; look at it again",
+        .compared.map_or("to be new".to_owned(), |digest| format!("compared with sha256:{digest}")),
         .in_force.map_or("nothing of that name is in force".to_owned(), |digest| format!("sha256:{digest} is in force"))
     )]
     Moved {
-        /// What was in force when it was shown.
-        compared: Digest,
+        /// What was in force when it was shown; none if nothing was.
+        compared: Option<Digest>,
         /// What is in force now.
         in_force: Option<Digest>,
     },

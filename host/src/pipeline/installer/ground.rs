@@ -1,10 +1,11 @@
 //! What an installation stands on: a live host, whose calls go on, or the data folder of a stopped one.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::NotDone;
 use crate::model::{ChangeSource, Face, GenerationChange, PolicyVersion};
-use crate::registry::installed::{InstalledSet, Shelf, installed_and};
+use crate::registry::installed::{InstallError, InstalledSet, Shelf, installed_and};
 use crate::registry::{Candidate, Generation, LoadError, Loader, Look, Reloader, Sources, Turn};
 
 /// A live host or a stopped one.
@@ -45,23 +46,28 @@ impl<'a> Ground<'a> {
 }
 
 impl Right<'_> {
-    /// Loads everything as it would be with `set` installed.
+    /// Loads everything as it would be with `set` installed, of which only `plugin` is to change. That somebody does not vouch any more
+    /// for others is no reason not to put this one right: it is told of, and stands in the way of the next start or reload.
     ///
     /// # Errors
     /// No host could serve that.
-    pub async fn load(&self, sources: &Sources, set: &InstalledSet) -> Result<Would<'_>, NotDone> {
+    pub async fn load(&self, sources: &Sources, set: &InstalledSet, plugin: &str) -> Result<Would<'_>, NotDone> {
         let dirs = match (installed_and(&sources.plugins, sources.shelf.dirs(set)), self) {
             // The last one is removed; the next start says so.
             (Err(LoadError::NoPlugins(_)), Self::Stopped(_)) if set.plugins.is_empty() => Vec::new(),
             (dirs, _) => dirs?,
         };
+        let changed = set.plugins.get(plugin).map(|history| sources.shelf.dir(history.active));
         match self {
-            Self::Live(turn) => match turn.look_at(dirs, ChangeSource::Verb).await {
+            Self::Live(turn) => match turn.look_at(dirs, changed.as_deref(), ChangeSource::Verb).await {
                 Look::Changed(candidate) => Ok(Would::Candidate(turn, candidate)),
                 Look::Unchanged => Ok(Would::Same(turn.current())),
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
-            Self::Stopped(loader) => Ok(Would::Loaded(Box::new(loader.load_dirs(&dirs, sources.policies.as_deref()).await?))),
+            Self::Stopped(loader) => {
+                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), sources.policies.as_deref()).await?;
+                Ok(Would::Loaded(Box::new(loaded)))
+            }
         }
     }
 
@@ -75,6 +81,27 @@ impl Right<'_> {
                 let (plugin, advertised) = loader.load_plugin(&shelf.dir(history.active)).await.ok()?;
                 Some(plugin.face(&advertised))
             }
+        }
+    }
+}
+
+/// What a host would load at its start, without those that it would refuse because nobody vouches for them, but for `changed`.
+async fn load_but_for_others(
+    loader: &Loader,
+    mut dirs: Vec<PathBuf>,
+    changed: Option<&Path>,
+    policies: Option<&Path>,
+) -> Result<Generation, LoadError> {
+    let mut policies = policies;
+    loop {
+        match loader.load_dirs(&dirs, policies).await {
+            Err(LoadError::Installed(InstallError::Unvouched { dir, plugin, refusal, .. })) if Some(&*dir) != changed => {
+                tracing::warn!(%refusal, plugin, "another plugin keeps the host from starting, until that is put right as well");
+                dirs.retain(|other| *other != dir);
+                // They may speak of what is left out here.
+                policies = None;
+            }
+            loaded => return loaded,
         }
     }
 }
@@ -97,15 +124,16 @@ impl Would<'_> {
     pub async fn adopt<E>(
         self,
         by: &str,
-        record: impl AsyncFnOnce(PolicyVersion, Option<&GenerationChange>) -> Result<(), E>,
+        record: impl AsyncFnOnce(Option<PolicyVersion>, Option<&GenerationChange>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Candidate(turn, candidate) => {
                 let candidate = candidate.asked_by(by);
-                turn.adopt(candidate, async |change| record(change.after, Some(change)).await).await.map(drop)
+                turn.adopt(candidate, async |change| record(Some(change.after), Some(change)).await).await.map(drop)
             }
-            Self::Same(generation) => record(generation.policy_version(), None).await,
-            Self::Loaded(generation) => record(generation.policy_version(), None).await,
+            Self::Same(generation) => record(Some(generation.policy_version()), None).await,
+            // Nobody decides anything by these policies before a host starts.
+            Self::Loaded(_) => record(None, None).await,
         }
     }
 }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::manifest;
-use crate::model::{Bytes, Digest, Manifest};
+use crate::model::{Bytes, Digest, Manifest, PluginVersion};
 
 pub use archive::pack;
 pub use error::ArtifactError;
@@ -65,24 +65,42 @@ impl Artifact {
     /// # Errors
     /// A file is missing, too large, not a plain file, or broken.
     pub fn open(dir: &Path, max_component: Bytes) -> Result<Self, ArtifactError> {
-        let text = |kind: Kind| text(dir, kind);
-        let optional = |kind: Kind| dir.join(kind.name("")).symlink_metadata().is_ok().then_some(kind);
-        let (manifest_digest, written) = text(Kind::Manifest)?;
+        let (manifest_digest, written) = text(dir, Kind::Manifest)?;
         let manifest = manifest::parse(&dir.join(Kind::Manifest.name("")), &written)?;
         let component = dir.join(Kind::Component.name(&manifest.name));
         if component.symlink_metadata().is_err() {
             return Err(ArtifactError::NoComponent { plugin: manifest.name, path: component });
         }
         let component = digest_and_text(&component, max_component)?.0;
-        let readme = readme(dir)?;
-        let signatures = optional(Kind::Signatures).map(text).transpose()?;
-        let signatures = signatures.map(|(_, text)| Signatures::parse(&dir.join(SIGNATURES), &text)).transpose()?;
+        let (readme, signatures) = (readme(dir)?, signatures(dir)?);
         Ok(Self { dir: dir.to_owned(), manifest, component, manifest_digest, readme, signatures })
+    }
+
+    /// The plugin in `dir` of which this manifest and the component of that digest were read: they are not looked at again, as others
+    /// may lie there by now. Without its signatures, until [`Artifact::with_signatures`].
+    ///
+    /// # Errors
+    /// There is a README that can't be read.
+    pub fn of_read(dir: &Path, manifest: &Manifest, read: &PluginVersion) -> Result<Self, ArtifactError> {
+        let (component, manifest_digest, readme) = (read.component, read.manifest, readme(dir)?);
+        Ok(Self { dir: dir.to_owned(), manifest: manifest.clone(), component, manifest_digest, readme, signatures: None })
+    }
+
+    /// The same with the signatures that lie beside.
+    ///
+    /// # Errors
+    /// They can't be read, or are broken.
+    pub fn with_signatures(self) -> Result<Self, ArtifactError> {
+        Ok(Self { signatures: signatures(&self.dir)?, ..self })
     }
 
     /// What the plugin is called by wherever plugins are kept: one digest over all files but the signatures.
     pub fn content(&self) -> Digest {
-        content_of(&self.manifest.name, self.manifest_digest, self.component, self.readme)
+        let mut files: BTreeMap<String, Digest> = BTreeMap::new();
+        files.insert(Kind::Manifest.name(""), self.manifest_digest);
+        files.insert(Kind::Component.name(&self.manifest.name), self.component);
+        files.extend(self.readme.map(|digest| (Kind::Readme.name(""), digest)));
+        statement::content(&files)
     }
 
     /// What signatures of this plugin are over, if its component tells what `published` is a digest of.
@@ -106,27 +124,19 @@ impl Artifact {
     }
 }
 
-/// What the plugin `name` in `dir` is called, of which a manifest and a component of these digests were read: they are not looked at
-/// again, as others may lie there by now.
-///
-/// # Errors
-/// There is a README that can't be read.
-pub fn content(dir: &Path, name: &str, manifest: Digest, component: Digest) -> Result<Digest, ArtifactError> {
-    Ok(content_of(name, manifest, component, readme(dir)?))
-}
-
-fn content_of(name: &str, manifest: Digest, component: Digest, readme: Option<Digest>) -> Digest {
-    let mut files: BTreeMap<String, Digest> = BTreeMap::new();
-    files.insert(Kind::Manifest.name(""), manifest);
-    files.insert(Kind::Component.name(name), component);
-    files.extend(readme.map(|digest| (Kind::Readme.name(""), digest)));
-    statement::content(&files)
-}
-
 /// The digest of what there is for people to read, if there is something.
 fn readme(dir: &Path) -> Result<Option<Digest>, ArtifactError> {
     match dir.join(Kind::Readme.name("")).symlink_metadata() {
         Ok(_) => Ok(Some(text(dir, Kind::Readme)?.0)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Who signed, if somebody did.
+fn signatures(dir: &Path) -> Result<Option<Signatures>, ArtifactError> {
+    let path = dir.join(SIGNATURES);
+    match path.symlink_metadata() {
+        Ok(_) => Ok(Some(Signatures::parse(&path, &text(dir, Kind::Signatures)?.1)?)),
         Err(_) => Ok(None),
     }
 }

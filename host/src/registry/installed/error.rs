@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::Digest;
-use crate::registry::artifact::ArtifactError;
+use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
 use crate::store::StoreError;
 
 /// Why plugins could not be installed, found or put in force. What was in force stays so.
@@ -52,6 +52,21 @@ pub enum InstallError {
         /// The digest found.
         found: Digest,
     },
+    /// Nobody vouches for a plugin who would have to, or nobody does any more.
+    #[error("plugin `{plugin}` in `{}`: {refusal}; {way_out}", .dir.display())]
+    Unvouched {
+        /// The plugin.
+        plugin: String,
+        /// The folder it lies in.
+        dir: PathBuf,
+        /// Why nobody does.
+        refusal: Box<Refusal>,
+        /// What can be done about it.
+        way_out: String,
+    },
+    /// Whose signatures count can't be told.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The file that says what is in force makes no sense.
     #[error("`{}` is damaged: {problem}; restore it from a backup, or move it away and install the plugins again", .path.display())]
     Damaged {

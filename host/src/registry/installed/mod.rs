@@ -25,9 +25,9 @@ mod set;
 mod shelf;
 
 pub use error::InstallError;
-pub use promise::Promises;
-pub use set::{InstalledSet, Version, read_digest};
-pub use shelf::Shelf;
+pub use promise::{Promised, Promises};
+pub use set::{History, InstalledSet, Version, read_digest};
+pub use shelf::{LaidDown, Shelf};
 
 /// The plugin folders in `folder`, and those that are installed. With some installed, the folder may be empty, and the one that counts
 /// if none is named need not be there; one that was named and is gone may be a lost volume.

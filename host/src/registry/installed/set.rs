@@ -118,8 +118,10 @@ impl InstalledSet {
         let digest = version.digest;
         match self.plugins.get_mut(name) {
             Some(history) => {
-                if history.version(digest).is_none() {
-                    history.versions.push(version);
+                match history.versions.iter_mut().find(|kept| kept.digest == digest) {
+                    // Others may vouch for it now. When it came, and from where, stays as it was.
+                    Some(kept) => kept.signed_by = version.signed_by.or(kept.signed_by.take()),
+                    None => history.versions.push(version),
                 }
                 history.put_in_force(digest, now);
             }

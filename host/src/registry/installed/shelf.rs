@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{InstallError, InstalledSet};
 use crate::model::{Bytes, Digest};
-use crate::registry::artifact::Artifact;
+use crate::registry::artifact::{Artifact, SIGNATURES};
 use crate::store::{StoreError, create_folder, sync_folder, write_synced};
 
 /// The folder in the data folder.
@@ -25,6 +25,15 @@ const SET_MAX: Bytes = Bytes::mib(16);
 #[derive(Clone, Debug)]
 pub struct Shelf {
     root: PathBuf,
+}
+
+/// Contents under their digest.
+#[derive(Debug)]
+pub struct LaidDown {
+    /// The plugin.
+    pub artifact: Artifact,
+    /// Whether they lay there already, and only the signatures are new.
+    pub is_signed_anew: bool,
 }
 
 /// A folder to be filled, gone when dropped.
@@ -82,20 +91,29 @@ impl Shelf {
         Ok(Staged { dir })
     }
 
-    /// Puts what was staged under its digest, read-only and durable. Contents that lie there already are left, if they are whole.
-    /// Blocks on the disk.
+    /// Puts what was staged under its digest, read-only and durable. Contents that lie there already are left, if they are whole; if
+    /// others have signed them by now, their signatures join those that lie there. Blocks on the disk.
     ///
     /// # Errors
     /// It can't be written, or is no plugin; nothing is under its digest then, or what was.
-    pub fn lay_down(&self, staged: Staged, max_component: Bytes) -> Result<Artifact, InstallError> {
-        let artifact = Artifact::open(&staged.dir, max_component)?;
+    pub fn lay_down(&self, staged: Staged, max_component: Bytes) -> Result<LaidDown, InstallError> {
+        let mut artifact = Artifact::open(&staged.dir, max_component)?;
         let (dir, contents) = (self.dir(artifact.content()), self.contents());
         let is_there = dir.exists();
-        if is_there
-            && let Ok(there) = Artifact::open(&dir, max_component)
-            && there.content() == artifact.content()
-        {
-            return Ok(there);
+        let there = if is_there { Artifact::open(&dir, max_component).ok() } else { None };
+        let there = there.filter(|there| there.content() == artifact.content());
+        let is_signed_anew = there.is_some();
+        if let Some(there) = there {
+            let both = match (&there.signatures, artifact.signatures.take()) {
+                (Some(earlier), Some(later)) => Some(earlier.and(&later)),
+                (earlier, later) => later.or(earlier.clone()),
+            };
+            let Some(both) = both.filter(|both| there.signatures.as_ref() != Some(both)) else {
+                return Ok(LaidDown { artifact: there, is_signed_anew: false });
+            };
+            let path = staged.dir.join(SIGNATURES);
+            fs::write(&path, both.to_toml()).map_err(StoreError::io("write", &path))?;
+            artifact.signatures = Some(both);
         }
         for (_, path) in artifact.files() {
             let protect = || {
@@ -116,7 +134,7 @@ impl Shelf {
         sync_folder(&contents)?;
         sync_folder(&self.root)?;
         fail::fail_point!("install::laid_down", |_| std::process::abort());
-        Ok(Artifact { dir, ..artifact })
+        Ok(LaidDown { artifact: Artifact { dir, ..artifact }, is_signed_anew })
     }
 
     /// Puts `set` in force, whole; durable on return, unless the disk fails at the very last: then it is in force all the same, and
@@ -125,7 +143,7 @@ impl Shelf {
     /// # Errors
     /// It can't be written; what was in force stays so.
     pub fn commit(&self, set: &InstalledSet) -> Result<(), InstallError> {
-        let (path, unfinished) = (self.root.join(SET), self.root.join(format!("{SET}.new")));
+        let (path, unfinished) = (self.root.join(SET), self.unfinished());
         create_folder(&self.root)?;
         // Left by a crash at this very place.
         let _ = fs::remove_file(&unfinished);
@@ -148,20 +166,32 @@ impl Shelf {
         sync_folder(&self.root)
     }
 
-    /// Removes what crashes left behind, and contents that `set` does not keep, as far as it lets itself be removed: what resists is
-    /// in nobody's way, and told in the log. For whoever owns the data folder. Blocks on the disk.
+    /// Removes what whoever died had not finished writing, as far as it lets itself be removed: what resists is in nobody's way, and
+    /// told in the log. For whoever owns the data folder. Blocks on the disk.
+    pub fn sweep_unfinished(&self) {
+        let unfinished = self.unfinished();
+        let unfinished = unfinished.symlink_metadata().is_ok().then_some(unfinished);
+        list(&self.staging()).into_iter().chain(unfinished).for_each(|path| remove(&path));
+    }
+
+    /// The same, and contents that `set` does not keep.
     pub fn sweep(&self, set: &InstalledSet) {
+        self.sweep_unfinished();
         let kept = set.kept();
         let is_spare = |path: &PathBuf| {
             let digest = path.file_name().and_then(|name| name.to_str()?.parse::<Digest>().ok());
             digest.is_some_and(|digest| !kept.contains(&digest))
         };
-        let spare = list(&self.contents()).into_iter().filter(is_spare);
-        list(&self.staging()).into_iter().chain(spare).for_each(|path| remove(&path));
+        list(&self.contents()).into_iter().filter(is_spare).for_each(|path| remove(&path));
     }
 
     fn contents(&self) -> PathBuf {
         self.root.join("sha256")
+    }
+
+    /// Where the next list of what is installed is written.
+    fn unfinished(&self) -> PathBuf {
+        self.root.join(format!("{SET}.new"))
     }
 
     fn staging(&self) -> PathBuf {
@@ -207,6 +237,7 @@ fn remove(path: &Path) {
 mod tests {
     use super::*;
     use crate::model::Timestamp;
+    use crate::registry::artifact::{PrivateKey, sign};
     use crate::registry::installed::Version;
 
     const MOST: Bytes = Bytes(100);
@@ -240,7 +271,7 @@ mod tests {
     fn contents_are_laid_down_once_read_only_and_mended_if_somebody_changed_them() {
         let data = tempfile::tempdir().expect("a temporary folder");
         let shelf = Shelf::of(data.path());
-        let artifact = shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down");
+        let artifact = shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down").artifact;
         assert_eq!(shelf.promised(&artifact.dir), Some(artifact.content()));
         let component = artifact.dir.join("demo.wasm");
         assert_eq!(fs::metadata(&component).expect("there").permissions().mode() & 0o777, 0o400);
@@ -253,12 +284,39 @@ mod tests {
     }
 
     #[test]
+    fn signatures_join_the_contents_they_are_of_and_none_is_lost() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let shelf = Shelf::of(data.path());
+        let key = |name: &str| PrivateKey::create(&data.path().join(name)).expect("a new key");
+        let (acme, other) = (key("acme"), key("other"));
+        let lay_down = |keys: &[&PrivateKey]| {
+            let staged = staged(&shelf, b"one");
+            for key in keys {
+                let signatures = sign(&Artifact::open(staged.dir(), MOST).expect("a plugin"), Digest([3; 32]), key);
+                fs::write(staged.dir().join(SIGNATURES), signatures.expect("signed").to_toml()).expect("writable");
+            }
+            let LaidDown { artifact, is_signed_anew } = shelf.lay_down(staged, Bytes::kib(1)).expect("laid down");
+            let there = Artifact::open(&artifact.dir, MOST).expect("there").signatures;
+            assert_eq!(there, artifact.signatures);
+            let signed = there.map_or(Vec::new(), |there| there.signed);
+            (is_signed_anew, signed.into_iter().map(|(key, _)| key).collect::<Vec<_>>())
+        };
+        assert_eq!(lay_down(&[]), (false, vec![]));
+        assert_eq!(lay_down(&[&acme]), (true, vec![acme.public()]));
+        assert_eq!(lay_down(&[&other]), (true, vec![acme.public(), other.public()]));
+        for known in [&[][..], &[&acme], &[&other], &[&other, &acme]] {
+            assert_eq!(lay_down(known), (false, vec![acme.public(), other.public()]));
+        }
+        assert_eq!(fs::read_dir(shelf.staging()).expect("there").count(), 0);
+    }
+
+    #[test]
     fn what_nobody_keeps_is_swept_and_the_rest_stays() {
         let data = tempfile::tempdir().expect("a temporary folder");
         let shelf = Shelf::of(data.path());
         assert_eq!(shelf.read().expect("nothing is wrong"), InstalledSet::default());
-        let kept = shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down");
-        let stray = shelf.lay_down(staged(&shelf, b"two"), MOST).expect("laid down");
+        let kept = shelf.lay_down(staged(&shelf, b"one"), MOST).expect("laid down").artifact;
+        let stray = shelf.lay_down(staged(&shelf, b"two"), MOST).expect("laid down").artifact;
         let set = set(&kept);
         std::mem::forget(shelf.stage().expect("staged"));
         shelf.commit(&set).expect("committed");
@@ -266,6 +324,9 @@ mod tests {
         // Something that nobody here made, where folders are expected.
         fs::write(shelf.staging().join("stray"), "x").expect("writable");
         fs::write(shelf.dir(Digest([7; 32])), "x").expect("writable");
+        fs::write(shelf.unfinished(), "{").expect("writable");
+        shelf.sweep_unfinished();
+        assert!(stray.dir.exists() && !shelf.unfinished().exists(), "whole contents are no part of that");
         shelf.sweep(&set);
         assert!(kept.dir.exists() && !stray.dir.exists() && !shelf.dir(Digest([7; 32])).exists());
         assert_eq!(fs::read_dir(shelf.staging()).expect("there").count(), 0);

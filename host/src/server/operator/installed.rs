@@ -16,6 +16,18 @@ pub const REMOVE: &str = "tidegate/plugin/remove";
 /// What is installed → the list of it.
 pub const LIST: &str = "tidegate/plugin/list";
 
+/// What a plugin that is served is, who vouches for it, and how it came: [`Inspect`] → an
+/// [`Inspected`](crate::pipeline::installer::Inspected). Of a live host.
+pub const INSPECT: &str = "tidegate/plugin/inspect";
+
+/// What to look at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inspect {
+    /// The plugin.
+    pub name: String,
+}
+
 /// What to install.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -85,7 +85,7 @@ pub fn answer(ledger: &Ledger, by: &str, method: &str, params: Value) -> Result<
     match method {
         PRUNE => {
             let Prune { dry_run } = read(method, params)?;
-            Ok(json!(ledger.prune(dry_run)?))
+            Ok(json!(ledger.prune(dry_run, by)?))
         }
         HOLDS => Ok(json!(ledger.holds()?)),
         HOLD => {

@@ -6,7 +6,7 @@ use rmcp::ErrorData;
 use rmcp::model::ErrorCode;
 use serde_json::{Value, json};
 
-use super::installed::{self, Unanswered};
+use super::installed::{self, Inspect, Unanswered};
 use crate::pipeline::Pipeline;
 
 /// What the methods about plugins begin with.
@@ -38,6 +38,12 @@ pub async fn answer(pipeline: &Arc<Pipeline>, by: &str, method: &str, params: Va
                 }
             };
             tokio::spawn(reload).await.map_err(|_| ErrorData::internal_error("reloading panicked; see the host's log", None))
+        }
+        installed::INSPECT => {
+            let Inspect { name } =
+                serde_json::from_value(params).map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+            let inspected = pipeline.inspect_plugin(&name).await;
+            inspected.map(|told| json!(told)).map_err(|problem| ErrorData::internal_error(problem.to_string(), None))
         }
         installed::INSTALL | installed::ROLLBACK | installed::REMOVE | installed::LIST => {
             let (pipeline, by, method) = (pipeline.clone(), by.to_owned(), method.to_owned());
