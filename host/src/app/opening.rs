@@ -120,7 +120,8 @@ pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: 
 
 /// Where plugins and policies come from: the configured folders, and what is installed in the data folder `data`.
 pub fn sources(config: &Config, data: &Path) -> Sources {
-    Sources { plugins: config.plugins.path.clone(), shelf: Shelf::of(data), policies: config.policy_folder() }
+    let awaits_policies = config.policies.awaited;
+    Sources { plugins: config.plugins.path.clone(), shelf: Shelf::of(data), policies: config.policy_folder(), awaits_policies }
 }
 
 /// What may be installed.

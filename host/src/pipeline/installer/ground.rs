@@ -61,7 +61,7 @@ impl Right<'_> {
                 Look::Unchanged => Ok(Would::Same(turn.current())),
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
-            Self::Stopped(loader) => Ok(Would::Loaded(Box::new(loader.load_dirs(&dirs, sources.policies.as_deref()).await?))),
+            Self::Stopped(loader) => Ok(Would::Loaded(Box::new(loader.load_dirs(&dirs, sources.policy_folder()).await?))),
         }
     }
 
