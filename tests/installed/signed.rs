@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{World, path, ran};
-use crate::harness::{command, workspace};
+use super::{World, path};
+use crate::harness::{Ran, command, workspace};
 
 /// A world that lets in only what is signed, and the key that it trusts.
 fn world() -> (World, PathBuf) {
@@ -20,7 +20,7 @@ fn world() -> (World, PathBuf) {
 
 fn tidegate(run: &mut Command, arguments: &[&str]) -> String {
     let output = run.current_dir(workspace()).arg("plugin").args(arguments).output().expect("tidegate runs");
-    assert!(output.status.success(), "{:?}", ran(&output));
+    assert!(output.status.success(), "{:?}", Ran::of(&output));
     String::from_utf8(output.stdout).expect("text")
 }
 
