@@ -255,9 +255,9 @@ mod tests {
         };
         let (one, mut watch) = (make("one"), Watch::of(root.path(), Path::new("/nowhere")));
         let two = make("two");
-        assert_eq!(watch.edited().dirs, [two.clone()]);
+        assert_eq!(watch.edited().dirs, [two.as_path()]);
         fs::write(two.join("plugin.toml"), "two").expect("writable");
-        assert_eq!(watch.edited().dirs, [two.clone()]);
+        assert_eq!(watch.edited().dirs, [two.as_path()]);
         fs::remove_dir_all(&one).and_then(|()| fs::remove_dir_all(&two)).expect("removable");
         assert_eq!(watch.edited().dirs, [one, two]);
     }
