@@ -61,13 +61,15 @@ fn problem(said: &Value) -> Option<LoadProblem> {
         None if label.is_empty() => (String::new(), None),
         None => (format!(": {label}"), None),
     };
+    let advice =
+        || said["children"].as_array()?.iter().find(|child| child["level"] == "help").and_then(|child| text(&child["message"]));
     Some(LoadProblem {
         file: text(&span["file_name"]),
         line: number("line_start"),
         column: number("column_start"),
         excerpt: text(&span["text"][0]["text"]),
         message: format!("error{code}: {}{more}", said["message"].as_str().unwrap_or_default()),
-        help,
+        help: help.or_else(advice),
     })
 }
 
@@ -82,7 +84,8 @@ mod tests {
         let error = json!({ "reason": "compiler-message", "message": {
             "rendered": "", "level": "error", "code": { "code": "E0425" }, "message": "cannot find value `nam` in this scope",
             "spans": [{ "is_primary": true, "file_name": "src/lib.rs", "line_start": 33, "column_start": 12,
-                "text": [{ "text": "        if nam.is_empty() {" }], "label": "help: a local variable with a similar name exists: `name`" }] } });
+                "text": [{ "text": "        if nam.is_empty() {" }], "label": "not found in this scope" }],
+            "children": [{ "level": "note", "message": "of no use" }, { "level": "help", "message": "a local variable is called `name`" }] } });
         let of_warning = |level: &str| {
             let mut other = error.clone();
             other["message"]["level"] = json!(level);
@@ -97,8 +100,8 @@ mod tests {
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert_eq!(
             problem.to_string(),
-            "src/lib.rs:33:12: error[E0425]: cannot find value `nam` in this scope\n  | if nam.is_empty() {\n  help: a local variable \
-             with a similar name exists: `name`"
+            "src/lib.rs:33:12: error[E0425]: cannot find value `nam` in this scope: not found in this scope\n  | if nam.is_empty() {\n  \
+             help: a local variable is called `name`"
         );
     }
 }
