@@ -4,20 +4,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Billing, Host, POLL_TOOL, foreign, plugins, workspace};
+use crate::harness::{Billing, Host, POLL_TOOL, foreign, plugins, report, workspace};
 
 const TOOLS: [&str; 6] = ["create_invoice", "echo", "get_invoice", "list_invoices", "pay_invoice", POLL_TOOL];
 
 fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("`{command:?}` can't be run: {error}"))
-}
-
-/// What an official client reports.
-fn report(program: &std::path::Path, script: &str, arguments: &[&str]) -> Value {
-    let output = run(Command::new(program).arg(foreign().scripts.join(script)).args(arguments));
-    let said = String::from_utf8_lossy(&output.stderr);
-    let line = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
-    serde_json::from_str(&line).unwrap_or_else(|_| panic!("{script} said `{line}`\n{said}"))
 }
 
 /// Lists and calls all tools over HTTP, in both protocol eras.

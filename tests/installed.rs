@@ -9,25 +9,16 @@ mod signed;
 mod stopped;
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{Host, Started, command, plugins, workspace};
+use crate::harness::{Host, Ran, Started, command, plugins, records, workspace};
 
 /// A data folder, and versions of a plugin to install into it.
 struct World {
     dir: tempfile::TempDir,
     built: tempfile::TempDir,
     config: String,
-}
-
-/// What a run of `tidegate` came to.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
 }
 
 impl World {
@@ -78,7 +69,7 @@ impl World {
 
     /// The same with failpoints set.
     fn failing(&self, failpoints: &str, arguments: &[&str]) -> Ran {
-        ran(&self.command(arguments).env("FAILPOINTS", failpoints).output().expect("tidegate runs"))
+        Ran::of(&self.command(arguments).env("FAILPOINTS", failpoints).output().expect("tidegate runs"))
     }
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
@@ -128,33 +119,9 @@ impl World {
 
     /// The admin records of the stopped host whose action begins like this.
     fn records(&self, action: &str) -> Vec<Value> {
-        let records: Vec<Value> = serde_json::from_str(&self.audit(&["list", "--output", "json"])).expect("JSON");
-        let bodies = records.into_iter().map(|mut record| record["body"].take());
+        let bodies = records(&self.data()).into_iter().map(|mut record| record["body"].take());
         bodies.filter(|body| body["action"].as_str().is_some_and(|told| told.starts_with(action))).collect()
     }
-}
-
-impl Ran {
-    /// It was done.
-    #[track_caller]
-    fn done(self) -> Self {
-        assert_eq!(self.code, Some(0), "{self:#?}");
-        self
-    }
-
-    /// It was refused, and both streams say this together.
-    #[track_caller]
-    fn refused(self, why: &[&str]) -> Self {
-        assert_eq!(self.code, Some(1), "{self:#?}");
-        let said = format!("{}{}", self.out, self.err);
-        why.iter().for_each(|why| assert!(said.contains(why), "`{why}` is not said:\n{said}"));
-        self
-    }
-}
-
-fn ran(output: &Output) -> Ran {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
 /// A path as a flag takes it.

@@ -27,6 +27,7 @@
 //! | `protocol` | what the MCP specification demands on the wire |
 //! | `python` | plugins in Python: the same as in Rust, what they can't do, how they are built |
 //! | `policy_tools` | policies that change under a running host, and what admins ask about them |
+//! | `story` | the whole life of a plugin, in each language: made, edited, signed, installed, widened and taken back under load |
 //! | `stdio` | `tidegate run`, alone and beside a live host |
 //! | `clients` | the official clients and the official conformance suite |
 //! | `readme` | every command in the README |
@@ -78,4 +79,5 @@ mod rows;
 mod signals;
 mod sinks;
 mod stdio;
+mod story;
 mod top;

@@ -5,7 +5,6 @@ mod refusals;
 mod triggers;
 mod warm;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -78,15 +77,6 @@ impl World {
         self.until("a refusal", || self.plugin()["state"] == "refused");
         self.plugin()
     }
-}
-
-/// All records of a host that has ended, whose log is whole.
-fn records(data: &Path) -> Vec<Value> {
-    let data = data.display().to_string();
-    let verified = tidegate(&["audit", "verify", "--data", &data]);
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-    let listed = tidegate(&["audit", "list", "--data", &data, "--output", "json"]);
-    serde_json::from_slice(&listed.stdout).expect("JSON")
 }
 
 fn answer_of(client: &Client, tool: &str) -> String {

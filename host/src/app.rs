@@ -138,10 +138,10 @@ impl Host {
         let sources = opening::sources(config, &options.data);
         opening::sweep(&sources)?;
         let begun = Instant::now();
-        let generation = loader.load_dirs(&sources.dirs()?, sources.policies.as_deref()).await?;
+        let generation = loader.load_dirs(&sources.dirs()?, sources.policy_folder()).await?;
         let (plugins, tools, took) = (generation.plugins.len(), generation.tools.len(), begun.elapsed());
         tracing::info!(plugins, tools, ?took, folder = %sources.plugins.display(), "the plugins are loaded");
-        match &sources.policies {
+        match sources.policy_folder() {
             Some(folder) => tracing::info!(folder = %folder.display(), "the policies of this folder are in force"),
             None => {
                 tracing::info!("no policy folder: only what the manifests permit is permitted; name one with `[policies] path`")

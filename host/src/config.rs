@@ -112,13 +112,16 @@ impl<'de> Deserialize<'de> for Pin {
 pub struct PoliciesConfig {
     /// A folder of `*.cedar` files; `policies` beside the plugins by default, if there is such a folder.
     pub path: Option<PathBuf>,
+    /// Whether the folder need not be there, and counts from when it comes: for verbs that choose it themselves.
+    #[serde(skip)]
+    pub awaited: bool,
     /// Whether permits are generated from the manifests. Without them, only the operator's own policies permit anything.
     pub generate: bool,
 }
 
 impl Default for PoliciesConfig {
     fn default() -> Self {
-        Self { path: None, generate: true }
+        Self { path: None, awaited: false, generate: true }
     }
 }
 
@@ -245,12 +248,14 @@ impl Config {
 impl Config {
     /// The folder of policies that counts: the configured one, else `policies` beside the plugins if there is such a folder.
     pub fn policy_folder(&self) -> Option<PathBuf> {
-        self.policies.path.clone().or_else(|| {
-            // `./x/.` and `x/..` have no name of their own to stand beside.
-            let plugins = self.plugins.path.canonicalize().ok().filter(|_| self.plugins.path.file_name().is_none());
-            let beside = plugins.as_ref().unwrap_or(&self.plugins.path).with_file_name("policies");
-            beside.is_dir().then_some(beside)
-        })
+        self.policies.path.clone().or_else(|| Some(self.policies_beside()).filter(|beside| beside.is_dir()))
+    }
+
+    /// Where policies lie beside the plugins, if they do.
+    pub fn policies_beside(&self) -> PathBuf {
+        // `./x/.` and `x/..` have no name of their own to stand beside.
+        let plugins = self.plugins.path.canonicalize().ok().filter(|_| self.plugins.path.file_name().is_none());
+        plugins.as_ref().unwrap_or(&self.plugins.path).with_file_name("policies")
     }
 
     /// Defines the backend `name` as `url`, with whatever else the file says of it.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{refused, run};
-use crate::harness::{Billing, Host, plugins, workspace};
+use crate::harness::{Billing, Host, Ran, plugins, workspace};
 
 #[test]
 fn arguments_are_typed_by_the_schema_and_wrong_ones_never_leave() {
@@ -73,13 +73,13 @@ fn a_trace_shows_what_the_host_measured_and_wrote_down_of_that_call() {
     }
     assert!(took("execute") >= took("GET") && took("GET") >= 30_000, "{stages:?}");
 
-    let output = super::tidegate(workspace(), &[&["call", "echo", "text=hi"][..], &further].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
+    let ran = Ran::within(workspace(), &[&["call", "echo", "text=hi"][..], &further].concat());
+    let said = ran.err;
     assert!(
         said.contains("record_intent") && said.contains("fuel") && said.contains("of 10000000") && said.contains("memory"),
         "{said}"
     );
-    assert!(String::from_utf8_lossy(&output.stdout).contains("hi"));
+    assert!(ran.out.contains("hi"));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{edit, refused, run, tidegate};
+use super::{refused, run};
+use crate::harness::{Ran, edit};
 
 #[test]
 fn everything_that_is_wrong_with_a_manifest_is_told_at_once_with_its_lines() {
@@ -11,9 +12,9 @@ fn everything_that_is_wrong_with_a_manifest_is_told_at_once_with_its_lines() {
     let manifest = folder.path().join("checked/plugin.toml");
     edit(&manifest, "contract = \"0.1\"", "contract = \"0.9\"");
     edit(&manifest, "fuel = 10_000_000", "fuel = 0");
-    let output = tidegate(folder.path(), &["plugin", "check", "checked", "--output", "json"]);
-    assert_eq!(output.status.code(), Some(1));
-    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let ran = Ran::within(folder.path(), &["plugin", "check", "checked", "--output", "json"]);
+    assert_eq!(ran.code, Some(1));
+    let findings: Vec<Value> = serde_json::from_str(&ran.out).expect("JSON");
     let lines: Vec<_> = findings.iter().map(|finding| (finding["file"].clone(), finding["line"].clone())).collect();
     assert_eq!(lines, [(json!("checked/plugin.toml"), json!(4)), (json!("checked/plugin.toml"), json!(12))], "{findings:?}");
     assert!(findings[1]["problem"].as_str().expect("text").contains("`fuel` is 0"), "{findings:?}");
@@ -24,9 +25,9 @@ fn what_only_the_component_can_tell_is_told_where_the_manifest_says_otherwise() 
     let folder = tempfile::tempdir().expect("a temporary folder");
     run(folder.path(), &["new", "mismatched"]);
     edit(&folder.path().join("mismatched/plugin.toml"), "name = \"mismatched\"\neffect", "name = \"mismatch\"\neffect");
-    let output = tidegate(folder.path(), &["plugin", "check", "mismatched"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let ran = Ran::within(folder.path(), &["plugin", "check", "mismatched"]);
+    let said = &ran.out;
+    assert_eq!(ran.code, Some(1), "{said}");
     assert!(said.starts_with("mismatched/plugin.toml:12:8: ") && said.contains("the component has a `mismatched`"), "{said}");
     let said = refused(folder.path(), &["plugin", "test", "mismatched"]);
     assert!(said.contains("error: mismatched/plugin.toml:12:8: "), "{said}");
@@ -38,10 +39,10 @@ fn a_test_that_fails_and_a_source_that_does_not_compile_end_it_in_the_words_of_w
     run(folder.path(), &["new", "failing"]);
     let source = folder.path().join("failing/src/lib.rs");
     edit(&source, "format!(\"Hello, {name}!\")", "format!(\"Hi, {name}!\")");
-    let output = tidegate(folder.path(), &["plugin", "test", "failing"]);
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("a_person_is_greeted_by_name"), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the tests of `failing` failed"), "{output:?}");
+    let ran = Ran::within(folder.path(), &["plugin", "test", "failing"]);
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.out.contains("a_person_is_greeted_by_name"), "{ran:?}");
+    assert!(ran.err.contains("the tests of `failing` failed"), "{ran:?}");
     edit(&source, "struct Greet;", "struct Great;");
     let said = refused(folder.path(), &["plugin", "check", "failing"]);
     assert!(said.contains("error[E0"), "{said}");

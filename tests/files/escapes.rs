@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::harness::Over;
 
 /// What must not be seen.
 const SECRET: &str = "root of all secrets";
@@ -23,15 +24,6 @@ fn status(answer: &Answer) -> Option<u64> {
     match answer.body["result"]["isError"] == json!(true) {
         true => message(answer).strip_prefix("status ")?.get(..3)?.parse().ok(),
         false => answer.structured()["status"].as_u64(),
-    }
-}
-
-/// Ends whoever asks it, when the test ends: also when it fails.
-struct Over<'f>(&'f AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

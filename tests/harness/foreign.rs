@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use serde_json::Value;
+
 use super::workspace;
 
 /// Foreign software, ready to run.
@@ -39,6 +41,16 @@ pub fn foreign() -> &'static Foreign {
         step("npm", Command::new("npm").args(["install", "--no-audit", "--no-fund", "--silent"]).current_dir(&folder));
         Foreign { python: venv.join("bin/python"), node: folder.join("node_modules/node/bin/node"), scripts: folder }
     })
+}
+
+/// What an official client reports.
+pub fn report(program: &Path, script: &str, arguments: &[&str]) -> Value {
+    let mut client = Command::new(program);
+    let output = client.arg(foreign().scripts.join(script)).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("`{client:?}` can't be run: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+    serde_json::from_str(&line).unwrap_or_else(|_| panic!("{script} said `{line}`\n{said}"))
 }
 
 fn step(needed: &str, command: &mut Command) {

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -226,6 +226,16 @@ impl Started {
     /// What it logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    /// Waits until it has said something so many times.
+    #[track_caller]
+    pub fn until_said(&self, what: &str, times: usize) {
+        let begun = Instant::now();
+        while self.log().matches(what).count() < times {
+            assert!(begun.elapsed() < PATIENCE, "it never said `{what}` {times} times");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The body of a page of the admin listener, and its status.

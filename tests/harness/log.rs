@@ -163,6 +163,15 @@ impl<'l> Call<'l> {
     }
 }
 
+/// All records of a host that has ended, whose log is whole.
+pub fn records(data: &Path) -> Vec<Value> {
+    let data = data.display().to_string();
+    let verified = tidegate(&["audit", "verify", "--data", &data]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let listed = tidegate(&["audit", "list", "--data", &data, "--output", "json"]);
+    serde_json::from_slice(&listed.stdout).expect("JSON")
+}
+
 /// What happened at the backend, from its own books: invoices that were created, given all but the first ones, and payments.
 pub fn effects(created: &[Value], payments: &[Value]) -> Vec<Effect> {
     let at = |value: &Value| {

@@ -10,6 +10,11 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace")
 }
 
+/// The target folder of this workspace: what new plugins depend on is built there already, in the same versions.
+pub fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target folder")
+}
+
 /// A folder with the built plugins `names`, and nothing else.
 pub fn plugins(names: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");

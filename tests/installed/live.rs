@@ -3,42 +3,25 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
 use super::crash::{CRASHES, Small, fill};
-use super::{World, path, ran};
-use crate::harness::Started;
+use super::{World, path};
+use crate::harness::{Ran, Started, while_calling};
 
 /// Calls `echo` from several callers while `change` goes on; every call has to succeed, and some come after it.
-fn under_load(host: &Started, change: impl FnOnce()) -> u64 {
-    let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..8)
-            .map(|caller| {
-                let (client, stop, calls) = (host.client(), &stop, &calls);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        let text = format!("caller {caller}");
-                        assert_eq!(client.call("echo", json!({"text": text})).structured(), &json!({"text": text}));
-                        calls.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        let wait_for = |more: u64| {
-            let seen = calls.load(Ordering::Relaxed);
-            while calls.load(Ordering::Relaxed) < seen + more && !callers.iter().any(|caller| caller.is_finished()) {
-                std::thread::yield_now();
-            }
-        };
-        wait_for(20);
+fn under_load(host: &Started, change: impl FnOnce()) {
+    let clients = [(); 8].map(|()| host.client());
+    let call = |caller: usize| {
+        let text = format!("caller {caller}");
+        assert_eq!(clients[caller].call("echo", json!({"text": text})).structured(), &json!({"text": text}));
+    };
+    while_calling(clients.len(), call, |calls| {
+        calls.wait_for(20);
         change();
-        wait_for(20);
-        stop.store(true, Ordering::Relaxed);
+        calls.wait_for(20);
     });
-    calls.into_inner()
 }
 
 /// The version of the plugin whose calls are written down last.
@@ -175,7 +158,7 @@ fn two_that_ask_a_live_host_at_once_take_turns() {
     };
     let running: Vec<_> = versions.iter().map(|source| spawn(source)).collect();
     for child in running {
-        ran(&child.wait_with_output().expect("it ends")).done();
+        Ran::of(&child.wait_with_output().expect("it ends")).done();
     }
     assert_eq!(world.listed().len(), 5);
     drop(host);

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{World, path, ran};
-use crate::harness::{command, save, workspace};
+use super::{World, path};
+use crate::harness::{Ran, command, save, workspace};
 
 /// A world that lets in only what is signed, and the key that it trusts: that of `acme`.
 pub fn world() -> (World, PathBuf) {
@@ -42,7 +42,7 @@ fn trust(world: &World, change: impl FnOnce(String) -> String) {
 
 fn tidegate(run: &mut Command, arguments: &[&str]) -> String {
     let output = run.current_dir(workspace()).arg("plugin").args(arguments).output().expect("tidegate runs");
-    assert!(output.status.success(), "{:?}", ran(&output));
+    assert!(output.status.success(), "{:?}", Ran::of(&output));
     String::from_utf8(output.stdout).expect("text")
 }
 

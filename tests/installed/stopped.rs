@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{World, path, ran};
-use crate::harness::{self, guest, workspace};
+use super::{World, path};
+use crate::harness::{self, Ran, guest, workspace};
 
 /// The digest in force.
 fn active_digest(world: &World) -> String {
@@ -47,7 +47,7 @@ fn a_plugin_is_shown_approved_by_its_digest_served_and_taken_back() {
     let command = refused.err.lines().find(|line| line.contains("--approve")).expect("it says how");
     let words: Vec<_> = command.split_whitespace().skip(1).collect();
     assert_eq!(words[..3], ["plugin", "install", path(&first)]);
-    ran(&harness::command().current_dir(workspace()).args(words).output().expect("tidegate runs")).done();
+    Ran::of(&harness::command().current_dir(workspace()).args(words).output().expect("tidegate runs")).done();
     assert_eq!(world.active().as_deref(), Some("0.1.0"));
     assert!(world.plugin(&["install", path(&first)]).done().out.contains("in force already"));
 
@@ -278,7 +278,7 @@ fn two_that_install_at_once_take_turns() {
     let spawn = |mut install: Command| install.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("tidegate runs");
     let running: Vec<_> = installs.into_iter().map(spawn).collect();
     for child in running {
-        ran(&child.wait_with_output().expect("it ends")).done();
+        Ran::of(&child.wait_with_output().expect("it ends")).done();
     }
     assert_eq!(world.listed().len(), 4);
     assert_eq!(world.records("plugin_install").len(), 4);

@@ -4,13 +4,12 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{path, policy, policy_json};
-use crate::harness::{Client, Host, Started, plugins, tidegate};
+use crate::harness::{Client, Host, Started, plugins, records, while_calling};
 
 /// How long a change may take to show on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,11 +88,7 @@ impl World {
     /// The admin records of the stopped host.
     fn admin_records(mut self) -> Vec<Value> {
         assert!(self.host.stop("-TERM").success());
-        let verified = tidegate(&["audit", "verify", "--data", path(&self.host.data)]);
-        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-        let listed = tidegate(&["audit", "list", "--data", path(&self.host.data), "--output", "json"]);
-        let records: Vec<Value> = serde_json::from_slice(&listed.stdout).expect("JSON");
-        records.into_iter().filter(|record| record["kind"] == "admin").collect()
+        records(&self.host.data).into_iter().filter(|record| record["kind"] == "admin").collect()
     }
 }
 
@@ -102,15 +97,9 @@ fn a_typo_is_refused_with_its_line_while_every_call_succeeds() {
     let world = World::new(&[("walls.cedar", WALL)]);
     let before = world.policy();
     assert_eq!((&before["state"], &before["problems"]), (&json!("current"), &json!([])));
-    let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let caller = scope.spawn(|| {
-            let client = world.host.client();
-            while !stop.load(Ordering::Relaxed) {
-                assert_eq!(client.call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
-                calls.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+    let client = world.host.client();
+    let call = |_| assert_eq!(client.call("echo", json!({"text": "hello"})).structured(), &json!({"text": "hello"}));
+    while_calling(1, call, |calls| {
         world.save("walls.cedar", &WALL.replace("context.input.text", "context.input.txet"));
         let refused = world.until_refused();
         assert_eq!(refused["hash"], before["hash"], "what was in force stays in force");
@@ -123,11 +112,7 @@ fn a_typo_is_refused_with_its_line_while_every_call_succeeds() {
         assert_eq!(after["problems"], json!([]));
         assert!(!world.is_walled());
         // The caller goes on for a while on the new set.
-        let seen = calls.load(Ordering::Relaxed);
-        while calls.load(Ordering::Relaxed) < seen + 5 && !caller.is_finished() {
-            std::thread::yield_now();
-        }
-        stop.store(true, Ordering::Relaxed);
+        calls.wait_for(5);
     });
     assert!(world.host.log().contains("walls.cedar:3:"), "the operator is told where:\n{}", world.host.log());
     let status = world.status();

@@ -1,40 +1,31 @@
 //! What calls notice of a swap: nothing. They end on what they started on, and those that wait start on what is there then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{OPEN, World, records};
-use crate::harness::{Answer, Billing, Client, Host, Started, Version, plugins, save, tidegate};
+use super::{OPEN, World};
+use crate::harness::{Answer, Billing, Client, Host, Started, Version, plugins, records, save, tidegate, while_calling};
 
 #[test]
 fn calls_under_many_swaps_all_succeed_and_none_is_a_mix_of_two_versions() {
     const SWAPS: u32 = 40;
     let mut world = World::new("");
-    let (stop, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let client = world.host.client();
-                while !stop.load(Ordering::Relaxed) {
-                    let answer = client.try_call(json!({"name": "which_version_0000", "arguments": {}})).expect("the host lives");
-                    let version = answer.structured()["version"].as_str().expect("a text").to_owned();
-                    assert!([1, 2].map(|number| Version::new(number).answer()).contains(&version), "{version}");
-                    calls.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
+    let clients = [(); 8].map(|()| world.host.client());
+    let call = |caller: usize| {
+        let answer = clients[caller].try_call(json!({"name": "which_version_0000", "arguments": {}})).expect("the host lives");
+        let version = answer.structured()["version"].as_str().expect("a text").to_owned();
+        assert!([1, 2].map(|number| Version::new(number).answer()).contains(&version), "{version}");
+    };
+    let told = while_calling(clients.len(), call, |calls| {
         for swap in 0..SWAPS {
-            let seen = calls.load(Ordering::Relaxed);
             Version::new(1 + (swap + 1) % 2).put(world.plugins.path());
             let (code, said) = world.reload();
             assert!(code == 0 && said.contains("is in force"), "{said}");
-            // Every generation is called.
-            world.until("a call", || calls.load(Ordering::Relaxed) > seen + 8);
+            // Every generation is called: some of these had begun before.
+            calls.wait_for(clients.len() + 1);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     world.until("the end of earlier generations", || metric(&world.host, "tidegate_generations_in_memory") == "1");
     assert!(world.host.stop("-TERM").success());
@@ -51,7 +42,7 @@ fn calls_under_many_swaps_all_succeed_and_none_is_a_mix_of_two_versions() {
             ran.entry(intents[call].clone()).or_default().insert(version.to_owned());
         }
     }
-    assert_eq!(intents.len(), calls.into_inner());
+    assert_eq!(intents.len(), told.iter().map(Vec::len).sum::<usize>());
     assert!(generations.len() > SWAPS as usize / 2, "calls ran on {generations:?}");
     let versions: BTreeSet<_> = ran.values().map(|answers| answers.iter().cloned().collect::<Vec<_>>()).collect();
     assert_eq!(versions, [1, 2].map(|number| vec![Version::new(number).answer()]).into(), "each component answers as itself");

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{World, answer_of, records, tidegate};
-use crate::harness::{Version, save};
+use super::{World, answer_of};
+use crate::harness::{Version, records, save, tidegate};
 
 const WATCHED: &str = "[plugins]\nwatch = true\n";
 

@@ -134,7 +134,8 @@ pub fn loader(config: &Config, data: &Path, sandbox: &Arc<Sandbox>, test_hooks: 
 /// Where plugins and policies come from: the configured folders, and what is installed in the data folder `data`.
 pub fn sources(config: &Config, data: &Path) -> Sources {
     let (plugins, trust) = (config.plugins.path.clone(), config.plugins.trust.clone());
-    Sources { plugins, shelf: Shelf::of(data), policies: config.policy_folder(), trust }
+    let (policies, awaits_policies) = (config.policy_folder(), config.policies.awaited);
+    Sources { plugins, shelf: Shelf::of(data), policies, awaits_policies, trust }
 }
 
 /// Removes what installations left that were cut short. Whoever has the ledger open is the only one who installs.

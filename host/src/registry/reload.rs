@@ -27,7 +27,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::error::LoadError;
-use super::{Arrival, Generation, InMemory, Loader, PluginSet, Registry, accident, digests};
+use super::{Arrival, Generation, InMemory, Loader, PluginSet, Registry, Sources, accident, digests};
 use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PolicyVersion};
 use crate::policy::PolicyFile;
 
@@ -158,10 +158,10 @@ impl Turn<'_> {
         source: ChangeSource,
         part: Part,
     ) -> Result<Option<Candidate>, Refused> {
-        let (loader, folder) = (self.loader.clone(), self.registry.sources().policies.clone());
+        let (loader, sources) = (self.loader.clone(), self.registry.sources().clone());
         // It takes a moment of CPU and touches the disk.
         let build = move || {
-            let built = next(&loader, folder, &current, set, source).map_err(|problems| (Part::Policies, problems))?;
+            let built = next(&loader, &sources, &current, set, source).map_err(|problems| (Part::Policies, problems))?;
             Ok(built.map(|(generation, change)| Candidate { generation, change, part, disowned: Vec::new() }))
         };
         tokio::task::spawn_blocking(build).await.unwrap_or_else(|panic| {
@@ -245,19 +245,19 @@ fn told(metric: &'static str, begun: Instant, source: ChangeSource, found: Resul
 /// The generation after `current` with these plugins and the policies as they lie on disk; `None` if nothing is new.
 fn next(
     loader: &Loader,
-    folder: Option<PathBuf>,
+    sources: &Sources,
     current: &Generation,
     set: PluginSet,
     source: ChangeSource,
 ) -> Result<Option<(Generation, GenerationChange)>, Vec<LoadProblem>> {
-    let files = folder.as_deref().map_or(Ok(Vec::new()), PolicyFile::read_folder);
+    let files = sources.policy_folder().map_or(Ok(Vec::new()), PolicyFile::read_folder);
     let files = files.map_err(|error| LoadError::Policy(error).problems())?;
     let (policy_files, in_force) = (digests(&files), current.plugin_versions());
     let plugins: Vec<_> = set.plugins.iter().map(|plugin| plugin.version.clone()).collect();
     if policy_files == current.policy_files && plugins == in_force {
         return Ok(None);
     }
-    if let Some(folder) = &folder {
+    if let Some(folder) = &sources.policies {
         accident::beware(folder, &files, &current.policy_files)?;
     }
     let policies = loader.compile_policies(&set.tools, &files).map_err(|error| LoadError::Policy(error).problems())?;

@@ -1,5 +1,6 @@
 //! Where plugins and policies come from: folders on disk, looked at anew each time.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::artifact::MANIFEST;
@@ -21,6 +22,8 @@ pub struct Sources {
     pub shelf: Shelf,
     /// The folder of the admin's policies, if there is one.
     pub policies: Option<PathBuf>,
+    /// Whether that folder need not be there, and counts from when it comes.
+    pub awaits_policies: bool,
     /// The trust file, which says whose plugins are let in.
     pub trust: Option<PathBuf>,
 }
@@ -32,6 +35,12 @@ impl Sources {
     /// A folder can't be read, or holds no plugin, or too many.
     pub fn dirs(&self) -> Result<Vec<PathBuf>, LoadError> {
         installed_and(&self.plugins, self.shelf.dirs(&self.shelf.read()?))
+    }
+
+    /// The folder of policies to read now; one that is awaited and is not there holds none.
+    pub fn policy_folder(&self) -> Option<&Path> {
+        let is_absent = |folder: &Path| folder.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        self.policies.as_deref().filter(|folder| !(self.awaits_policies && is_absent(folder)))
     }
 }
 

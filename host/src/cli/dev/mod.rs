@@ -57,11 +57,15 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     if std::mem::take(&mut config.plugins.require_signatures) {
         eprintln!("note: `[plugins] require_signatures` is left aside: nobody has signed what `dev` has just built");
     }
-    // What stands beside the plugins, or in the only one, must be found before these are served from elsewhere.
-    let own = Some(plugins.join("policies")).filter(|own| plugins.join("plugin.toml").exists() && own.is_dir());
-    config.policies.path = config.policies.path.clone().or(own).or_else(|| config.policy_folder());
+    if config.policies.path.is_none() {
+        // What stands beside the plugins, or in the only one, must be found before these are served from elsewhere. Or it comes yet.
+        let own = Some(plugins.join("policies")).filter(|_| plugins.join("plugin.toml").exists());
+        let there = own.clone().filter(|own| own.is_dir()).or_else(|| config.policy_folder());
+        config.policies.path = there.or(own).or_else(|| Some(config.policies_beside()));
+        config.policies.awaited = true;
+    }
     let mut workshop = Workshop::open(plugins, args.profile, &data)?;
-    rebuild::build_first(&mut workshop)?;
+    let watch = rebuild::build_first(&mut workshop)?;
     config.plugins.path = workshop.out().to_owned();
     let _backends = backends::start(&workshop.plugins()?, &mut config, &data)?;
 
@@ -80,6 +84,6 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     };
     runtime()?.block_on(until_stopped(&config, &options, telemetry.metrics(), |host, addresses| {
         greeting::print(host.pipeline(), addresses)?;
-        rebuild::keep_building(workshop, host.pipeline().clone())
+        rebuild::keep_building(watch, workshop, host.pipeline().clone())
     }))
 }

@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::DevProfile;
+use super::watch::Watch;
 use crate::cli::language::{Language, Purpose};
 use crate::cli::plugin;
 use crate::model::Manifest;
+use crate::registry::artifact::MANIFEST;
 use crate::registry::sources;
 
 /// The plugins that are served, and where they are built to.
 pub struct Workshop {
     root: PathBuf,
     profile: DevProfile,
+    data: PathBuf,
     out: StagedPlugins,
     /// Where the plugin of each source folder was put.
     staged: BTreeMap<PathBuf, PathBuf>,
@@ -37,7 +40,7 @@ impl Workshop {
     pub fn open(root: PathBuf, profile: DevProfile, data: &Path) -> Result<Self> {
         let out = data.join(format!("staged-plugins-{}", std::process::id()));
         std::fs::create_dir_all(&out).with_context(|| format!("can't create `{}`", out.display()))?;
-        let workshop = Self { root, profile, out: StagedPlugins(out), staged: BTreeMap::new() };
+        let workshop = Self { root, profile, data: data.to_owned(), out: StagedPlugins(out), staged: BTreeMap::new() };
         workshop.plugins()?;
         Ok(workshop)
     }
@@ -47,7 +50,7 @@ impl Workshop {
         &self.out.0
     }
 
-    /// The plugins there are now. Conformance fixtures use test hooks, others never do.
+    /// The plugins there are now.
     ///
     /// # Errors
     /// There is none for the profile, or one has a manifest that is broken.
@@ -55,8 +58,7 @@ impl Workshop {
         let mut selected = Vec::new();
         for dir in sources::plugin_dirs(&self.root)? {
             let manifest = plugin::read_manifest(&dir)?;
-            let is_fixture = manifest.tools.iter().any(|tool| tool.test_hook.is_some());
-            if is_fixture == (self.profile == DevProfile::Conformance) {
+            if self.serves(&manifest) {
                 selected.push((dir, manifest));
             }
         }
@@ -66,23 +68,39 @@ impl Workshop {
         Ok(selected)
     }
 
+    /// A watch on the sources of all plugins, those that come included.
+    pub fn watch(&self) -> Watch {
+        Watch::of(&self.root, &self.data)
+    }
+
     /// Whether the plugin in `dir` is built from sources, which an edit may mend.
     pub fn has_source(dir: &Path) -> bool {
         Language::of(dir).is_some()
     }
 
-    /// Puts the plugin in `dir` where it is served from, compiled if it is there in source. What was there stays if that fails.
+    /// Puts the plugin in `dir` where it is served from, compiled if it is there in source; one that is gone, or belongs to another
+    /// profile, is taken away from there. What was there stays if that fails.
     ///
     /// # Errors
     /// Its manifest is broken, or it does not compile.
     pub fn stage(&mut self, dir: &Path) -> Result<()> {
-        let staged = plugin::stage(dir, &self.out.0, self.purpose())?;
-        let before = self.staged.insert(dir.to_owned(), staged.clone());
-        if let Some(before) = before.filter(|before| *before != staged) {
-            // It has another name now.
-            std::fs::remove_dir_all(&before).with_context(|| format!("can't remove `{}`", before.display()))?;
+        let is_there = dir.join(MANIFEST).exists() && self.serves(&plugin::read_manifest(dir)?);
+        let staged = if is_there { Some(plugin::stage(dir, &self.out.0, self.purpose())?) } else { None };
+        let before = match &staged {
+            Some(staged) => self.staged.insert(dir.to_owned(), staged.clone()),
+            None => self.staged.remove(dir),
+        };
+        // It has another name now, or none; what it is called no longer may be what another one is called.
+        match before.filter(|before| !self.staged.values().any(|staged| staged == before)) {
+            Some(before) => std::fs::remove_dir_all(&before).with_context(|| format!("can't remove `{}`", before.display())),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether the plugin belongs to the profile. Conformance fixtures use test hooks, others never do.
+    fn serves(&self, manifest: &Manifest) -> bool {
+        let is_fixture = manifest.tools.iter().any(|tool| tool.test_hook.is_some());
+        is_fixture == (self.profile == DevProfile::Conformance)
     }
 
     /// Whoever works on one plugin waits for it; many together are a demonstration, which is to be quick when called.

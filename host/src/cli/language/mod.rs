@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::model::LoadProblem;
 use sdk::Sdk;
 
 /// A language that plugins are written in.
@@ -29,11 +30,30 @@ pub enum Purpose {
     Trial,
 }
 
+/// A source that its compiler refuses. It has said why on stderr.
+#[derive(Debug, thiserror::Error)]
+#[error("`cargo build` of `{}` failed; its messages stand above", .dir.display())]
+pub struct NotCompiled {
+    /// The plugin's folder.
+    pub dir: PathBuf,
+    /// What it said, as far as it was about a source.
+    pub problems: Vec<LoadProblem>,
+}
+
 impl Language {
     /// The language of the source in `dir`; `None` if there is none, but at most a component.
     pub fn of(dir: &Path) -> Option<Self> {
         let python = || python::is_at(dir).then_some(Self::Python);
         rust::is_at(dir).then_some(Self::Rust).or_else(python)
+    }
+
+    /// The folders with what the plugin in `dir` is built from besides what lies there.
+    pub fn sources_beside(self, dir: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Rust => rust::sources_beside(dir),
+            // Links are refused, and what is required comes from a registry.
+            Self::Python => Vec::new(),
+        }
     }
 
     /// Compiles the plugin in `dir`; returns its component, wherever the tools of the language put it.

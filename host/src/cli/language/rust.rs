@@ -1,17 +1,20 @@
 //! Plugins in Rust: crates that cargo compiles to components.
 
+mod beside;
 mod lock;
+mod messages;
 pub mod scaffold;
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::Purpose;
+use super::{NotCompiled, Purpose};
+use messages::Messages;
 pub use scaffold::{reserves, sdk};
 
 /// The target every plugin is compiled to.
@@ -24,6 +27,11 @@ const RELEASE: [&str; 4] =
 /// Whether the plugin in `dir` is a crate.
 pub fn is_at(dir: &Path) -> bool {
     dir.join("Cargo.toml").exists()
+}
+
+/// The folders of the crates that the one in `dir` is built from besides.
+pub fn sources_beside(dir: &Path) -> Vec<PathBuf> {
+    beside::of(dir).into_iter().collect()
 }
 
 /// Compiles the crate in `dir`; returns its component.
@@ -73,21 +81,19 @@ pub fn build_executable(dir: &Path) -> Result<PathBuf> {
     executable.map(PathBuf::from).with_context(|| format!("`{}` builds no executable", dir.display()))
 }
 
-/// Runs `cargo build`, whose own progress goes to stderr; returns the artifacts of that very crate.
+/// Runs `cargo build`, whose own progress goes to stderr, and so does what the compiler says; returns the artifacts of that very crate.
 fn build(dir: &Path, flags: &[&str]) -> Result<Vec<Value>> {
     let mut command = cargo(dir, "build")?;
-    command.arg("--message-format=json-render-diagnostics").args(flags);
-    let output = command.stderr(Stdio::inherit()).output().map_err(no_cargo)?;
-    if !output.status.success() {
-        bail!("`cargo build` of `{}` failed; its messages stand above", dir.display());
+    // A bar that is drawn again and again would stand in the way of what the compiler says.
+    command.args(Messages::format()).env("CARGO_TERM_PROGRESS_WHEN", "never").args(flags);
+    let manifest = dir.canonicalize()?.join("Cargo.toml");
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(no_cargo)?;
+    let stdout = child.stdout.take().context("cargo has no stdout")?;
+    let Messages { artifacts, problems } = Messages::read(BufReader::new(stdout), &manifest);
+    if !child.wait().context("can't wait for `cargo`")?.success() {
+        return Err(NotCompiled { dir: dir.to_owned(), problems }.into());
     }
-    let crate_manifest = dir.canonicalize()?.join("Cargo.toml");
-    let messages = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let of_crate = |message: &Value| {
-        message["reason"] == "compiler-artifact"
-            && message["manifest_path"].as_str().map(Path::new) == Some(crate_manifest.as_path())
-    };
-    Ok(messages.filter(of_crate).collect())
+    Ok(artifacts)
 }
 
 /// Cargo in the crate's folder, as its author would run it: a `rust-toolchain.toml` there counts.

@@ -65,7 +65,7 @@ impl Right<'_> {
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
             Self::Stopped(loader) => {
-                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), sources.policies.as_deref()).await?;
+                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), sources.policy_folder()).await?;
                 Ok(Would::Loaded(Box::new(loaded)))
             }
         }

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 /// What lies in the plugin's folder and is no part of its component. What begins with a dot is none either.
 const ELSEWHERE: [&str; 8] = ["build", "dist", "node_modules", "plugin.toml", "sdk", "target", "tests", "venv"];
 
+/// Where policies lie that `tidegate dev` serves the plugin under; they are the host's.
+const POLICIES: &str = "policies";
+
 /// What Python leaves in every folder.
 const CACHE: &str = "__pycache__";
 
@@ -50,7 +53,10 @@ impl Sources {
                 }
                 if kind.is_dir() {
                     folders.push(path);
-                } else if kind.is_file() && !shown.ends_with(".wasm") {
+                } else if kind.is_file()
+                    && !shown.ends_with(".wasm")
+                    && !(folder == Path::new(POLICIES) && shown.ends_with(".cedar"))
+                {
                     files.push(path);
                 }
             }
@@ -109,7 +115,7 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
             fs::write(path, "x").expect("writable");
         };
-        for path in ["app.py", "data/rates.json", "inner/tests/of_inner.py", "inner/__init__.py"] {
+        for path in ["app.py", "data/rates.json", "inner/tests/of_inner.py", "inner/__init__.py", "policies/rules.py"] {
             put(path);
         }
         for path in [
@@ -120,11 +126,13 @@ mod tests {
             "tests/test_app.py",
             "sdk/python/tidegate/tool.py",
             "inner/__pycache__/x",
+            "policies/walls.cedar",
         ] {
             put(path);
         }
         std::os::unix::fs::symlink("/etc", folder.path().join("link")).expect("a link");
         let found: Vec<_> = Sources::read(folder.path()).expect("readable").0.into_iter().map(|(path, _)| path).collect();
-        assert_eq!(found, ["app.py", "data/rates.json", "inner/__init__.py", "inner/tests/of_inner.py"].map(PathBuf::from));
+        let own = ["app.py", "data/rates.json", "inner/__init__.py", "inner/tests/of_inner.py", "policies/rules.py"];
+        assert_eq!(found, own.map(PathBuf::from));
     }
 }

@@ -1,24 +1,24 @@
 //! Watching the folders that plugins and policies come from: when their content may have changed, and has come to rest since.
 //!
-//! The kernel's notice (inotify) makes it quick; a look at names, sizes and times once a second makes it certain: nothing is
-//! noticed of files behind symbolic links, of a network's folders, or of a folder that takes another's name.
+//! The kernel's notice makes it quick; a look at names, sizes and times once a second makes it certain.
 
-use std::collections::BTreeSet;
+mod notices;
+mod seen;
+
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
-use notify::{EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
 use super::artifact::{MANIFEST, SIGNATURES};
 use crate::model::Part;
 use crate::policy::ENTRIES;
+
+pub use notices::{Notices, POLL};
+use seen::Identity;
+pub use seen::{Stamp, stamp};
 
 /// How long the folders have to be quiet: editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(150);
@@ -26,24 +26,16 @@ const QUIET: Duration = Duration::from_millis(150);
 /// How long one waits for quiet at most.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How long one waits for whoever has begun to write a file to close it.
-const UNCLOSED: Duration = Duration::from_secs(10);
-
-/// How often to look without being told.
-const POLL: Duration = Duration::from_secs(1);
-
 /// Watches `folder`, which need not exist, on a thread of its own until the receiver is dropped: for policies its files, for plugins
-/// its files and those of the plugin folders in it. The file `beside` is looked at too, once in a while. Ticks once at the start, so that nothing that happened before goes unnoticed, and
-/// then whenever something may have changed.
+/// its files and those of the plugin folders in it. The file `beside` is looked at too, once in a while. Ticks once at the start, so
+/// that nothing that happened before goes unnoticed, and then whenever something may have changed.
 ///
 /// # Errors
 /// There is no room for one more thread.
 pub fn start(part: Part, folder: PathBuf, beside: Option<PathBuf>) -> std::io::Result<watch::Receiver<u64>> {
     let (news, receiver) = watch::channel(0);
-    let (wake, events) = mpsc::sync_channel(1);
     let watched = Watched { part, root: folder, beside };
-    let watch =
-        Watch { seen: watched.print(), watched, news, wake, events, kernel: None, is_deaf: false, unclosed: Unclosed::default() };
+    let watch = Watch { seen: watched.print(), watched, news, notices: Notices::new(move |file| counts(part, file)) };
     std::thread::Builder::new().name(format!("watch-{}", part.as_str())).spawn(move || watch.run())?;
     Ok(receiver)
 }
@@ -51,21 +43,10 @@ pub fn start(part: Part, folder: PathBuf, beside: Option<PathBuf>) -> std::io::R
 struct Watch {
     watched: Watched,
     news: watch::Sender<u64>,
-    /// Notices of the kernel's; one that is pending stands for all.
-    wake: SyncSender<()>,
-    events: Receiver<()>,
-    /// The kernel's watch, and the folders it is on.
-    kernel: Option<(notify::RecommendedWatcher, Vec<Identity>)>,
-    /// Whether the kernel refused to watch, which is said once.
-    is_deaf: bool,
-    /// Files that count and that somebody has begun to write and not closed yet.
-    unclosed: Unclosed,
+    notices: Notices,
     /// The folders when they were last told about.
     seen: Vec<Print>,
 }
-
-/// Paths of files that are being written.
-type Unclosed = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 /// What is watched.
 struct Watched {
@@ -88,7 +69,7 @@ impl Watched {
     }
 
     fn print(&self) -> Vec<Print> {
-        let beside = self.beside.iter().map(|file| Print::File(Print::of_file(file)));
+        let beside = self.beside.iter().map(|file| Print::File(of_file(file)));
         self.folders().iter().map(|folder| Print::of(folder)).chain(beside).collect()
     }
 }
@@ -105,7 +86,7 @@ fn counts(part: Part, path: &Path) -> bool {
 impl Watch {
     fn run(mut self) {
         loop {
-            self.listen();
+            self.notices.listen(&self.watched.folders());
             // In this order: what changes from here on differs from what was seen, or comes with a notice.
             self.seen = self.watched.print();
             self.news.send_modify(|count| *count += 1);
@@ -113,129 +94,28 @@ impl Watch {
             if self.news.is_closed() {
                 return;
             }
-            self.settle();
+            self.notices.settle(QUIET, LONGEST, || self.watched.print());
         }
     }
 
     /// Waits until something may have changed, or nobody wants to know any more.
     fn wait(&mut self) {
-        loop {
-            let told = self.events.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout);
-            if told || self.news.is_closed() || self.watched.print() != self.seen {
-                return;
-            }
-            self.listen();
+        while !self.notices.arrive(POLL) && !self.news.is_closed() && self.watched.print() == self.seen {
+            self.notices.listen(&self.watched.folders());
         }
-    }
-
-    /// Waits until nothing has changed for a while, within reason. The beginning of a file may be valid by itself, so a file that is
-    /// still being written is waited for longer.
-    fn settle(&self) {
-        let begun = Instant::now();
-        let is_unclosed = || !self.unclosed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        let mut seen = self.watched.print();
-        while begun.elapsed() < if is_unclosed() { UNCLOSED } else { LONGEST } {
-            let told = self.events.recv_timeout(QUIET) != Err(RecvTimeoutError::Timeout);
-            let now = self.watched.print();
-            if !told && now == seen && !is_unclosed() {
-                return;
-            }
-            seen = now;
-        }
-    }
-
-    /// Asks the kernel to watch the folders that have the names now.
-    fn listen(&mut self) {
-        let folders = self.watched.folders();
-        let identities: Vec<_> = folders.iter().filter_map(|folder| Identity::of(folder)).collect();
-        if identities.is_empty() {
-            self.kernel = None;
-            return;
-        }
-        if self.kernel.as_ref().is_some_and(|(_, watched)| *watched == identities) {
-            return;
-        }
-        match listen(self.watched.part, &folders, self.wake.clone(), self.unclosed.clone()) {
-            Ok(kernel) => (self.kernel, self.is_deaf) = (Some((kernel, identities)), false),
-            Err(error) => {
-                if !self.is_deaf {
-                    let (folder, every) = (self.watched.root.display(), POLL);
-                    tracing::warn!(%folder, %error, "the folder can't be watched; it is looked at every {every:?} instead");
-                }
-                (self.kernel, self.is_deaf) = (None, true);
-            }
-        }
-    }
-}
-
-fn listen(
-    part: Part,
-    folders: &[PathBuf],
-    wake: SyncSender<()>,
-    unclosed: Unclosed,
-) -> notify::Result<notify::RecommendedWatcher> {
-    // What another watch was told is of other folders.
-    unclosed.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = &event {
-            note_writing(part, event, &mut unclosed.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        // Reading is no change; without this, looking at the folder would be a reason to look at it again.
-        let is_reading = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
-        if !event.is_ok_and(|event| is_reading(event.kind)) {
-            // Full means that one notice is pending already.
-            let _ = wake.try_send(());
-        }
-    })?;
-    for folder in folders {
-        match watcher.watch(folder, RecursiveMode::NonRecursive) {
-            // Gone since it was listed; that it is, is noticed.
-            Err(_) if !folder.exists() => {}
-            watched => watched?,
-        }
-    }
-    Ok(watcher)
-}
-
-/// Keeps count of which files that count are being written.
-fn note_writing(part: Part, event: &notify::Event, unclosed: &mut BTreeSet<PathBuf>) {
-    let paths = event.paths.iter().filter(|path| counts(part, path));
-    match event.kind {
-        EventKind::Modify(ModifyKind::Data(_)) => unclosed.extend(paths.cloned()),
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Remove(_)
-        | EventKind::Modify(ModifyKind::Name(_)) => {
-            paths.for_each(|path| drop(unclosed.take(path)));
-        }
-        _ => {}
-    }
-}
-
-/// Which folder it is: another one can take its name, and even its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    made: Option<SystemTime>,
-}
-
-impl Identity {
-    fn of(folder: &Path) -> Option<Self> {
-        let folder = std::fs::metadata(folder).ok().filter(std::fs::Metadata::is_dir)?;
-        Some(Self { device: folder.dev(), inode: folder.ino(), made: folder.created().ok() })
     }
 }
 
 /// What can be seen of a folder without opening its files, or of a file.
 #[derive(Debug, PartialEq)]
 enum Print {
-    File(Result<[i64; 7], ErrorKind>),
+    File(Result<Stamp, ErrorKind>),
     Folder(Option<Identity>, Vec<Entry>),
     Unreadable(ErrorKind),
 }
 
-/// What can be seen of a file, through symbolic links: name, and device, inode, size, and times of content and state.
-type Entry = (OsString, Result<[i64; 7], ErrorKind>);
+/// A file's name, and what can be seen of it.
+type Entry = (OsString, Result<Stamp, ErrorKind>);
 
 impl Print {
     fn of(folder: &Path) -> Self {
@@ -246,20 +126,17 @@ impl Print {
         let mut seen = Vec::new();
         for entry in entries {
             match entry {
-                Ok(entry) => seen.push((entry.file_name(), Self::of_file(&entry.path()))),
+                Ok(entry) => seen.push((entry.file_name(), of_file(&entry.path()))),
                 Err(error) => return Self::Unreadable(error.kind()),
             }
         }
         seen.sort();
         Self::Folder(Identity::of(folder), seen)
     }
+}
 
-    fn of_file(path: &Path) -> Result<[i64; 7], ErrorKind> {
-        let file = std::fs::metadata(path).map_err(|error| error.kind())?;
-        let numbers = [file.dev(), file.ino(), file.size()].map(u64::cast_signed);
-        let [device, inode, size] = numbers;
-        Ok([device, inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()])
-    }
+fn of_file(path: &Path) -> Result<Stamp, ErrorKind> {
+    stamp(path).map_err(|error| error.kind())
 }
 
 #[cfg(test)]
