@@ -40,6 +40,9 @@ pub use self::purse::Drawn;
 pub use self::snapshot::{Load, Snapshot};
 pub use self::ticket::{Permit, Ticket};
 
+/// The longest that whoever has a handle is told to wait before asking again.
+const LONGEST_POLL: Duration = Duration::from_secs(15);
+
 /// Decides who runs now. Cheap to clone: all clones are one gate.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -142,6 +145,12 @@ impl Admission {
     pub fn retry_after(&self) -> Duration {
         let wait = self.shared.look(|gate, now| gate.backlog_wait(now));
         wait.min(self.max_wait).max(Duration::from_secs(1))
+    }
+
+    /// When it makes sense to look again after a call that waits or runs for an estimated `wait`.
+    pub fn poll_after(&self, wait: Duration) -> Duration {
+        let foresight = self.shared.look(|gate, now| gate.foresight(now));
+        wait.min(foresight).clamp(Duration::from_secs(1), LONGEST_POLL)
     }
 
     /// What the arguments of waiting calls may take up.

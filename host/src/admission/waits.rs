@@ -10,6 +10,9 @@ use super::gate::{Gate, Terms};
 /// The longest wait that is told.
 const LONGEST: f64 = 86_400.0;
 
+/// How far an estimate reaches at least.
+const FORESIGHT: Duration = Duration::from_secs(5);
+
 impl Gate {
     /// How long a call probably waits that comes after `own` fuel of its principal's: until the backlog ahead of it is drained, and
     /// until the accounts have earned what it needs.
@@ -73,6 +76,13 @@ impl Gate {
     /// How long the whole backlog takes.
     pub fn backlog_wait(&self, now: u64) -> Duration {
         Duration::from_secs_f64((self.backlog as f64 / self.drain.rate(self.queueing, now)).min(LONGEST))
+    }
+
+    /// How far an estimate reaches: twice as long as somebody has waited already who still does, 5 s at least. While a crowd comes in
+    /// little drains, and an estimate made then is many times too long.
+    pub fn foresight(&self, now: u64) -> Duration {
+        let longest = self.waiting.first_key_value().map_or(0, |(_, waiting)| now.saturating_sub(waiting.entered));
+        Duration::from_nanos(longest.saturating_mul(2)).max(FORESIGHT)
     }
 
     /// Counts a refused call.

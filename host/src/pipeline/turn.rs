@@ -18,9 +18,6 @@ use crate::model::{Arguments, CallId, Rejection, Timestamp};
 use crate::registry::Tool;
 use crate::store::StoreError;
 
-/// How long at most whoever has a handle is told to wait before asking again: an estimate made while a crowd comes in is far too long.
-const LONGEST_POLL: Duration = Duration::from_secs(15);
-
 /// A call that nothing speaks against, but whose turn has not come.
 pub(super) struct Ready {
     pub call: Call,
@@ -152,7 +149,7 @@ impl Pipeline {
             state,
             created,
             updated: Timestamp::now(),
-            retry_after: wait.clamp(Duration::from_secs(1), LONGEST_POLL),
+            retry_after: self.parts.admission.poll_after(wait),
             kept_for: self.parts.ledger.keeps_answers(),
         }
     }

@@ -252,3 +252,22 @@ fn collect(waiting: &mut Vec<Ticket>, look: usize, running: &mut Vec<Permit>) {
         }
     }
 }
+
+#[test]
+fn whoever_waits_is_told_to_look_again_no_later_than_experience_reaches() {
+    let scene = Scene::new(AdmissionConfig { slots: 1, ..AdmissionConfig::default() });
+    let seconds = Duration::from_secs;
+    let poll_after = |wait| scene.admission.poll_after(wait);
+    let running = scene.start("u1");
+    let waiting = scene.enter("u2").expect("let in");
+    assert_eq!(poll_after(seconds(3)), seconds(3));
+    assert_eq!(poll_after(seconds(60)), seconds(5), "nobody has waited yet");
+    assert_eq!(poll_after(Duration::ZERO), seconds(1));
+    scene.pass(seconds(4));
+    let later = scene.enter("u3").expect("let in");
+    assert_eq!(poll_after(seconds(60)), seconds(8), "twice what the first has waited");
+    scene.pass(seconds(20));
+    assert_eq!(poll_after(seconds(60)), seconds(15), "at most");
+    drop((running, waiting, later));
+    assert_eq!(poll_after(seconds(60)), seconds(5), "nobody waits");
+}
