@@ -27,6 +27,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::error::LoadError;
+use super::installed::Anew;
 use super::{Arrival, Generation, InMemory, Loader, PluginSet, Registry, Sources, accident, digests};
 use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PolicyVersion};
 use crate::policy::PolicyFile;
@@ -89,20 +90,27 @@ impl Turn<'_> {
     /// Looks at everything as it lies on disk: plugins and policies.
     pub async fn look(&self, source: ChangeSource) -> Look {
         match self.registry.sources().dirs() {
-            Ok(dirs) => self.look_in(&dirs, |_| true, source).await,
+            Ok(dirs) => self.look_in(&dirs, |_| true, None, source).await,
             Err(error) => Look::Refused(LoadRefusal::new(error.part(), source, error.problems())),
         }
     }
 
     /// Looks at these plugin folders, and at the policies as they lie on disk: somebody changes one plugin, which then lies in `changed`.
-    /// Others that are in force and would not be let in now stay as they are, so that what becomes of each can be decided.
-    pub async fn look_at(&self, dirs: Vec<PathBuf>, changed: Option<&Path>, source: ChangeSource) -> Look {
-        self.look_in(&dirs, |dir| Some(dir) == changed, source).await
+    /// Others that are in force and would not be let in now stay as they are, so that what becomes of each can be decided. The signatures
+    /// in `anew` count in place of those that lie there.
+    pub async fn look_at(&self, dirs: Vec<PathBuf>, changed: Option<&Path>, anew: Option<&Anew>, source: ChangeSource) -> Look {
+        self.look_in(&dirs, |dir| Some(dir) == changed, anew, source).await
     }
 
-    async fn look_in(&self, dirs: &[PathBuf], must_be_let_in: impl Fn(&Path) -> bool, source: ChangeSource) -> Look {
+    async fn look_in(
+        &self,
+        dirs: &[PathBuf],
+        must_be_let_in: impl Fn(&Path) -> bool,
+        anew: Option<&Anew>,
+        source: ChangeSource,
+    ) -> Look {
         let begun = Instant::now();
-        let candidate = match self.load(dirs, must_be_let_in).await {
+        let candidate = match self.load(dirs, must_be_let_in, anew).await {
             Ok((set, disowned)) => self.candidate(set, disowned, source).await,
             Err(refused) => Err(refused),
         };
@@ -122,8 +130,9 @@ impl Turn<'_> {
         &self,
         dirs: &[PathBuf],
         must_be_let_in: impl Fn(&Path) -> bool,
+        anew: Option<&Anew>,
     ) -> Result<(PluginSet, Vec<LoadProblem>), Refused> {
-        let set = self.loader.load_plugins(dirs, Some(&self.current())).await;
+        let set = self.loader.load_plugins(dirs, Some(&self.current()), anew).await;
         let set = set.map_err(|error| (error.part(), error.problems()))?;
         let (refused, kept): (Vec<_>, Vec<_>) = set.disowned.iter().partition(|(dir, _)| must_be_let_in(dir));
         let problems = |disowned: Vec<&(PathBuf, LoadError)>| disowned.iter().flat_map(|(_, why)| why.problems()).collect();

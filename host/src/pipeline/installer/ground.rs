@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::NotDone;
 use crate::model::{ChangeSource, Face, GenerationChange, PolicyVersion};
-use crate::registry::installed::{InstallError, InstalledSet, Shelf, installed_and};
+use crate::registry::installed::{Anew, InstallError, InstalledSet, Shelf, installed_and};
 use crate::registry::{Candidate, Generation, LoadError, Loader, Look, Reloader, Sources, Turn};
 
 /// A live host or a stopped one.
@@ -47,11 +47,18 @@ impl<'a> Ground<'a> {
 
 impl Right<'_> {
     /// Loads everything as it would be with `set` installed, of which only `plugin` is to change. That somebody does not vouch any more
-    /// for others is no reason not to put this one right: it is told of, and stands in the way of the next start or reload.
+    /// for others is no reason not to put this one right: it is told of, and stands in the way of the next start or reload. The
+    /// signatures in `anew` count in place of those that lie there.
     ///
     /// # Errors
     /// No host could serve that.
-    pub async fn load(&self, sources: &Sources, set: &InstalledSet, plugin: &str) -> Result<Would<'_>, NotDone> {
+    pub async fn load(
+        &self,
+        sources: &Sources,
+        set: &InstalledSet,
+        plugin: &str,
+        anew: Option<&Anew>,
+    ) -> Result<Would<'_>, NotDone> {
         let dirs = match (installed_and(&sources.plugins, sources.shelf.dirs(set)), self) {
             // The last one is removed; the next start says so.
             (Err(LoadError::NoPlugins(_)), Self::Stopped(_)) if set.plugins.is_empty() => Vec::new(),
@@ -59,13 +66,13 @@ impl Right<'_> {
         };
         let changed = set.plugins.get(plugin).map(|history| sources.shelf.dir(history.active));
         match self {
-            Self::Live(turn) => match turn.look_at(dirs, changed.as_deref(), ChangeSource::Verb).await {
+            Self::Live(turn) => match turn.look_at(dirs, changed.as_deref(), anew, ChangeSource::Verb).await {
                 Look::Changed(candidate) => Ok(Would::Candidate(turn, candidate)),
                 Look::Unchanged => Ok(Would::Same(turn.current())),
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
             Self::Stopped(loader) => {
-                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), sources.policy_folder()).await?;
+                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), anew, sources.policy_folder()).await?;
                 Ok(Would::Loaded(Box::new(loaded)))
             }
         }
@@ -90,11 +97,12 @@ async fn load_but_for_others(
     loader: &Loader,
     mut dirs: Vec<PathBuf>,
     changed: Option<&Path>,
+    anew: Option<&Anew>,
     policies: Option<&Path>,
 ) -> Result<Generation, LoadError> {
     let mut policies = policies;
     loop {
-        match loader.load_dirs(&dirs, policies).await {
+        match loader.load_signed(&dirs, policies, anew).await {
             Err(LoadError::Installed(InstallError::Unvouched { dir, plugin, refusal, .. })) if Some(&*dir) != changed => {
                 tracing::warn!(%refusal, plugin, "another plugin keeps the host from starting, until that is put right as well");
                 dirs.retain(|other| *other != dir);

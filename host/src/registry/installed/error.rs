@@ -52,6 +52,17 @@ pub enum InstallError {
         /// The digest found.
         found: Digest,
     },
+    /// Contents that were signed again and again.
+    #[error(
+        "plugin `{plugin}` would have more than the {most} signatures that are looked at; to start over, take it out with `tidegate \
+         plugin remove {plugin}`, and install it again"
+    )]
+    Crowded {
+        /// The plugin.
+        plugin: String,
+        /// How many are looked at.
+        most: usize,
+    },
     /// Nobody vouches for a plugin who would have to, or nobody does any more.
     #[error("plugin `{plugin}` in `{}`: {refusal}; {way_out}", .dir.display())]
     Unvouched {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::{InstallError, InstalledSet, Shelf, Version};
+use super::{Anew, InstallError, InstalledSet, Shelf, Version};
 use crate::model::Digest;
 use crate::registry::artifact::{self, Artifact, Refusal, Trust, Vouched};
 use crate::registry::folder::PluginFolder;
@@ -29,6 +29,8 @@ pub struct Promised {
     trust: Trust,
     /// Every version that is kept.
     installed: BTreeMap<Digest, Version>,
+    /// Signatures that count in place of those that lie there.
+    anew: Option<Anew>,
     now: SystemTime,
 }
 
@@ -46,11 +48,17 @@ impl Promises {
             // Nothing is held to it.
             _ => Trust::default(),
         };
-        Ok(Promised { promises: self.clone(), trust, installed, now: SystemTime::now() })
+        Ok(Promised { promises: self.clone(), trust, installed, anew: None, now: SystemTime::now() })
     }
 }
 
 impl Promised {
+    /// The same once these signatures lie beside the contents they are of.
+    #[must_use]
+    pub fn signed(self, anew: Option<Anew>) -> Self {
+        Self { anew, ..self }
+    }
+
     /// Whether the plugin that was read from `folder` is the one that was promised; and who vouches for it, if somebody has to: what
     /// its component tells is to be held to that, with [`Promised::compare`]. Blocks on the disk.
     ///
@@ -72,7 +80,14 @@ impl Promised {
             (Some(digest), _) if digest != found => Err(InstallError::Tampered { plugin, dir: lies_in, found }),
             (_, Some(pinned)) if pinned != found => Err(InstallError::Pinned { plugin, pinned, dir: lies_in, found }),
             (None, _) if !require_signatures => Ok(None),
-            _ => self.vouched(dir, &artifact.with_signatures()?, laid_down),
+            _ => {
+                let anew = self.anew.as_ref().filter(|anew| Some(anew.contents) == laid_down);
+                let artifact = match anew {
+                    Some(anew) => Artifact { signatures: Some(anew.signatures.clone()), ..artifact },
+                    None => artifact.with_signatures()?,
+                };
+                self.vouched(dir, &artifact, laid_down)
+            }
         }
     }
 
@@ -91,7 +106,7 @@ impl Promised {
         let is_demanded = self.promises.require_signatures;
         let came = laid_down.and_then(|digest| self.installed.get(&digest));
         // A key that counts for a while only still counts, when that is over, for what came before: this host wrote down when.
-        let at = came.map_or(self.now, |came| UNIX_EPOCH + Duration::from_millis(came.installed_ms.as_millis()));
+        let at = came.map_or(self.now, Version::came);
         let is_lost = artifact.signatures.is_none() && came.is_some_and(|came| came.signed_by.is_some());
         match artifact::verify(artifact, &self.trust, at) {
             Ok(vouched) => Ok(is_demanded.then_some(vouched)),
