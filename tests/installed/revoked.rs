@@ -159,7 +159,7 @@ fn what_strangers_signed_is_served_until_their_key_is_revoked() {
     let key = world.dir.path().join("stranger.key");
     let public = keygen(&key);
     let trust = world.dir.path().join("trust.toml");
-    fs::write(&trust, "").expect("writable");
+    fs::write(&trust, "revoked = []\n").expect("writable");
     let world = world.config(&format!("trust = \"{}\"\n", trust.display()));
     let first = world.version("first", &[]);
     sign(&first, &key);
@@ -170,7 +170,10 @@ fn what_strangers_signed_is_served_until_their_key_is_revoked() {
     // Whose signatures count has to be known: a trust file that is gone lets nothing in.
     fs::remove_file(&trust).expect("there");
     assert!(unstarted(&world).contains("can't read the trust file"));
+    // One that was emptied says nothing either, and does not let a revoked key's work in.
     fs::write(&trust, "").expect("writable");
+    assert!(unstarted(&world).contains("trust.toml:1:1: it names neither `keys` nor `revoked`"));
+    fs::write(&trust, "revoked = []\n").expect("writable");
     works(&world.start());
 }
 

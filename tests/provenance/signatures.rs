@@ -33,7 +33,7 @@ fn a_signed_plugin_is_vouched_for_by_the_name_in_the_trust_file() {
 #[test]
 fn an_unsigned_plugin_and_a_stranger_s_are_refused() {
     let bench = Bench::new();
-    bench.trust("");
+    bench.trust("revoked = []\n");
     let said = bench.unverified(text(&bench.plugin()));
     assert!(said.contains("plugin `echo`") && said.contains("it is not signed"), "{said}");
     let key = bench.keygen("stranger");

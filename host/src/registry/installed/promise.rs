@@ -224,10 +224,14 @@ mod tests {
             assert_eq!((held(toml, false), held(toml, true)), (Ok(()), Ok(())), "{toml}");
         }
         // Over already when it came; meant for others; not named any more: it counts no longer where it has to.
-        for toml in [&format!("{trusted}until = 2020-01-31\n"), &format!("{trusted}plugins = [\"other\"]\n"), &String::new()] {
+        for toml in [
+            &format!("{trusted}until = 2020-01-31\n"),
+            &format!("{trusted}plugins = [\"other\"]\n"),
+            &"revoked = []\n".to_owned(),
+        ] {
             assert!(held(toml, true).is_err(), "{toml}");
         }
-        assert_eq!(held("", false), Ok(()), "to name a key no longer is not to revoke it");
+        assert_eq!(held("revoked = []\n", false), Ok(()), "to name a key no longer is not to revoke it");
         for require_signatures in [false, true] {
             let revoked = held(&format!("revoked = [\"acme\"]\n{trusted}"), require_signatures).expect_err("revoked");
             for said in ["plugin `demo`", "the key `acme`", "was revoked", "rollback demo", "remove demo", "trust.toml"] {
