@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::signed::{revoke, sign, trusted, world};
+use super::signed::{keygen, revoke, sign, trusted, world};
 use super::{World, path};
 use crate::harness::sign_by_hand;
 
@@ -81,4 +81,41 @@ fn who_signed_is_told_the_same_whichever_source_it_is_installed_from_again() {
         assert_eq!(world.listed()[0]["signed_by"], json!("acme, other"));
     }
     assert_eq!(world.records("plugin_install").len(), 2);
+}
+
+#[test]
+fn signatures_that_are_damaged_are_told_of_with_a_way_out_and_keep_nothing_else_from_being_put_right() {
+    let (world, _) = twice();
+    let digest = world.listed()[0]["digest"].as_str().expect("a digest").to_owned();
+    let file = world.data().join("plugins/sha256").join(digest).join("plugin.sig");
+    fs::remove_file(&file).expect("the folder is ours");
+    fs::write(&file, "format = ").expect("writable");
+    let said = world.host().try_start().err().expect("who signed it can't be told");
+    for told in ["plugin `echo`", "plugin.sig", "tidegate plugin remove echo", "install it once more"] {
+        assert!(said.contains(told), "`{told}` is not said:\n{said}");
+    }
+    // Another one can be taken out, and bringing it again puts it right.
+    let other = world.dir.path().join("other");
+    crate::harness::Version::new(1).put(world.dir.path());
+    fs::rename(world.dir.path().join("versions"), &other).expect("put there");
+    sign(&other, &world.dir.path().join("acme.key"));
+    world.install(&other).done();
+    world.plugin(&["remove", "versions"]).done();
+    world.install(&world.dir.path().join("first")).done();
+    world.start();
+}
+
+#[test]
+fn signatures_that_nothing_is_held_to_are_not_read() {
+    let world = World::new();
+    let first = world.version("first", &[]);
+    let key = world.dir.path().join("stranger.key");
+    keygen(&key);
+    sign(&first, &key);
+    world.install(&first).done();
+    let digest = world.listed()[0]["digest"].as_str().expect("a digest").to_owned();
+    let file = world.data().join("plugins/sha256").join(digest).join("plugin.sig");
+    fs::remove_file(&file).expect("the folder is ours");
+    fs::write(&file, "format = ").expect("writable");
+    world.start();
 }

@@ -66,7 +66,7 @@ impl Promised {
     /// It is another one, or nobody vouches for it who would have to; which one, and what can be done, is told.
     pub fn hold(&self, folder: &PluginFolder) -> Result<Option<Vouched>, InstallError> {
         let PluginFolder { dir, real, manifest, version: read, .. } = folder;
-        let Promises { shelf, pins, require_signatures, .. } = &self.promises;
+        let Promises { shelf, pins, trust, require_signatures } = &self.promises;
         let laid_down = shelf.as_ref().and_then(|shelf| shelf.promised(dir));
         let pinned = pins.get(&read.plugin).copied();
         if laid_down.is_none() && pinned.is_none() && !require_signatures {
@@ -80,11 +80,16 @@ impl Promised {
             (Some(digest), _) if digest != found => Err(InstallError::Tampered { plugin, dir: lies_in, found }),
             (_, Some(pinned)) if pinned != found => Err(InstallError::Pinned { plugin, pinned, dir: lies_in, found }),
             (None, _) if !require_signatures => Ok(None),
+            // Nothing says whose signatures count or were revoked.
+            _ if !require_signatures && trust.is_none() => Ok(None),
             _ => {
                 let anew = self.anew.as_ref().filter(|anew| Some(anew.contents) == laid_down);
                 let artifact = match anew {
                     Some(anew) => Artifact { signatures: Some(anew.signatures.clone()), ..artifact },
-                    None => artifact.with_signatures()?,
+                    // Damage there is this plugin's, and must not keep others from being put right.
+                    None => artifact
+                        .with_signatures()
+                        .map_err(|damage| self.unvouched(dir, &plugin, Refusal::Damaged(damage.to_string())))?,
                 };
                 self.vouched(dir, &artifact, laid_down)
             }
