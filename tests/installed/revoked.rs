@@ -42,6 +42,11 @@ fn readiness(host: &Started) -> Value {
     host.readiness()["plugin"].take()
 }
 
+/// What the host says of its plugins, as JSON.
+fn status(world: &World) -> Value {
+    serde_json::from_str(&world.plugin(&["status", "--output", "json"]).done().out).expect("JSON")
+}
+
 fn works(host: &Started) {
     assert_eq!(host.client().call("echo", json!({"text": "x"})).structured(), &json!({"text": "x"}));
 }
@@ -102,6 +107,35 @@ fn a_live_host_serves_on_what_it_serves_and_says_why_it_would_not_load_it_again(
     assert!(host.stop("-TERM").success());
     let refused = world.records("reload_refused");
     assert!(refused[0]["problems"][0]["message"].as_str().is_some_and(|said| said.contains("was revoked")), "{refused:?}");
+}
+
+#[test]
+fn a_live_host_says_no_longer_that_it_refuses_what_somebody_else_vouches_for_and_goes_on_about_the_rest() {
+    let world = of_two();
+    with_versions(&world);
+    let host = world.start();
+    revoke(&world, "acme");
+    world.plugin(&["reload"]).refused(&["plugin `echo`", "the key `acme`"]);
+    let refused = status(&world)["last_refused"]["at"].take();
+    let (other, second, versions) =
+        (world.dir.path().join("other.key"), world.dir.path().join("second"), world.dir.path().join("versions"));
+    sign(&second, &other);
+    world.install(&second).done();
+    let told = readiness(&host);
+    assert_eq!(told["state"], "refused", "one is left: {told}");
+    assert!(
+        told["problems"].to_string().contains("plugin `versions`") && !told["problems"].to_string().contains("plugin `echo`"),
+        "{told}"
+    );
+    let said = status(&world);
+    assert_eq!((&said["last_refused"]["at"], &said["last_refused"]["standing"]), (&refused, &json!(false)), "{said}");
+    assert!(world.plugin(&["status"]).done().out.contains("would be refused if it was loaded anew"));
+    sign(&versions, &other);
+    world.install(&versions).done();
+    assert_eq!(readiness(&host)["state"], "current");
+    assert_eq!(status(&world)["state"], "current");
+    world.plugin(&["reload"]).done();
+    works(&host);
 }
 
 #[test]

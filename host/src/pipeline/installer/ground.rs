@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::NotDone;
-use crate::model::{ChangeSource, Face, GenerationChange, PolicyVersion};
+use crate::model::{ChangeSource, Face, GenerationChange, LoadProblem, PolicyVersion};
 use crate::registry::installed::{Anew, InstallError, InstalledSet, Shelf, installed_and};
 use crate::registry::{Candidate, Generation, LoadError, Loader, Look, Reloader, Sources, Turn};
 
@@ -29,8 +29,9 @@ pub enum Right<'a> {
 pub enum Would<'t> {
     /// A generation that a live host can take into force.
     Candidate(&'t Turn<'t>, Box<Candidate>),
-    /// What a live host serves already: other contents that come to the same.
-    Same(Arc<Generation>),
+    /// What a live host serves already: other contents that come to the same, or other signatures. What of it would not be let in now:
+    /// why.
+    Same(&'t Turn<'t>, Arc<Generation>, Vec<LoadProblem>),
     /// What a host would load at its start.
     Loaded(Box<Generation>),
 }
@@ -68,7 +69,7 @@ impl Right<'_> {
         match self {
             Self::Live(turn) => match turn.look_at(dirs, changed.as_deref(), anew, ChangeSource::Verb).await {
                 Look::Changed(candidate) => Ok(Would::Candidate(turn, candidate)),
-                Look::Unchanged => Ok(Would::Same(turn.current())),
+                Look::Unchanged(disowned) => Ok(Would::Same(turn, turn.current(), disowned)),
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
             Self::Stopped(loader) => {
@@ -119,7 +120,7 @@ impl Would<'_> {
     pub fn generation(&self) -> &Generation {
         match self {
             Self::Candidate(_, candidate) => candidate.generation(),
-            Self::Same(generation) => generation,
+            Self::Same(_, generation, _) => generation,
             Self::Loaded(generation) => generation,
         }
     }
@@ -139,7 +140,12 @@ impl Would<'_> {
                 let candidate = candidate.asked_by(by);
                 turn.adopt(candidate, async |change| record(Some(change.after), Some(change)).await).await.map(drop)
             }
-            Self::Same(generation) => record(Some(generation.policy_version()), None).await,
+            Self::Same(turn, generation, disowned) => {
+                record(Some(generation.policy_version()), None).await?;
+                // What was told of this one is over.
+                turn.confirm_but_for(ChangeSource::Verb, disowned);
+                Ok(())
+            }
             // Nobody decides anything by these policies before a host starts.
             Self::Loaded(_) => record(None, None).await,
         }
