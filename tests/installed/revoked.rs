@@ -168,7 +168,13 @@ fn of_several_that_a_revoked_key_vouched_for_each_can_be_put_right_by_itself() {
         with_versions(&world);
         let host = is_live.then(|| world.start());
         revoke(&world, "acme");
-        world.plugin(&["remove", "versions"]).done();
+        let removed = world.plugin(&["remove", "versions"]).done();
+        let says = |told: &str| removed.err.contains(told);
+        assert_eq!(
+            says("the host would not start yet: plugin `echo`") && says("the policies were not checked"),
+            !is_live,
+            "{removed:?}"
+        );
         if let Some(host) = &host {
             let told = readiness(host);
             assert_eq!(told["state"], "refused", "what is left is told of: {told}");

@@ -117,6 +117,7 @@ impl Installer<'_> {
             changes: Vec::new(),
             unapproved: Vec::new(),
             signed_by: version.signed_by.clone(),
+            left_out: Vec::new(),
         };
         // Whatever is kept was approved when it came. Who vouches for it may have changed since.
         let is_kept = kept.is_some();
@@ -129,6 +130,7 @@ impl Installer<'_> {
         after.install(name, version);
         after.prune(self.rules.keep);
         let would = right.load(self.sources, &after, name, anew.as_ref()).await?;
+        done.left_out = would.left_out();
         if let (Some(vouched), Some(told)) = (vouched, would.generation().told(name)) {
             let plugin = name.to_owned();
             vouched.telling(told).map_err(|refusal| NotDone::Untrusted { plugin, refusal })?;
@@ -177,6 +179,7 @@ impl Installer<'_> {
             changes: Vec::new(),
             unapproved: Vec::new(),
             signed_by: target.signed_by.clone(),
+            left_out: Vec::new(),
         };
         if target.digest == history.active {
             return Ok(done);
@@ -186,6 +189,7 @@ impl Installer<'_> {
             history.go_back_to(target.digest, Timestamp::now());
         }
         let would = right.load(self.sources, &after, name, None).await?;
+        done.left_out = would.left_out();
         done.changes = self.compare(&right, &set, name, would.generation().face(name).as_ref()).await;
         let (action, changes, approved) = ("plugin_rollback", &done.changes[..], "kept");
         self.carry_out(Plan {
@@ -216,6 +220,7 @@ impl Installer<'_> {
         let mut after = set.clone();
         after.plugins.remove(name);
         let would = right.load(self.sources, &after, name, None).await?;
+        let left_out = would.left_out();
         let (action, approved) = ("plugin_remove", "removed");
         self.carry_out(Plan {
             action,
@@ -231,7 +236,16 @@ impl Installer<'_> {
         })
         .await?;
         let (changes, unapproved) = (Vec::new(), Vec::new());
-        Ok(Done { state: State::Done, plugin: name.to_owned(), before, after: None, changes, unapproved, signed_by: None })
+        Ok(Done {
+            state: State::Done,
+            plugin: name.to_owned(),
+            before,
+            after: None,
+            changes,
+            unapproved,
+            signed_by: None,
+            left_out,
+        })
     }
 
     /// Writes the plan down, then puts it in force on the disk, then in the host.

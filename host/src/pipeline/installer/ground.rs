@@ -32,8 +32,8 @@ pub enum Would<'t> {
     /// What a live host serves already: other contents that come to the same, or other signatures. What of it would not be let in now:
     /// why.
     Same(&'t Turn<'t>, Arc<Generation>, Vec<LoadProblem>),
-    /// What a host would load at its start.
-    Loaded(Box<Generation>),
+    /// What a host would load at its start, but for others that it would refuse: why.
+    Loaded(Box<Generation>, Vec<String>),
 }
 
 impl<'a> Ground<'a> {
@@ -73,8 +73,9 @@ impl Right<'_> {
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
             Self::Stopped(loader) => {
-                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), anew, sources.policy_folder()).await?;
-                Ok(Would::Loaded(Box::new(loaded)))
+                let (loaded, left_out) =
+                    load_but_for_others(loader, dirs, changed.as_deref(), anew, sources.policy_folder()).await?;
+                Ok(Would::Loaded(Box::new(loaded), left_out))
             }
         }
     }
@@ -93,24 +94,25 @@ impl Right<'_> {
     }
 }
 
-/// What a host would load at its start, without those that it would refuse because nobody vouches for them, but for `changed`.
+/// What a host would load at its start, without those that it would refuse because nobody vouches for them, but for `changed`; and why
+/// it would refuse those.
 async fn load_but_for_others(
     loader: &Loader,
     mut dirs: Vec<PathBuf>,
     changed: Option<&Path>,
     anew: Option<&Anew>,
     policies: Option<&Path>,
-) -> Result<Generation, LoadError> {
-    let mut policies = policies;
+) -> Result<(Generation, Vec<String>), LoadError> {
+    let (mut policies, mut left_out) = (policies, Vec::new());
     loop {
         match loader.load_signed(&dirs, policies, anew).await {
-            Err(LoadError::Installed(InstallError::Unvouched { dir, plugin, refusal, .. })) if Some(&*dir) != changed => {
-                tracing::warn!(%refusal, plugin, "another plugin keeps the host from starting, until that is put right as well");
-                dirs.retain(|other| *other != dir);
+            Err(LoadError::Installed(other @ InstallError::Unvouched { .. })) if other.folder() != changed => {
+                left_out.push(other.to_string());
+                dirs.retain(|dir| Some(&**dir) != other.folder());
                 // They may speak of what is left out here.
                 policies = None;
             }
-            loaded => return loaded,
+            loaded => return loaded.map(|loaded| (loaded, left_out)),
         }
     }
 }
@@ -121,7 +123,16 @@ impl Would<'_> {
         match self {
             Self::Candidate(_, candidate) => candidate.generation(),
             Self::Same(_, generation, _) => generation,
-            Self::Loaded(generation) => generation,
+            Self::Loaded(generation, _) => generation,
+        }
+    }
+
+    /// Why others keep a stopped host from starting.
+    pub fn left_out(&self) -> Vec<String> {
+        match self {
+            Self::Loaded(_, left_out) => left_out.clone(),
+            // Of a live one that is told by its status.
+            Self::Candidate(..) | Self::Same(..) => Vec::new(),
         }
     }
 
@@ -147,7 +158,7 @@ impl Would<'_> {
                 Ok(())
             }
             // Nobody decides anything by these policies before a host starts.
-            Self::Loaded(_) => record(None, None).await,
+            Self::Loaded(..) => record(None, None).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with installed plugins, in words for the operator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::Digest;
 use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
@@ -89,4 +89,14 @@ pub enum InstallError {
     /// No such plugin, or no such version of it.
     #[error("{0}")]
     Unknown(String),
+}
+
+impl InstallError {
+    /// The folder of the plugin that nobody vouches for, if it is that.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Unvouched { dir, .. } => Some(dir),
+            _ => None,
+        }
+    }
 }
