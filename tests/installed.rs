@@ -1,5 +1,6 @@
 //! Installed plugins: what widens is approved first, what was installed is what runs, and whatever dies when leaves the old or the new.
 
+mod anew;
 mod crash;
 mod demanded;
 mod inspected;

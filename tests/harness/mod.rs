@@ -17,6 +17,7 @@ mod receiver;
 mod registry;
 mod rpc;
 mod scene;
+mod signing;
 mod versions;
 
 pub use backend::Billing;
@@ -36,4 +37,5 @@ pub use receiver::Receiver;
 pub use registry::{Registry, USER};
 pub use rpc::{Answer, Client, POLL_TOOL, PROTOCOL, until_back};
 pub use scene::{Scene, seed};
+pub use signing::sign_by_hand;
 pub use versions::{Version, save};

@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::signed::{sign, world};
+use super::signed::{revoke, sign, world};
 use super::{World, path};
+use crate::harness::sign_by_hand;
 
 /// What is told of this plugin, for programs.
 fn told(world: &World, name: &str) -> Value {
@@ -76,4 +77,39 @@ fn a_plugin_that_is_served_out_of_a_folder_is_told_of_by_its_name_too() {
     drop(host);
     fs::write(folder.join("plugin.toml"), manifest).expect("writable");
     drop(world.config(&pinned).start());
+}
+
+#[test]
+fn nobody_is_named_as_a_signer_who_signed_other_words_and_whoever_counts_no_longer_is_said_to() {
+    let (world, acme) = world();
+    // Out of a folder: somebody trusted signed it, but not what it tells.
+    let folder = world.dir.path().join("plugins/echo");
+    fs::rename(world.version("folder", &[]), &folder).expect("put there");
+    let public = sign_by_hand(&folder, &"0".repeat(64));
+    let trust = world.dir.path().join("trust.toml");
+    let text = fs::read_to_string(&trust).expect("readable");
+    fs::write(&trust, format!("{text}[keys.hand]\nkey = \"{public}\"\n")).expect("writable");
+    let plugins = format!("path = \"{}\"\n", world.dir.path().join("plugins").display());
+    let world = world.config(&plugins);
+    let here = || told(&world, "echo")["signed_by"].take();
+    assert_eq!(here(), Value::Null);
+    let host = world.start();
+    assert_eq!(told(&world, "echo")["signed_by"], Value::Null);
+    drop(host);
+    sign(&folder, &acme);
+    assert_eq!(here(), json!("acme"));
+
+    // Installed: by the word of somebody whose key was revoked since.
+    fs::remove_dir_all(&folder).expect("it is ours");
+    let first = world.version("first", &[]);
+    sign(&first, &acme);
+    world.install(&first).done();
+    assert_eq!(told(&world, "echo")["counts_no_longer"], Value::Null);
+    let host = world.start();
+    revoke(&world, "acme");
+    let why = told(&world, "echo")["counts_no_longer"].take();
+    assert!(why.as_str().is_some_and(|why| why.contains("was revoked")), "{why}");
+    assert!(world.plugin(&["inspect", "echo"]).done().out.contains("counts no longer: "));
+    drop(host);
+    assert!(world.plugin(&["inspect", "echo"]).done().out.contains("counts no longer: "));
 }

@@ -42,6 +42,11 @@ fn readiness(host: &Started) -> Value {
     host.readiness()["plugin"].take()
 }
 
+/// What the host says of its plugins, as JSON.
+fn status(world: &World) -> Value {
+    serde_json::from_str(&world.plugin(&["status", "--output", "json"]).done().out).expect("JSON")
+}
+
 fn works(host: &Started) {
     assert_eq!(host.client().call("echo", json!({"text": "x"})).structured(), &json!({"text": "x"}));
 }
@@ -105,6 +110,35 @@ fn a_live_host_serves_on_what_it_serves_and_says_why_it_would_not_load_it_again(
 }
 
 #[test]
+fn a_live_host_says_no_longer_that_it_refuses_what_somebody_else_vouches_for_and_goes_on_about_the_rest() {
+    let world = of_two();
+    with_versions(&world);
+    let host = world.start();
+    revoke(&world, "acme");
+    world.plugin(&["reload"]).refused(&["plugin `echo`", "the key `acme`"]);
+    let refused = status(&world)["last_refused"]["at"].take();
+    let (other, second, versions) =
+        (world.dir.path().join("other.key"), world.dir.path().join("second"), world.dir.path().join("versions"));
+    sign(&second, &other);
+    world.install(&second).done();
+    let told = readiness(&host);
+    assert_eq!(told["state"], "refused", "one is left: {told}");
+    assert!(
+        told["problems"].to_string().contains("plugin `versions`") && !told["problems"].to_string().contains("plugin `echo`"),
+        "{told}"
+    );
+    let said = status(&world);
+    assert_eq!((&said["last_refused"]["at"], &said["last_refused"]["standing"]), (&refused, &json!(false)), "{said}");
+    assert!(world.plugin(&["status"]).done().out.contains("would be refused if it was loaded anew"));
+    sign(&versions, &other);
+    world.install(&versions).done();
+    assert_eq!(readiness(&host)["state"], "current");
+    assert_eq!(status(&world)["state"], "current");
+    world.plugin(&["reload"]).done();
+    works(&host);
+}
+
+#[test]
 fn a_host_that_watches_its_plugins_notices_that_a_key_was_revoked() {
     let world = of_two().config("watch = true\n");
     let host = world.start();
@@ -134,7 +168,13 @@ fn of_several_that_a_revoked_key_vouched_for_each_can_be_put_right_by_itself() {
         with_versions(&world);
         let host = is_live.then(|| world.start());
         revoke(&world, "acme");
-        world.plugin(&["remove", "versions"]).done();
+        let removed = world.plugin(&["remove", "versions"]).done();
+        let says = |told: &str| removed.err.contains(told);
+        assert_eq!(
+            says("the host would not start yet: plugin `echo`") && says("the policies were not checked"),
+            !is_live,
+            "{removed:?}"
+        );
         if let Some(host) = &host {
             let told = readiness(host);
             assert_eq!(told["state"], "refused", "what is left is told of: {told}");
@@ -159,7 +199,7 @@ fn what_strangers_signed_is_served_until_their_key_is_revoked() {
     let key = world.dir.path().join("stranger.key");
     let public = keygen(&key);
     let trust = world.dir.path().join("trust.toml");
-    fs::write(&trust, "").expect("writable");
+    fs::write(&trust, "revoked = []\n").expect("writable");
     let world = world.config(&format!("trust = \"{}\"\n", trust.display()));
     let first = world.version("first", &[]);
     sign(&first, &key);
@@ -170,7 +210,10 @@ fn what_strangers_signed_is_served_until_their_key_is_revoked() {
     // Whose signatures count has to be known: a trust file that is gone lets nothing in.
     fs::remove_file(&trust).expect("there");
     assert!(unstarted(&world).contains("can't read the trust file"));
+    // One that was emptied says nothing either, and does not let a revoked key's work in.
     fs::write(&trust, "").expect("writable");
+    assert!(unstarted(&world).contains("trust.toml:1:1: it names neither `keys` nor `revoked`"));
+    fs::write(&trust, "revoked = []\n").expect("writable");
     works(&world.start());
 }
 

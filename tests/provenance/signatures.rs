@@ -2,18 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::{Bench, change, text};
-use crate::harness::Host;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::harness::{Host, sign_by_hand};
 
 #[test]
 fn a_signed_plugin_is_vouched_for_by_the_name_in_the_trust_file() {
@@ -41,7 +33,7 @@ fn a_signed_plugin_is_vouched_for_by_the_name_in_the_trust_file() {
 #[test]
 fn an_unsigned_plugin_and_a_stranger_s_are_refused() {
     let bench = Bench::new();
-    bench.trust("");
+    bench.trust("revoked = []\n");
     let said = bench.unverified(text(&bench.plugin()));
     assert!(said.contains("plugin `echo`") && said.contains("it is not signed"), "{said}");
     let key = bench.keygen("stranger");
@@ -115,32 +107,13 @@ fn one_bit_of_a_file_voids_the_signature() {
     assert!(said.contains("does not fit"), "what is added was not signed either: {said}");
 }
 
-/// Signs as the documentation says, without any code of the host's.
-fn sign_by_hand(bench: &Bench, published: &str) -> String {
-    let file = |name: &str| hex(&Sha256::digest(std::fs::read(bench.plugin().join(name)).expect("there")));
-    let statement = json!({
-        "component": file("echo.wasm"), "manifest": file("plugin.toml"), "name": "echo", "published": published, "version": "0.1.0",
-    });
-    let key = SigningKey::from_bytes(&[7; 32]);
-    let message = [b"tidegate/plugin/1\0", statement.to_string().as_bytes()].concat();
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(&message).to_bytes());
-    let public = key.verifying_key().to_bytes();
-    let checked = [&public[..], &crc32fast::hash(&public).to_be_bytes()].concat();
-    let public = format!("tidegate-plugin-key-1:{}", URL_SAFE_NO_PAD.encode(checked));
-    let toml = format!(
-        "format = \"tidegate/plugin/1\"\npublished = \"{published}\"\n[[signature]]\nkey = \"{public}\"\nsignature = \"{signature}\"\n"
-    );
-    std::fs::write(bench.plugin().join("plugin.sig"), toml).expect("written");
-    public
-}
-
 #[test]
 fn a_component_that_tells_other_things_than_were_signed_is_refused() {
     let bench = Bench::signed();
     let signed = std::fs::read_to_string(bench.plugin().join("plugin.sig")).expect("signed");
     let published = signed.split('"').nth(3).expect("the digest of what it tells").to_owned();
     // Made elsewhere, by what is documented: it counts.
-    let key = sign_by_hand(&bench, &published);
+    let key = sign_by_hand(&bench.plugin(), &published);
     bench.trust(&format!("[keys.byhand]\nkey = \"{key}\"\n"));
     assert!(bench.verified(text(&bench.plugin())).contains("signed by  byhand"));
 
@@ -150,7 +123,7 @@ fn a_component_that_tells_other_things_than_were_signed_is_refused() {
         let at = bytes.windows(is_description.len()).position(|window| window == is_description);
         bytes[at.expect("the component tells what it does")] = b'B';
     });
-    sign_by_hand(&bench, &published);
+    sign_by_hand(&bench.plugin(), &published);
     let said = bench.unverified(text(&bench.plugin()));
     assert!(said.contains("does not describe its tools as it did when it was signed") && said.contains(&published), "{said}");
     // Nor does a host serve it that demands signatures.

@@ -140,7 +140,7 @@ impl Reload {
         };
         let lacking = self.lacking.of(part).take();
         match look {
-            Look::Unchanged => {
+            Look::Unchanged(_) => {
                 if source == ChangeSource::Signal {
                     tracing::info!("looked at plugins and policies as asked: the folders hold what is in force");
                 }

@@ -13,7 +13,7 @@ use crate::model::widening::compare;
 use crate::model::{Change, Face, GenerationChange, PolicyVersion, Timestamp};
 use crate::registry::Sources;
 use crate::registry::artifact::{self, Artifact, Source};
-use crate::registry::installed::{InstallError, InstalledSet, LaidDown, Shelf, Version};
+use crate::registry::installed::{Anew, InstallError, InstalledSet, Shelf, Version};
 
 pub use done::{Approve, Contents, Done, Listed, NotDone, State};
 pub use ground::Ground;
@@ -41,6 +41,8 @@ struct Plan<'a, 't> {
     source: Option<&'a str>,
     before: &'a InstalledSet,
     after: InstalledSet,
+    /// The signatures that what is installed gets along with it.
+    anew: Option<&'a Anew>,
     would: Would<'t>,
     changes: &'a [Change],
     approved: &'static str,
@@ -82,14 +84,22 @@ impl Installer<'_> {
         let staged = self.blocking(Shelf::stage).await?;
         let fetched = artifact::fetch(&from, staged.dir(), &self.rules.limits).await?;
         // Before somebody vouches for it, it is neither compiled nor run.
-        let vouched = self.rules.vouched(&fetched.artifact, SystemTime::now())?;
+        let now = SystemTime::now();
+        let is_vouched = self.rules.vouched(&fetched.artifact, now)?.is_some();
         let max_component = self.rules.limits.max_component;
-        let laid_down = self.blocking(move |shelf| shelf.lay_down(staged, max_component));
-        let LaidDown { artifact, is_signed_anew } = laid_down.await?;
+        let laid_down = self.blocking(move |shelf| shelf.lay_down(staged, max_component)).await?;
+        // Others may have signed by now what lies there. That counts from here on, and lies there once it is written down.
+        let (anew, mut artifact) = (laid_down.anew(is_vouched)?, laid_down.artifact);
+        if let Some(anew) = &anew {
+            artifact.signatures = Some(anew.signatures.clone());
+        }
         let (name, found) = (artifact.manifest.name.as_str(), artifact.content());
+        let was = set.plugins.get(name);
+        let kept = was.and_then(|history| history.version(found));
+        // All who vouch for it, wherever it came from this time; as of when it came, as whenever it is loaded.
+        let vouched = self.rules.vouched(&artifact, kept.map_or(now, Version::came))?;
         let signed_by = vouched.as_ref().map(|vouched| vouched.signers().join(", "));
         let version = version(&artifact, source, signed_by, by);
-        let was = set.plugins.get(name);
         if let Some(Approve::Contents { after, before }) = approve {
             let in_force = was.map(|history| history.active);
             if after != found {
@@ -107,19 +117,20 @@ impl Installer<'_> {
             changes: Vec::new(),
             unapproved: Vec::new(),
             signed_by: version.signed_by.clone(),
+            left_out: Vec::new(),
         };
         // Whatever is kept was approved when it came. Who vouches for it may have changed since.
-        let kept = was.and_then(|history| history.version(found));
         let is_kept = kept.is_some();
         let is_by_others =
-            is_signed_anew || kept.is_some_and(|kept| version.signed_by.is_some() && kept.signed_by != version.signed_by);
+            anew.is_some() || kept.is_some_and(|kept| version.signed_by.is_some() && kept.signed_by != version.signed_by);
         if was.is_some_and(|history| history.active == found) && !is_by_others {
             return Ok(done);
         }
         let mut after = set.clone();
         after.install(name, version);
         after.prune(self.rules.keep);
-        let would = right.load(self.sources, &after, name).await?;
+        let would = right.load(self.sources, &after, name, anew.as_ref()).await?;
+        done.left_out = would.left_out();
         if let (Some(vouched), Some(told)) = (vouched, would.generation().told(name)) {
             let plugin = name.to_owned();
             vouched.telling(told).map_err(|refusal| NotDone::Untrusted { plugin, refusal })?;
@@ -142,7 +153,8 @@ impl Installer<'_> {
             }
         };
         let (action, source, changes) = ("plugin_install", Some(source), &done.changes[..]);
-        self.carry_out(Plan { action, by, plugin: name, source, before: set, after, would, changes, approved }).await?;
+        let anew = anew.as_ref();
+        self.carry_out(Plan { action, by, plugin: name, source, before: set, after, anew, would, changes, approved }).await?;
         done.state = State::Done;
         Ok(done)
     }
@@ -167,6 +179,7 @@ impl Installer<'_> {
             changes: Vec::new(),
             unapproved: Vec::new(),
             signed_by: target.signed_by.clone(),
+            left_out: Vec::new(),
         };
         if target.digest == history.active {
             return Ok(done);
@@ -175,10 +188,23 @@ impl Installer<'_> {
         if let Some(history) = after.plugins.get_mut(name) {
             history.go_back_to(target.digest, Timestamp::now());
         }
-        let would = right.load(self.sources, &after, name).await?;
+        let would = right.load(self.sources, &after, name, None).await?;
+        done.left_out = would.left_out();
         done.changes = self.compare(&right, &set, name, would.generation().face(name).as_ref()).await;
         let (action, changes, approved) = ("plugin_rollback", &done.changes[..], "kept");
-        self.carry_out(Plan { action, by, plugin: name, source: None, before: &set, after, would, changes, approved }).await?;
+        self.carry_out(Plan {
+            action,
+            by,
+            plugin: name,
+            source: None,
+            before: &set,
+            after,
+            anew: None,
+            would,
+            changes,
+            approved,
+        })
+        .await?;
         done.state = State::Done;
         Ok(done)
     }
@@ -193,17 +219,38 @@ impl Installer<'_> {
         let before = Some(contents(set.history(name)?.current()));
         let mut after = set.clone();
         after.plugins.remove(name);
-        let would = right.load(self.sources, &after, name).await?;
+        let would = right.load(self.sources, &after, name, None).await?;
+        let left_out = would.left_out();
         let (action, approved) = ("plugin_remove", "removed");
-        self.carry_out(Plan { action, by, plugin: name, source: None, before: &set, after, would, changes: &[], approved })
-            .await?;
+        self.carry_out(Plan {
+            action,
+            by,
+            plugin: name,
+            source: None,
+            before: &set,
+            after,
+            anew: None,
+            would,
+            changes: &[],
+            approved,
+        })
+        .await?;
         let (changes, unapproved) = (Vec::new(), Vec::new());
-        Ok(Done { state: State::Done, plugin: name.to_owned(), before, after: None, changes, unapproved, signed_by: None })
+        Ok(Done {
+            state: State::Done,
+            plugin: name.to_owned(),
+            before,
+            after: None,
+            changes,
+            unapproved,
+            signed_by: None,
+            left_out,
+        })
     }
 
     /// Writes the plan down, then puts it in force on the disk, then in the host.
     async fn carry_out(&self, plan: Plan<'_, '_>) -> Result<(), NotDone> {
-        let Plan { action, by, plugin, source, before, after, would, changes, approved } = plan;
+        let Plan { action, by, plugin, source, before, after, anew, would, changes, approved } = plan;
         let widened: Vec<Change> = changes.iter().filter(|change| change.needs_approval()).cloned().collect();
         let now = after.plugins.get(plugin).map(|history| history.current());
         let act = PluginAct {
@@ -225,8 +272,13 @@ impl Installer<'_> {
                     self.ledger.record_change(change).await?;
                 }
                 fail::fail_point!("install::recorded", |_| std::process::abort());
-                let after = after.clone();
-                self.blocking(move |shelf| shelf.commit(&after)).await
+                let (after, anew) = (after.clone(), anew.cloned());
+                // What lies there has to be signed before it counts as signed.
+                let put_in_place = move |shelf: &Shelf| {
+                    anew.map_or(Ok(()), |anew| shelf.sign(&anew))?;
+                    shelf.commit(&after)
+                };
+                self.blocking(put_in_place).await
             };
             let done = put_in_force.await;
             if done.is_err() {

@@ -39,7 +39,7 @@ impl Pipeline {
     pub async fn reload(&self, by: &str) -> Result<Option<GenerationChange>, LoadRefusal> {
         let turn = self.reloader().turn().await;
         match turn.look(ChangeSource::Verb).await {
-            Look::Unchanged => {
+            Look::Unchanged(_) => {
                 turn.confirm(Part::Plugins);
                 Ok(None)
             }

@@ -48,18 +48,8 @@ impl PluginFolder {
     /// # Errors
     /// A file can't be read or is too large, the manifest is broken, there is no component, or the files don't come to rest.
     pub fn read(dir: &Path, max_component: Bytes) -> Result<Self, LoadError> {
-        let begun = Instant::now();
-        loop {
-            let mut seen = Seen::default();
-            let read = Self::read_once(dir, max_component, &mut seen);
-            if seen.is_settled() {
-                return read;
-            }
-            if begun.elapsed() > LONGEST {
-                return Err(LoadError::Unsettled(dir.to_owned()));
-            }
-            std::thread::sleep(PAUSE);
-        }
+        let read = at_rest(|seen| Self::read_once(dir, max_component, seen));
+        read.unwrap_or_else(|| Err(LoadError::Unsettled(dir.to_owned())))
     }
 
     fn read_once(dir: &Path, max_component: Bytes, seen: &mut Seen) -> Result<Self, LoadError> {
@@ -83,6 +73,31 @@ impl PluginFolder {
         let (plugin, version) = (manifest.name.clone(), manifest.version.clone());
         let version = PluginVersion { plugin, version, component: Digest(Sha256::digest(&wasm).into()), manifest: digest };
         Ok(Self { dir: dir.to_owned(), real, manifest, version, path, wasm })
+    }
+}
+
+/// Reads one file of `most` bytes at most, once it has come to rest. Blocks, on the disk and on whoever still writes.
+///
+/// # Errors
+/// It can't be read, is too large, no plain file, or does not come to rest.
+pub fn read_at_rest(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let restless = || std::io::Error::other("it is being written all the time; put it there whole, by a rename");
+    at_rest(|seen| seen.read(path, most)).unwrap_or_else(|| Err(restless()))
+}
+
+/// What was read once nothing of it was being written; none if that takes too long.
+fn at_rest<T>(mut read: impl FnMut(&mut Seen) -> T) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        let mut seen = Seen::default();
+        let found = read(&mut seen);
+        if seen.is_settled() {
+            return Some(found);
+        }
+        if begun.elapsed() > LONGEST {
+            return None;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -10,7 +10,7 @@ use super::advertise::{self, Advertised};
 use super::artifact;
 use super::error::LoadError;
 use super::folder::PluginFolder;
-use super::installed::{Promised, Promises};
+use super::installed::{Anew, Promised, Promises};
 use super::{Arrival, Generation, InMemory, Plugin, PluginSet, Tool, digests, sources};
 use crate::model::{ChangeSource, Digest, Manifest, Origin, Span, ToolName, document};
 use crate::policy::{GeneratedPermits, Policies, PolicyError, PolicyFile, PolicySubject};
@@ -51,7 +51,20 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
     pub async fn load_dirs(&self, dirs: &[PathBuf], policies: Option<&Path>) -> Result<Generation, LoadError> {
-        let PluginSet { plugins, tools, .. } = self.load_plugins(dirs, None).await?;
+        self.load_signed(dirs, policies, None).await
+    }
+
+    /// [`Loader::load_dirs`] as it would be with other signatures beside one of them.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; nothing is loaded then.
+    pub async fn load_signed(
+        &self,
+        dirs: &[PathBuf],
+        policies: Option<&Path>,
+        anew: Option<&Anew>,
+    ) -> Result<Generation, LoadError> {
+        let PluginSet { plugins, tools, .. } = self.load_plugins(dirs, None, anew).await?;
         let files = policies.map_or(Ok(Vec::new()), PolicyFile::read_folder)?;
         let policies = Arc::new(self.compile_policies(&tools, &files)?);
         let start = Arrival::now(ChangeSource::Start);
@@ -69,13 +82,18 @@ impl Loader {
     }
 
     /// Loads these plugin folders. What `in_force` has of the same content is taken from there, tools and all, and neither compiled
-    /// nor asked again; whether it would still be let in, the set says.
+    /// nor asked again; whether it would still be let in, the set says. The signatures in `anew` count in place of those that lie there.
     ///
     /// # Errors
     /// The first thing that is wrong; nothing is loaded then.
-    pub async fn load_plugins(&self, dirs: &[PathBuf], in_force: Option<&Generation>) -> Result<PluginSet, LoadError> {
+    pub async fn load_plugins(
+        &self,
+        dirs: &[PathBuf],
+        in_force: Option<&Generation>,
+        anew: Option<&Anew>,
+    ) -> Result<PluginSet, LoadError> {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
-        let promised = self.promised().await?;
+        let promised = self.promised(anew).await?;
         let loading: Vec<_> = dirs.iter().map(|dir| self.load_plugin_beside(dir, in_force, &promised)).collect();
         let loaded: Vec<_> = futures::stream::iter(loading).buffered(at_once).try_collect().await?;
         let mut set = PluginSet::default();
@@ -128,15 +146,15 @@ impl Loader {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn load_plugin(&self, dir: &Path) -> Result<(Arc<Plugin>, Vec<Advertised>), LoadError> {
-        let promised = self.promised().await?;
+        let promised = self.promised(None).await?;
         self.compile(self.read(dir).await?, &promised).await
     }
 
     /// What was promised of plugins, as it stands now.
-    async fn promised(&self) -> Result<Arc<Promised>, LoadError> {
+    async fn promised(&self, anew: Option<&Anew>) -> Result<Arc<Promised>, LoadError> {
         let promises = self.promises.clone();
         let promised = tokio::task::spawn_blocking(move || promises.now()).await;
-        Ok(Arc::new(promised.expect("reading reports errors instead of panicking")?))
+        Ok(Arc::new(promised.expect("reading reports errors instead of panicking")?.signed(anew.cloned())))
     }
 
     async fn read(&self, dir: &Path) -> Result<PluginFolder, LoadError> {

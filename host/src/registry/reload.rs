@@ -27,6 +27,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::error::LoadError;
+use super::installed::Anew;
 use super::{Arrival, Generation, InMemory, Loader, PluginSet, Registry, Sources, accident, digests};
 use crate::model::{ChangeSource, Contents, GenerationChange, LoadProblem, LoadRefusal, Part, PolicyVersion};
 use crate::policy::PolicyFile;
@@ -57,8 +58,8 @@ pub struct Candidate {
 
 /// What a look came to.
 pub enum Look {
-    /// What was found is what is in force.
-    Unchanged,
+    /// What was found is what is in force. What of it would not be let in now: why.
+    Unchanged(Vec<LoadProblem>),
     /// Something else was found, and could take effect.
     Changed(Box<Candidate>),
     /// What was found can't take effect.
@@ -89,24 +90,31 @@ impl Turn<'_> {
     /// Looks at everything as it lies on disk: plugins and policies.
     pub async fn look(&self, source: ChangeSource) -> Look {
         match self.registry.sources().dirs() {
-            Ok(dirs) => self.look_in(&dirs, |_| true, source).await,
+            Ok(dirs) => self.look_in(&dirs, |_| true, None, source).await,
             Err(error) => Look::Refused(LoadRefusal::new(error.part(), source, error.problems())),
         }
     }
 
     /// Looks at these plugin folders, and at the policies as they lie on disk: somebody changes one plugin, which then lies in `changed`.
-    /// Others that are in force and would not be let in now stay as they are, so that what becomes of each can be decided.
-    pub async fn look_at(&self, dirs: Vec<PathBuf>, changed: Option<&Path>, source: ChangeSource) -> Look {
-        self.look_in(&dirs, |dir| Some(dir) == changed, source).await
+    /// Others that are in force and would not be let in now stay as they are, so that what becomes of each can be decided. The signatures
+    /// in `anew` count in place of those that lie there.
+    pub async fn look_at(&self, dirs: Vec<PathBuf>, changed: Option<&Path>, anew: Option<&Anew>, source: ChangeSource) -> Look {
+        self.look_in(&dirs, |dir| Some(dir) == changed, anew, source).await
     }
 
-    async fn look_in(&self, dirs: &[PathBuf], must_be_let_in: impl Fn(&Path) -> bool, source: ChangeSource) -> Look {
+    async fn look_in(
+        &self,
+        dirs: &[PathBuf],
+        must_be_let_in: impl Fn(&Path) -> bool,
+        anew: Option<&Anew>,
+        source: ChangeSource,
+    ) -> Look {
         let begun = Instant::now();
-        let candidate = match self.load(dirs, must_be_let_in).await {
-            Ok((set, disowned)) => self.candidate(set, disowned, source).await,
-            Err(refused) => Err(refused),
+        let (candidate, disowned) = match self.load(dirs, must_be_let_in, anew).await {
+            Ok((set, disowned)) => (self.candidate(set, source).await, disowned),
+            Err(refused) => (Err(refused), Vec::new()),
         };
-        told("tidegate_plugin_reload_seconds", begun, source, candidate)
+        told("tidegate_plugin_reload_seconds", begun, source, candidate, disowned)
     }
 
     /// Looks at the policies as they lie on disk, over the plugins in force.
@@ -114,7 +122,7 @@ impl Turn<'_> {
         let (begun, current) = (Instant::now(), self.current());
         let set = PluginSet { plugins: current.plugins.clone(), tools: current.tools.clone(), disowned: Vec::new() };
         let candidate = self.with_policies(current, set, source, Part::Policies).await;
-        told("tidegate_policy_reload_seconds", begun, source, candidate)
+        told("tidegate_policy_reload_seconds", begun, source, candidate, Vec::new())
     }
 
     /// These plugins, and what is told of those in force that would not be let in now, unless they must.
@@ -122,8 +130,9 @@ impl Turn<'_> {
         &self,
         dirs: &[PathBuf],
         must_be_let_in: impl Fn(&Path) -> bool,
+        anew: Option<&Anew>,
     ) -> Result<(PluginSet, Vec<LoadProblem>), Refused> {
-        let set = self.loader.load_plugins(dirs, Some(&self.current())).await;
+        let set = self.loader.load_plugins(dirs, Some(&self.current()), anew).await;
         let set = set.map_err(|error| (error.part(), error.problems()))?;
         let (refused, kept): (Vec<_>, Vec<_>) = set.disowned.iter().partition(|(dir, _)| must_be_let_in(dir));
         let problems = |disowned: Vec<&(PathBuf, LoadError)>| disowned.iter().flat_map(|(_, why)| why.problems()).collect();
@@ -136,18 +145,12 @@ impl Turn<'_> {
         }
     }
 
-    async fn candidate(
-        &self,
-        set: PluginSet,
-        disowned: Vec<LoadProblem>,
-        source: ChangeSource,
-    ) -> Result<Option<Candidate>, Refused> {
+    async fn candidate(&self, set: PluginSet, source: ChangeSource) -> Result<Option<Candidate>, Refused> {
         let current = self.current();
         let others = set.plugins.iter().map(|plugin| &plugin.version).ne(current.plugins.iter().map(|plugin| &plugin.version));
         let candidate = self.with_policies(current, set, source, Part::Plugins).await;
         // Policies that fit the plugins in force but not these stand in the way of the plugins.
-        let candidate = candidate.map_err(|(part, problems)| (if others { Part::Plugins } else { part }, problems))?;
-        Ok(candidate.map(|candidate| Candidate { disowned, ..candidate }))
+        candidate.map_err(|(part, problems)| (if others { Part::Plugins } else { part }, problems))
     }
 
     /// A candidate of these plugins with the policies as they lie on disk; `None` if that is what is in force.
@@ -179,7 +182,7 @@ impl Turn<'_> {
     pub fn is_told(&self, refusal: &LoadRefusal) -> bool {
         let status = self.registry.status();
         let part = status.of(refusal.part);
-        part.standing && part.refusal.as_ref().is_some_and(|told| told.problems == refusal.problems)
+        part.standing.as_ref().is_some_and(|told| told.problems == refusal.problems)
     }
 
     /// What was found can't take effect. Shows it to whoever asks for the status.
@@ -201,13 +204,24 @@ impl Turn<'_> {
         record(&change).await?;
         self.registry.replace(generation);
         self.registry.update_status(|status| status.changed(&change, part));
-        if !disowned.is_empty() {
-            let disowned = Arc::new(LoadRefusal::new(Part::Plugins, change.source, disowned));
-            let problems: Vec<_> = disowned.problems.iter().map(ToString::to_string).collect();
-            tracing::warn!("plugins stay in force that would not be let in any more\n{}", problems.join("\n"));
-            self.registry.update_status(|status| status.plugins.stand(disowned.clone()));
-        }
+        self.stand(change.source, disowned);
         Ok(change)
+    }
+
+    /// What lies there is in force, plugins and policies, but for what is told of plugins that would not be let in now.
+    pub fn confirm_but_for(&self, source: ChangeSource, disowned: Vec<LoadProblem>) {
+        self.confirm(Part::Plugins);
+        self.stand(source, disowned);
+    }
+
+    fn stand(&self, source: ChangeSource, disowned: Vec<LoadProblem>) {
+        if disowned.is_empty() {
+            return;
+        }
+        let disowned = Arc::new(LoadRefusal::new(Part::Plugins, source, disowned));
+        let problems: Vec<_> = disowned.problems.iter().map(ToString::to_string).collect();
+        tracing::warn!("plugins stay in force that would not be let in any more\n{}", problems.join("\n"));
+        self.registry.update_status(|status| status.plugins.stand(disowned.clone()));
     }
 }
 
@@ -231,13 +245,19 @@ impl Candidate {
 }
 
 /// What a look comes to that found this; if it found something new, what that took is noted under this name.
-fn told(metric: &'static str, begun: Instant, source: ChangeSource, found: Result<Option<Candidate>, Refused>) -> Look {
+fn told(
+    metric: &'static str,
+    begun: Instant,
+    source: ChangeSource,
+    found: Result<Option<Candidate>, Refused>,
+    disowned: Vec<LoadProblem>,
+) -> Look {
     if !matches!(found, Ok(None)) {
         metrics::histogram!(metric).record(begun.elapsed());
     }
     match found {
-        Ok(None) => Look::Unchanged,
-        Ok(Some(candidate)) => Look::Changed(Box::new(candidate)),
+        Ok(None) => Look::Unchanged(disowned),
+        Ok(Some(candidate)) => Look::Changed(Box::new(Candidate { disowned, ..candidate })),
         Err((part, problems)) => Look::Refused(LoadRefusal::new(part, source, problems)),
     }
 }

@@ -29,8 +29,8 @@ pub struct PartStatus {
     pub refusals: u64,
     /// What was refused last.
     pub refusal: Option<Arc<LoadRefusal>>,
-    /// Whether that is still what lies there.
-    pub standing: bool,
+    /// What keeps what lies there from being put in force as a whole: what was refused last, or what would be.
+    pub standing: Option<Arc<LoadRefusal>>,
 }
 
 impl Status {
@@ -51,8 +51,10 @@ impl Status {
 
     /// What lies there of a part is in force. Whoever looks at plugins looks at policies too.
     pub(super) fn settle(&mut self, part: Part) {
-        self.policies.standing = false;
-        self.plugins.standing &= part != Part::Plugins;
+        self.policies.standing = None;
+        if part == Part::Plugins {
+            self.plugins.standing = None;
+        }
     }
 
     /// This took effect, after a look at `part`.
@@ -65,33 +67,35 @@ impl Status {
 impl PartStatus {
     pub(super) fn refuse(&mut self, refusal: Arc<LoadRefusal>) {
         self.refusals += 1;
+        self.refusal = Some(refusal.clone());
         self.stand(refusal);
     }
 
-    /// What lies there would be refused, if it was looked at as a whole.
+    /// What lies there would be refused, if it was looked at as a whole. Nobody has refused it yet.
     pub(super) fn stand(&mut self, refusal: Arc<LoadRefusal>) {
-        self.standing = true;
-        self.refusal = Some(refusal);
+        self.standing = Some(refusal);
     }
 
     fn state(&self) -> &'static str {
-        if self.standing { "refused" } else { "current" }
+        if self.standing.is_some() { "refused" } else { "current" }
     }
 
     fn health(&self, came: Arrival) -> Value {
-        let standing = self.refusal.as_deref().filter(|_| self.standing);
-        json!({
-            "loaded_at": rfc3339(came.at), "state": self.state(),
-            "problems": standing.map_or(json!([]), |refusal| json!(refusal.problems)),
-        })
+        json!({ "loaded_at": rfc3339(came.at), "state": self.state(), "problems": self.problems() })
+    }
+
+    /// What keeps what lies there from being put in force as a whole.
+    fn problems(&self) -> Value {
+        self.standing.as_deref().map_or(json!([]), |standing| json!(standing.problems))
     }
 
     fn report(&self, came: Arrival) -> Value {
         json!({
             "loaded_at": rfc3339(came.at), "source": came.from, "state": self.state(),
-            "reloads": self.reloads, "refusals": self.refusals,
+            "reloads": self.reloads, "refusals": self.refusals, "problems": self.problems(),
             "last_refused": self.refusal.as_deref().map(|refusal| json!({
-                "at": rfc3339(refusal.at), "source": refusal.source, "standing": self.standing,
+                "at": rfc3339(refusal.at), "source": refusal.source,
+                "standing": self.standing.as_ref().zip(self.refusal.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other)),
                 "problems": refusal.problems, "more": refusal.more,
             })),
         })

@@ -169,6 +169,12 @@ fn on_stopped(config: &Config, data: &Path, store: Store, method: &str, question
 /// Tells what came of it; fails if something has to be approved first.
 fn tell(done: &Done, output: Output, asked_for: Option<&InstallArgs>) -> Result<ExitCode> {
     let code = if done.state == State::Unapproved { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    for other in &done.left_out {
+        eprintln!("the host would not start yet: {}", printable(other));
+    }
+    if !done.left_out.is_empty() {
+        eprintln!("the policies were not checked, as they may speak of what can't be loaded");
+    }
     if output == Output::Json {
         print::json(done)?;
         return Ok(code);

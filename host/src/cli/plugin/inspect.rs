@@ -47,7 +47,7 @@ fn folder(path: &Path, output: Output) -> Result<()> {
     let mut plugins = Vec::new();
     for dir in sources::plugin_dirs(path)? {
         let built = built_dir(&dir)?;
-        plugins.push(runtime.block_on(load(&built))?);
+        plugins.push(runtime.block_on(load(&built))?.0);
     }
     match output {
         Output::Json => print::json(&plugins),
@@ -81,22 +81,23 @@ fn here(config: &Config, name: &str) -> Result<Inspected> {
     let shelf = Shelf::of(&serve::data_dir(config));
     let set = shelf.read()?;
     let runtime = serve::runtime()?;
+    let trust = config.plugins.trust.as_deref().map(Trust::open).transpose()?;
     let installed = match diff::find(&shelf, &set, name) {
         Ok(dir) => dir,
         Err(error) => {
             let Some(dir) = served_from(config, name) else { return Err(error) };
             let plugin = runtime.block_on(load(&dir))?;
-            let trust = config.plugins.trust.as_deref().map_or_else(|| Ok(Trust::default()), Trust::open)?;
             let artifact = Artifact::open(&dir, config.sandbox.max_component)?;
-            return Ok(Inspected::in_folder(plugin, Some(&artifact), &trust));
+            return Ok(Inspected::in_folder(plugin, Some(&artifact), trust.as_ref()));
         }
     };
-    diff::check(&shelf, &Artifact::open(&installed, config.sandbox.max_component)?)?;
+    let artifact = Artifact::open(&installed, config.sandbox.max_component)?;
+    diff::check(&shelf, &artifact)?;
     let plugin = runtime.block_on(load(&installed))?;
     let found =
         set.plugins.iter().find_map(|(name, history)| Some((name, history, history.version(shelf.promised(&installed)?)?)));
     let (name, history, version) = found.with_context(|| format!("`{}` is installed no longer", installed.display()))?;
-    Ok(Inspected::installed(plugin, name, history, version))
+    Ok(Inspected::installed(plugin, (name, history, version), Some(&artifact), trust.as_ref()))
 }
 
 /// The folder of the plugin of this name among those of the configured folder.
@@ -105,9 +106,10 @@ fn served_from(config: &Config, name: &str) -> Option<PathBuf> {
     dirs.into_iter().find(|dir| read_manifest(dir).is_ok_and(|manifest| manifest.name == name))
 }
 
-async fn load(dir: &Path) -> Result<Value> {
+/// What is told of the plugin in `dir`, and a digest of what its component tells.
+async fn load(dir: &Path) -> Result<(Value, Digest)> {
     let (plugin, advertised) = loader(dir)?.load_plugin(dir).await?;
-    Ok(registry::inspect(&plugin, advertised.iter().map(|advertised| &advertised.listing)))
+    Ok((registry::inspect(&plugin, advertised.iter().map(|advertised| &advertised.listing)), plugin.told))
 }
 
 /// What is told of a plugin, with what is told of how it came between what it is and its tools.
@@ -127,10 +129,11 @@ fn describe(plugin: &Value, came: &[String]) -> String {
 
 /// Who vouches for it, how it came, and what is kept besides.
 fn history(inspected: &Inspected) -> Vec<String> {
-    let Inspected { digest, signed_by, installed, rolls_back_to, kept, .. } = inspected;
+    let Inspected { digest, signed_by, counts_no_longer, installed, rolls_back_to, kept, .. } = inspected;
     let digest = digest.map_or_else(|| "not known: other files lie there by now".to_owned(), |digest| format!("sha256:{digest}"));
     let signers = |signers: &Option<String>| signers.as_deref().map_or_else(|| "nobody who is trusted".to_owned(), printable);
     let mut lines = vec![format!("digest     {digest}"), format!("signed by  {}", signers(signed_by))];
+    lines.extend(counts_no_longer.as_deref().map(|why| format!("           counts no longer: {}", printable(why))));
     let Some(version) = installed else { return lines };
     let came = |version: &Version| {
         let Version { by, source, installed_ms, .. } = version;

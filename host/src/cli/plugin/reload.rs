@@ -47,6 +47,11 @@ pub fn status(args: &LiveArgs) -> Result<ExitCode> {
                     text(&plugin["version"])
                 ));
             }
+            // What stands may never have been refused: others changed whose signatures count, and somebody installed something else.
+            if status["last_refused"]["standing"] != json!(true) && status["state"] == "refused" {
+                lines.push("\nwould be refused if it was loaded anew:".to_owned());
+                lines.extend(problems(&status));
+            }
             lines.extend(last_refused(&status["last_refused"]));
             print::text(&lines.join("\n"))?;
         }

@@ -41,6 +41,10 @@ pub struct Done {
     pub unapproved: Vec<Change>,
     /// Who signed it, if that was looked at.
     pub signed_by: Option<String>,
+    /// Why others keep a stopped host from starting, until they are put right as well. The policies were not checked then: they may
+    /// speak of those.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 /// Whether something was done.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::NotDone;
-use crate::model::{ChangeSource, Face, GenerationChange, PolicyVersion};
-use crate::registry::installed::{InstallError, InstalledSet, Shelf, installed_and};
+use crate::model::{ChangeSource, Face, GenerationChange, LoadProblem, PolicyVersion};
+use crate::registry::installed::{Anew, InstallError, InstalledSet, Shelf, installed_and};
 use crate::registry::{Candidate, Generation, LoadError, Loader, Look, Reloader, Sources, Turn};
 
 /// A live host or a stopped one.
@@ -29,10 +29,11 @@ pub enum Right<'a> {
 pub enum Would<'t> {
     /// A generation that a live host can take into force.
     Candidate(&'t Turn<'t>, Box<Candidate>),
-    /// What a live host serves already: other contents that come to the same.
-    Same(Arc<Generation>),
-    /// What a host would load at its start.
-    Loaded(Box<Generation>),
+    /// What a live host serves already: other contents that come to the same, or other signatures. What of it would not be let in now:
+    /// why.
+    Same(&'t Turn<'t>, Arc<Generation>, Vec<LoadProblem>),
+    /// What a host would load at its start, but for others that it would refuse: why.
+    Loaded(Box<Generation>, Vec<String>),
 }
 
 impl<'a> Ground<'a> {
@@ -47,11 +48,18 @@ impl<'a> Ground<'a> {
 
 impl Right<'_> {
     /// Loads everything as it would be with `set` installed, of which only `plugin` is to change. That somebody does not vouch any more
-    /// for others is no reason not to put this one right: it is told of, and stands in the way of the next start or reload.
+    /// for others is no reason not to put this one right: it is told of, and stands in the way of the next start or reload. The
+    /// signatures in `anew` count in place of those that lie there.
     ///
     /// # Errors
     /// No host could serve that.
-    pub async fn load(&self, sources: &Sources, set: &InstalledSet, plugin: &str) -> Result<Would<'_>, NotDone> {
+    pub async fn load(
+        &self,
+        sources: &Sources,
+        set: &InstalledSet,
+        plugin: &str,
+        anew: Option<&Anew>,
+    ) -> Result<Would<'_>, NotDone> {
         let dirs = match (installed_and(&sources.plugins, sources.shelf.dirs(set)), self) {
             // The last one is removed; the next start says so.
             (Err(LoadError::NoPlugins(_)), Self::Stopped(_)) if set.plugins.is_empty() => Vec::new(),
@@ -59,14 +67,15 @@ impl Right<'_> {
         };
         let changed = set.plugins.get(plugin).map(|history| sources.shelf.dir(history.active));
         match self {
-            Self::Live(turn) => match turn.look_at(dirs, changed.as_deref(), ChangeSource::Verb).await {
+            Self::Live(turn) => match turn.look_at(dirs, changed.as_deref(), anew, ChangeSource::Verb).await {
                 Look::Changed(candidate) => Ok(Would::Candidate(turn, candidate)),
-                Look::Unchanged => Ok(Would::Same(turn.current())),
+                Look::Unchanged(disowned) => Ok(Would::Same(turn, turn.current(), disowned)),
                 Look::Refused(refusal) => Err(NotDone::Refused(refusal)),
             },
             Self::Stopped(loader) => {
-                let loaded = load_but_for_others(loader, dirs, changed.as_deref(), sources.policy_folder()).await?;
-                Ok(Would::Loaded(Box::new(loaded)))
+                let (loaded, left_out) =
+                    load_but_for_others(loader, dirs, changed.as_deref(), anew, sources.policy_folder()).await?;
+                Ok(Would::Loaded(Box::new(loaded), left_out))
             }
         }
     }
@@ -85,23 +94,25 @@ impl Right<'_> {
     }
 }
 
-/// What a host would load at its start, without those that it would refuse because nobody vouches for them, but for `changed`.
+/// What a host would load at its start, without those that it would refuse because nobody vouches for them, but for `changed`; and why
+/// it would refuse those.
 async fn load_but_for_others(
     loader: &Loader,
     mut dirs: Vec<PathBuf>,
     changed: Option<&Path>,
+    anew: Option<&Anew>,
     policies: Option<&Path>,
-) -> Result<Generation, LoadError> {
-    let mut policies = policies;
+) -> Result<(Generation, Vec<String>), LoadError> {
+    let (mut policies, mut left_out) = (policies, Vec::new());
     loop {
-        match loader.load_dirs(&dirs, policies).await {
-            Err(LoadError::Installed(InstallError::Unvouched { dir, plugin, refusal, .. })) if Some(&*dir) != changed => {
-                tracing::warn!(%refusal, plugin, "another plugin keeps the host from starting, until that is put right as well");
-                dirs.retain(|other| *other != dir);
+        match loader.load_signed(&dirs, policies, anew).await {
+            Err(LoadError::Installed(other @ InstallError::Unvouched { .. })) if other.folder() != changed => {
+                left_out.push(other.to_string());
+                dirs.retain(|dir| Some(&**dir) != other.folder());
                 // They may speak of what is left out here.
                 policies = None;
             }
-            loaded => return loaded,
+            loaded => return loaded.map(|loaded| (loaded, left_out)),
         }
     }
 }
@@ -111,8 +122,17 @@ impl Would<'_> {
     pub fn generation(&self) -> &Generation {
         match self {
             Self::Candidate(_, candidate) => candidate.generation(),
-            Self::Same(generation) => generation,
-            Self::Loaded(generation) => generation,
+            Self::Same(_, generation, _) => generation,
+            Self::Loaded(generation, _) => generation,
+        }
+    }
+
+    /// Why others keep a stopped host from starting.
+    pub fn left_out(&self) -> Vec<String> {
+        match self {
+            Self::Loaded(_, left_out) => left_out.clone(),
+            // Of a live one that is told by its status.
+            Self::Candidate(..) | Self::Same(..) => Vec::new(),
         }
     }
 
@@ -131,9 +151,14 @@ impl Would<'_> {
                 let candidate = candidate.asked_by(by);
                 turn.adopt(candidate, async |change| record(Some(change.after), Some(change)).await).await.map(drop)
             }
-            Self::Same(generation) => record(Some(generation.policy_version()), None).await,
+            Self::Same(turn, generation, disowned) => {
+                record(Some(generation.policy_version()), None).await?;
+                // What was told of this one is over.
+                turn.confirm_but_for(ChangeSource::Verb, disowned);
+                Ok(())
+            }
             // Nobody decides anything by these policies before a host starts.
-            Self::Loaded(_) => record(None, None).await,
+            Self::Loaded(..) => record(None, None).await,
         }
     }
 }

@@ -22,6 +22,9 @@ pub struct Inspected {
     pub digest: Option<Digest>,
     /// Who signed it, as the trust file calls them: of what is installed, as it was when it came.
     pub signed_by: Option<String>,
+    /// Why those who signed it would not count now, if it is installed and they wouldn't.
+    #[serde(default)]
+    pub counts_no_longer: Option<String>,
     /// How it came, if it is installed.
     pub installed: Option<Version>,
     /// Where a rollback leads, if it is installed and there is something to go back to.
@@ -31,26 +34,40 @@ pub struct Inspected {
 }
 
 impl Inspected {
-    /// A plugin that is installed, or was: one of the versions in `history`.
-    pub fn installed(plugin: Value, name: &str, history: &History, version: &Version) -> Self {
+    /// A plugin that is installed, or was: one of the versions in `history`. Its component tells what `told` is a digest of; who signed
+    /// it is held to `trust`, if there is one, as far as its files can be read.
+    pub fn installed(
+        (plugin, told): (Value, Digest),
+        (name, history, version): (&str, &History, &Version),
+        artifact: Option<&Artifact>,
+        trust: Option<&Trust>,
+    ) -> Self {
+        let counts = |artifact, trust| artifact::verify(artifact, trust, version.came())?.telling(told);
+        let held = version.signed_by.as_ref().and(artifact.zip(trust));
+        let counts_no_longer =
+            held.and_then(|(artifact, trust)| counts(artifact, trust).err()).map(|refusal| refusal.to_string());
         let rolls_back_to = history.previous(name).ok().map(|previous| previous.digest);
         Self {
             plugin,
             digest: Some(version.digest),
             signed_by: version.signed_by.clone(),
+            counts_no_longer,
             installed: Some(version.clone()),
             rolls_back_to,
             kept: Listed::of(name, history.clone()),
         }
     }
 
-    /// A plugin that is served out of a folder: its files are those of `artifact`, if they are there yet.
-    pub fn in_folder(plugin: Value, artifact: Option<&Artifact>, trust: &Trust) -> Self {
-        let vouched = artifact.and_then(|artifact| artifact::verify(artifact, trust, SystemTime::now()).ok());
+    /// A plugin that is served out of a folder, whose component tells what `told` is a digest of: its files are those of `artifact`, if
+    /// they are there yet.
+    pub fn in_folder((plugin, told): (Value, Digest), artifact: Option<&Artifact>, trust: Option<&Trust>) -> Self {
+        let vouched = |(artifact, trust)| artifact::verify(artifact, trust, SystemTime::now())?.telling(told);
+        let vouched = artifact.zip(trust).and_then(|held| vouched(held).ok());
         Self {
             plugin,
             digest: artifact.map(Artifact::content),
-            signed_by: vouched.map(|vouched| vouched.signers().join(", ")),
+            signed_by: vouched.map(|vouched| vouched.signers.join(", ")),
+            counts_no_longer: None,
             installed: None,
             rolls_back_to: None,
             kept: Vec::new(),
@@ -62,13 +79,14 @@ impl Inspected {
     /// # Errors
     /// It serves none; or what is installed, or whom to trust, can't be told.
     pub fn served(generation: &Generation, sources: &Sources, rules: &InstallRules, name: &str) -> Result<Self, NotDone> {
-        let Some((plugin, told)) = generation.inspect(name) else { return Err(unknown(generation, name).into()) };
-        let set: InstalledSet = sources.shelf.read()?;
+        let Some((plugin, described)) = generation.inspect(name) else { return Err(unknown(generation, name).into()) };
+        let (set, described): (InstalledSet, _) = (sources.shelf.read()?, (described, plugin.told));
+        let trust = rules.trust.as_deref().map(Trust::open).transpose()?;
         if let Some(history) = set.plugins.get(name) {
-            return Ok(Self::installed(told, name, history, history.current()));
+            let files = Artifact::open(&sources.shelf.dir(history.active), rules.limits.max_component).ok();
+            return Ok(Self::installed(described, (name, history, history.current()), files.as_ref(), trust.as_ref()));
         }
-        let trust = rules.trust.as_deref().map_or_else(|| Ok(Trust::default()), Trust::open)?;
-        Ok(Self::in_folder(told, files(&sources.plugins, plugin, rules).as_ref(), &trust))
+        Ok(Self::in_folder(described, files(&sources.plugins, plugin, rules).as_ref(), trust.as_ref()))
     }
 }
 

@@ -36,7 +36,7 @@ pub use fetch::{FetchLimits, Fetched, fetch};
 pub use file::{Kind, MANIFEST, SIGNATURES};
 pub use key::{PrivateKey, PublicKey};
 pub use layout::push;
-pub use signatures::Signatures;
+pub use signatures::{MAX_SIGNATURES, Signatures};
 pub use source::Source;
 pub use statement::{Statement, published};
 pub use trust::{Standing, Trust, TrustError};
@@ -65,6 +65,14 @@ impl Artifact {
     /// # Errors
     /// A file is missing, too large, not a plain file, or broken.
     pub fn open(dir: &Path, max_component: Bytes) -> Result<Self, ArtifactError> {
+        Self::open_unsigned(dir, max_component)?.with_signatures()
+    }
+
+    /// The same without its signatures, until [`Artifact::with_signatures`].
+    ///
+    /// # Errors
+    /// Those of [`Artifact::open`].
+    pub fn open_unsigned(dir: &Path, max_component: Bytes) -> Result<Self, ArtifactError> {
         let (manifest_digest, written) = text(dir, Kind::Manifest)?;
         let manifest = manifest::parse(&dir.join(Kind::Manifest.name("")), &written)?;
         let component = dir.join(Kind::Component.name(&manifest.name));
@@ -72,8 +80,7 @@ impl Artifact {
             return Err(ArtifactError::NoComponent { plugin: manifest.name, path: component });
         }
         let component = digest_and_text(&component, max_component)?.0;
-        let (readme, signatures) = (readme(dir)?, signatures(dir)?);
-        Ok(Self { dir: dir.to_owned(), manifest, component, manifest_digest, readme, signatures })
+        Ok(Self { dir: dir.to_owned(), manifest, component, manifest_digest, readme: readme(dir)?, signatures: None })
     }
 
     /// The plugin in `dir` of which this manifest and the component of that digest were read: they are not looked at again, as others

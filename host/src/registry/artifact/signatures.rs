@@ -75,23 +75,6 @@ impl Signatures {
         Ok(Self { published: written.published, signed })
     }
 
-    /// These and `later` ones together, if both are over the same statement; else the later ones. If they are too many, the earliest go.
-    #[must_use]
-    pub fn and(&self, later: &Self) -> Self {
-        if self.published != later.published {
-            return later.clone();
-        }
-        let mut signed = self.signed.clone();
-        for (key, signature) in &later.signed {
-            match signed.iter_mut().find(|(other, _)| other == key) {
-                Some((_, earlier)) => *earlier = *signature,
-                None => signed.push((*key, *signature)),
-            }
-        }
-        signed.drain(..signed.len().saturating_sub(MAX_SIGNATURES));
-        Self { published: self.published, signed }
-    }
-
     /// The text of the file.
     pub fn to_toml(&self) -> String {
         let mut text =
@@ -108,23 +91,6 @@ impl Signatures {
 mod tests {
     use super::super::key::PrivateKey;
     use super::*;
-
-    #[test]
-    fn later_signatures_join_the_earlier_ones_over_the_same_and_take_the_place_of_those_over_something_else() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let key = |name: &str| PrivateKey::create(&folder.path().join(name)).expect("a new key").public();
-        let (a, b) = (key("a"), key("b"));
-        let of = |published: u8, signed: &[(PublicKey, u8)]| {
-            let signed = signed.iter().map(|(key, byte)| (*key, [*byte; 64])).collect();
-            Signatures { published: Digest([published; 32]), signed }
-        };
-        assert_eq!(of(1, &[(a, 1)]).and(&of(1, &[(b, 2)])), of(1, &[(a, 1), (b, 2)]));
-        assert_eq!(of(1, &[(a, 1), (b, 2)]).and(&of(1, &[(a, 3)])), of(1, &[(a, 3), (b, 2)]));
-        assert_eq!(of(1, &[(a, 1)]).and(&of(2, &[(b, 2)])), of(2, &[(b, 2)]));
-        let many: Vec<_> = (0..MAX_SIGNATURES).map(|n| (key(&format!("many{n}")), 7)).collect();
-        let joined = of(1, &many).and(&of(1, &[(a, 1)]));
-        assert_eq!((joined.signed.len(), joined.signed.last()), (MAX_SIGNATURES, Some(&(a, [1; 64]))));
-    }
 
     #[test]
     fn signatures_read_back_and_damage_is_told_with_its_place() {

@@ -1,6 +1,7 @@
 //! The trust file: whose signatures count, for which plugins and until when, and whose count no longer.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use toml::value::Datetime;
 
 use super::key::PublicKey;
 use crate::model::{DocumentError, document};
+use crate::registry::folder::read_at_rest;
 
 /// The largest trust file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -47,10 +49,8 @@ pub enum Standing {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(default)]
-    revoked: Vec<Spanned<String>>,
-    #[serde(default)]
-    keys: BTreeMap<String, WrittenKey>,
+    revoked: Option<Vec<Spanned<String>>>,
+    keys: Option<BTreeMap<String, WrittenKey>>,
 }
 
 #[derive(Deserialize)]
@@ -62,18 +62,18 @@ struct WrittenKey {
 }
 
 impl Trust {
-    /// Reads the trust file at `path`.
+    /// Reads the trust file at `path`, once nobody writes it any more: half of it would revoke half of what it should. Blocks.
     ///
     /// # Errors
     /// It can't be read, or is broken; with the place.
     pub fn open(path: &Path) -> Result<Self, TrustError> {
         let unreadable = |source| TrustError::Unreadable { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > MAX_FILE {
-            let too_large = format!("it is larger than {MAX_FILE} bytes");
-            return Err(unreadable(std::io::Error::other(too_large)));
-        }
-        Ok(Self::parse(path, &std::fs::read_to_string(path).map_err(unreadable)?)?)
+        let bytes = read_at_rest(path, MAX_FILE).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => unreadable(std::io::Error::other(format!("it is larger than {MAX_FILE} bytes"))),
+            _ => unreadable(error),
+        })?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable(std::io::Error::other("it is not UTF-8 text")))?;
+        Ok(Self::parse(path, &text)?)
     }
 
     /// Reads the text of the trust file at `path`.
@@ -86,8 +86,14 @@ impl Trust {
             Err(DocumentError { file: path.to_owned(), line, column, problem })
         };
         let written: Written = document::parse(path, text)?;
+        if written.keys.is_none() && written.revoked.is_none() {
+            // An accident, as a rule: what it revoked until now would count again.
+            let problem = "it names neither `keys` nor `revoked`, as a file does that was emptied or is being written; to trust nobody \
+                           and revoke nobody on purpose, write `revoked = []`";
+            return broken(0..0, problem.to_owned());
+        }
         let mut keys: BTreeMap<String, TrustedKey> = BTreeMap::new();
-        for (name, WrittenKey { key, plugins, until }) in written.keys {
+        for (name, WrittenKey { key, plugins, until }) in written.keys.unwrap_or_default() {
             if let Some((other, _)) = keys.iter().find(|(_, other)| other.key == *key.as_ref()) {
                 return broken(key.span(), format!("`{name}` and `{other}` are the same key"));
             }
@@ -105,7 +111,7 @@ impl Trust {
             keys.insert(name, TrustedKey { key: key.into_inner(), plugins: plugins.map(Spanned::into_inner), until });
         }
         let mut revoked = Vec::new();
-        for entry in written.revoked {
+        for entry in written.revoked.unwrap_or_default() {
             let text = entry.as_ref();
             match (keys.get(text), text.parse()) {
                 (Some(named), _) => revoked.push(named.key),
@@ -223,6 +229,35 @@ mod tests {
         let example = text.split("`trust.toml`:\n\n```toml\n").nth(1).and_then(|rest| rest.split("```").next());
         let trust = parse(example.expect("there is one")).expect("it is one");
         assert_eq!((trust.keys.len(), trust.revoked.len()), (3, 1));
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_revokes_nothing_by_accident_and_nobody_is_trusted_on_purpose() {
+        for emptied in ["", "\n", "# Whom we trust.\n"] {
+            let refused = parse(emptied).expect_err("an accident").to_string();
+            assert!(
+                refused.starts_with("trust.toml:1:1: it names neither") && refused.ends_with("write `revoked = []`"),
+                "{refused}"
+            );
+        }
+        for nobody in ["revoked = []\n", "[keys]\n"] {
+            assert!(parse(nobody).expect("on purpose").keys.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_read_once_it_has_come_to_rest() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("trust.toml");
+        let [gone] = keys();
+        std::fs::write(&path, "revoked = []\n").expect("writable");
+        let trust = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| Trust::open(&path).expect("a trust file"));
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::write(&path, format!("revoked = [\"{gone}\"]\n")).expect("writable");
+            reading.join().expect("it was read")
+        });
+        assert_eq!(trust.standing(&gone, "a", SystemTime::now()), Standing::Revoked(None));
     }
 
     #[test]

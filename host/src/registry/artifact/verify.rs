@@ -42,6 +42,9 @@ pub enum Refusal {
     /// Nobody signed it.
     #[error("it is not signed; its author signs it with `tidegate plugin sign`")]
     Unsigned,
+    /// What lies beside it as its signatures can't be read.
+    #[error("who signed it can't be told: {0}")]
+    Damaged(String),
     /// Its signatures are sound, but nobody of those who signed is known.
     #[error("nobody who is trusted has signed it: {}; whom to trust says the trust file", .0.join("; "))]
     Unknown(Vec<String>),

@@ -1,6 +1,6 @@
 //! What can go wrong with installed plugins, in words for the operator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::Digest;
 use crate::registry::artifact::{ArtifactError, Refusal, TrustError};
@@ -52,6 +52,17 @@ pub enum InstallError {
         /// The digest found.
         found: Digest,
     },
+    /// Contents that were signed again and again.
+    #[error(
+        "plugin `{plugin}` would have more than the {most} signatures that are looked at; to start over, take it out with `tidegate \
+         plugin remove {plugin}`, and install it again"
+    )]
+    Crowded {
+        /// The plugin.
+        plugin: String,
+        /// How many are looked at.
+        most: usize,
+    },
     /// Nobody vouches for a plugin who would have to, or nobody does any more.
     #[error("plugin `{plugin}` in `{}`: {refusal}; {way_out}", .dir.display())]
     Unvouched {
@@ -78,4 +89,14 @@ pub enum InstallError {
     /// No such plugin, or no such version of it.
     #[error("{0}")]
     Unknown(String),
+}
+
+impl InstallError {
+    /// The folder of the plugin that nobody vouches for, if it is that.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Unvouched { dir, .. } => Some(dir),
+            _ => None,
+        }
+    }
 }

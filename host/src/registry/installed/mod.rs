@@ -19,15 +19,17 @@ use std::path::{Path, PathBuf};
 use super::error::LoadError;
 use super::sources::plugin_dirs;
 
+mod anew;
 mod error;
 mod promise;
 mod set;
 mod shelf;
 
+pub use anew::{Anew, LaidDown};
 pub use error::InstallError;
 pub use promise::{Promised, Promises};
 pub use set::{History, InstalledSet, Version, read_digest};
-pub use shelf::{LaidDown, Shelf};
+pub use shelf::Shelf;
 
 /// The plugin folders in `folder`, and those that are installed. With some installed, the folder may be empty, and the one that counts
 /// if none is named need not be there; one that was named and is gone may be a lost volume.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::{InstallError, InstalledSet, Shelf, Version};
+use super::{Anew, InstallError, InstalledSet, Shelf, Version};
 use crate::model::Digest;
 use crate::registry::artifact::{self, Artifact, Refusal, Trust, Vouched};
 use crate::registry::folder::PluginFolder;
@@ -29,6 +29,8 @@ pub struct Promised {
     trust: Trust,
     /// Every version that is kept.
     installed: BTreeMap<Digest, Version>,
+    /// Signatures that count in place of those that lie there.
+    anew: Option<Anew>,
     now: SystemTime,
 }
 
@@ -46,11 +48,17 @@ impl Promises {
             // Nothing is held to it.
             _ => Trust::default(),
         };
-        Ok(Promised { promises: self.clone(), trust, installed, now: SystemTime::now() })
+        Ok(Promised { promises: self.clone(), trust, installed, anew: None, now: SystemTime::now() })
     }
 }
 
 impl Promised {
+    /// The same once these signatures lie beside the contents they are of.
+    #[must_use]
+    pub fn signed(self, anew: Option<Anew>) -> Self {
+        Self { anew, ..self }
+    }
+
     /// Whether the plugin that was read from `folder` is the one that was promised; and who vouches for it, if somebody has to: what
     /// its component tells is to be held to that, with [`Promised::compare`]. Blocks on the disk.
     ///
@@ -58,7 +66,7 @@ impl Promised {
     /// It is another one, or nobody vouches for it who would have to; which one, and what can be done, is told.
     pub fn hold(&self, folder: &PluginFolder) -> Result<Option<Vouched>, InstallError> {
         let PluginFolder { dir, real, manifest, version: read, .. } = folder;
-        let Promises { shelf, pins, require_signatures, .. } = &self.promises;
+        let Promises { shelf, pins, trust, require_signatures } = &self.promises;
         let laid_down = shelf.as_ref().and_then(|shelf| shelf.promised(dir));
         let pinned = pins.get(&read.plugin).copied();
         if laid_down.is_none() && pinned.is_none() && !require_signatures {
@@ -72,7 +80,19 @@ impl Promised {
             (Some(digest), _) if digest != found => Err(InstallError::Tampered { plugin, dir: lies_in, found }),
             (_, Some(pinned)) if pinned != found => Err(InstallError::Pinned { plugin, pinned, dir: lies_in, found }),
             (None, _) if !require_signatures => Ok(None),
-            _ => self.vouched(dir, &artifact.with_signatures()?, laid_down),
+            // Nothing says whose signatures count or were revoked.
+            _ if !require_signatures && trust.is_none() => Ok(None),
+            _ => {
+                let anew = self.anew.as_ref().filter(|anew| Some(anew.contents) == laid_down);
+                let artifact = match anew {
+                    Some(anew) => Artifact { signatures: Some(anew.signatures.clone()), ..artifact },
+                    // Damage there is this plugin's, and must not keep others from being put right.
+                    None => artifact
+                        .with_signatures()
+                        .map_err(|damage| self.unvouched(dir, &plugin, Refusal::Damaged(damage.to_string())))?,
+                };
+                self.vouched(dir, &artifact, laid_down)
+            }
         }
     }
 
@@ -91,7 +111,7 @@ impl Promised {
         let is_demanded = self.promises.require_signatures;
         let came = laid_down.and_then(|digest| self.installed.get(&digest));
         // A key that counts for a while only still counts, when that is over, for what came before: this host wrote down when.
-        let at = came.map_or(self.now, |came| UNIX_EPOCH + Duration::from_millis(came.installed_ms.as_millis()));
+        let at = came.map_or(self.now, Version::came);
         let is_lost = artifact.signatures.is_none() && came.is_some_and(|came| came.signed_by.is_some());
         match artifact::verify(artifact, &self.trust, at) {
             Ok(vouched) => Ok(is_demanded.then_some(vouched)),
@@ -209,10 +229,14 @@ mod tests {
             assert_eq!((held(toml, false), held(toml, true)), (Ok(()), Ok(())), "{toml}");
         }
         // Over already when it came; meant for others; not named any more: it counts no longer where it has to.
-        for toml in [&format!("{trusted}until = 2020-01-31\n"), &format!("{trusted}plugins = [\"other\"]\n"), &String::new()] {
+        for toml in [
+            &format!("{trusted}until = 2020-01-31\n"),
+            &format!("{trusted}plugins = [\"other\"]\n"),
+            &"revoked = []\n".to_owned(),
+        ] {
             assert!(held(toml, true).is_err(), "{toml}");
         }
-        assert_eq!(held("", false), Ok(()), "to name a key no longer is not to revoke it");
+        assert_eq!(held("revoked = []\n", false), Ok(()), "to name a key no longer is not to revoke it");
         for require_signatures in [false, true] {
             let revoked = held(&format!("revoked = [\"acme\"]\n{trusted}"), require_signatures).expect_err("revoked");
             for said in ["plugin `demo`", "the key `acme`", "was revoked", "rollback demo", "remove demo", "trust.toml"] {

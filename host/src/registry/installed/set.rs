@@ -1,6 +1,7 @@
 //! Which version of each installed plugin is in force, and which ones it can go back to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +144,13 @@ impl InstalledSet {
             let dropped: BTreeSet<Digest> = droppable.take(spare).collect();
             history.versions.retain(|version| !dropped.contains(&version.digest));
         }
+    }
+}
+
+impl Version {
+    /// When it was installed for the first time.
+    pub fn came(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.installed_ms.as_millis())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{InstallError, InstalledSet};
+use super::{Anew, InstallError, InstalledSet, LaidDown};
 use crate::model::{Bytes, Digest};
 use crate::registry::artifact::{Artifact, SIGNATURES};
 use crate::store::{StoreError, create_folder, sync_folder, write_synced};
@@ -25,15 +25,6 @@ const SET_MAX: Bytes = Bytes::mib(16);
 #[derive(Clone, Debug)]
 pub struct Shelf {
     root: PathBuf,
-}
-
-/// Contents under their digest.
-#[derive(Debug)]
-pub struct LaidDown {
-    /// The plugin.
-    pub artifact: Artifact,
-    /// Whether they lay there already, and only the signatures are new.
-    pub is_signed_anew: bool,
 }
 
 /// A folder to be filled, gone when dropped.
@@ -91,8 +82,9 @@ impl Shelf {
         Ok(Staged { dir })
     }
 
-    /// Puts what was staged under its digest, read-only and durable. Contents that lie there already are left, if they are whole; if
-    /// others have signed them by now, their signatures join those that lie there. Blocks on the disk.
+    /// Puts what was staged under its digest, read-only and durable. Contents that lie there already are left, if they are whole; and
+    /// whoever signed those stays the one who did: what came with them this time is handed back, for [`Shelf::sign`]. Blocks on the
+    /// disk.
     ///
     /// # Errors
     /// It can't be written, or is no plugin; nothing is under its digest then, or what was.
@@ -100,20 +92,21 @@ impl Shelf {
         let mut artifact = Artifact::open(&staged.dir, max_component)?;
         let (dir, contents) = (self.dir(artifact.content()), self.contents());
         let is_there = dir.exists();
-        let there = if is_there { Artifact::open(&dir, max_component).ok() } else { None };
-        let there = there.filter(|there| there.content() == artifact.content());
-        let is_signed_anew = there.is_some();
-        if let Some(there) = there {
-            let both = match (&there.signatures, artifact.signatures.take()) {
-                (Some(earlier), Some(later)) => Some(earlier.and(&later)),
-                (earlier, later) => later.or(earlier.clone()),
-            };
-            let Some(both) = both.filter(|both| there.signatures.as_ref() != Some(both)) else {
-                return Ok(LaidDown { artifact: there, is_signed_anew: false });
-            };
+        let mut brought = None;
+        if is_there {
+            // Those that can't be read are as good as none.
+            let there = Artifact { dir: dir.clone(), ..artifact.clone() }.with_signatures().ok();
+            brought = std::mem::replace(&mut artifact.signatures, there.and_then(|there| there.signatures));
+            if Artifact::open_unsigned(&dir, max_component).is_ok_and(|there| there.content() == artifact.content()) {
+                return Ok(LaidDown { artifact: Artifact { dir, ..artifact }, brought });
+            }
             let path = staged.dir.join(SIGNATURES);
-            fs::write(&path, both.to_toml()).map_err(StoreError::io("write", &path))?;
-            artifact.signatures = Some(both);
+            let put = match &artifact.signatures {
+                Some(signatures) => fs::write(&path, signatures.to_toml()),
+                None if brought.is_some() => fs::remove_file(&path),
+                None => Ok(()),
+            };
+            put.map_err(StoreError::io("write", &path))?;
         }
         for (_, path) in artifact.files() {
             let protect = || {
@@ -134,7 +127,22 @@ impl Shelf {
         sync_folder(&contents)?;
         sync_folder(&self.root)?;
         fail::fail_point!("install::laid_down", |_| std::process::abort());
-        Ok(LaidDown { artifact: Artifact { dir, ..artifact }, is_signed_anew })
+        Ok(LaidDown { artifact: Artifact { dir, ..artifact }, brought })
+    }
+
+    /// Puts signatures beside the contents they are of, in the place of those that lie there, by one rename; durable on return. Blocks
+    /// on the disk.
+    ///
+    /// # Errors
+    /// They can't be written; those that lie there stay, then.
+    pub fn sign(&self, anew: &Anew) -> Result<(), InstallError> {
+        let (dir, staged) = (self.dir(anew.contents), self.stage()?);
+        let (path, place) = (staged.dir.join(SIGNATURES), dir.join(SIGNATURES));
+        write_synced(&path, anew.signatures.to_toml().as_bytes())?;
+        fs::set_permissions(&path, Permissions::from_mode(0o400)).map_err(StoreError::io("protect", &path))?;
+        fs::rename(&path, &place).map_err(StoreError::io("replace", &place))?;
+        sync_folder(&dir)?;
+        Ok(())
     }
 
     /// Puts `set` in force, whole; durable on return, unless the disk fails at the very last: then it is in force all the same, and
@@ -250,6 +258,11 @@ mod tests {
         staged
     }
 
+    /// The digest of the only contents there are.
+    fn digest(shelf: &Shelf) -> Digest {
+        shelf.promised(&list(&shelf.contents())[0]).expect("contents")
+    }
+
     fn set(artifact: &Artifact) -> InstalledSet {
         let version = Version {
             digest: artifact.content(),
@@ -295,11 +308,16 @@ mod tests {
                 let signatures = sign(&Artifact::open(staged.dir(), MOST).expect("a plugin"), Digest([3; 32]), key);
                 fs::write(staged.dir().join(SIGNATURES), signatures.expect("signed").to_toml()).expect("writable");
             }
-            let LaidDown { artifact, is_signed_anew } = shelf.lay_down(staged, Bytes::kib(1)).expect("laid down");
-            let there = Artifact::open(&artifact.dir, MOST).expect("there").signatures;
-            assert_eq!(there, artifact.signatures);
-            let signed = there.map_or(Vec::new(), |there| there.signed);
-            (is_signed_anew, signed.into_iter().map(|(key, _)| key).collect::<Vec<_>>())
+            let laid_down = shelf.lay_down(staged, Bytes::kib(1)).expect("laid down");
+            let beside = || Artifact::open(&laid_down.artifact.dir, MOST).expect("there").signatures;
+            assert_eq!(beside(), laid_down.artifact.signatures, "nothing is there that was not there, or came with it at first");
+            let anew = laid_down.anew(false).expect("few enough");
+            if let Some(anew) = &anew {
+                shelf.sign(anew).expect("signed");
+                assert_eq!(beside().as_ref(), Some(&anew.signatures));
+            }
+            let signed = beside().map_or(Vec::new(), |there| there.signed);
+            (anew.is_some(), signed.into_iter().map(|(key, _)| key).collect::<Vec<_>>())
         };
         assert_eq!(lay_down(&[]), (false, vec![]));
         assert_eq!(lay_down(&[&acme]), (true, vec![acme.public()]));
@@ -307,6 +325,11 @@ mod tests {
         for known in [&[][..], &[&acme], &[&other], &[&other, &acme]] {
             assert_eq!(lay_down(known), (false, vec![acme.public(), other.public()]));
         }
+        // Contents that somebody changed are mended, and whoever signed them stays the one who did.
+        let component = shelf.dir(digest(&shelf)).join("demo.wasm");
+        fs::remove_file(&component).expect("the folder is ours");
+        assert_eq!(lay_down(&[]), (false, vec![acme.public(), other.public()]));
+        assert_eq!(fs::read(&component).expect("mended"), b"one");
         assert_eq!(fs::read_dir(shelf.staging()).expect("there").count(), 0);
     }
 
