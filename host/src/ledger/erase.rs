@@ -39,10 +39,12 @@ impl Ledger {
             let names: Vec<String> = doomed.iter().map(|id| format!("{:032x}", u128::from_be_bytes(*id))).collect();
             let act = Act::Erase { by: &by, keys: &names, reason: &reason, subject_tag: tag.to_string() };
             act::record(tx, &ledger, None, &act)?;
+            doomed.iter().try_for_each(|id| tx.put(keys::doomed_key(id), Vec::new()))?;
             // INVARIANT: on the writer thread, with the record that accounts for them: no record behind it is sealed with one of them,
-            // or it could not be read from the first moment on, and an export from there could not say why.
+            // or it could not be read from the first moment on, and an export from there could not say why. Should this group fail,
+            // the mending takes it back.
             doomed.iter().for_each(|id| ledger.subjects.retire(id, &tag));
-            doomed.iter().try_for_each(|id| Ok(tx.put(keys::doomed_key(id), Vec::new())?))
+            Ok(())
         })?;
         inner.destroy_doomed()?;
         Ok(ids.len())

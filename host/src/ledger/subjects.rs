@@ -56,7 +56,7 @@ pub(super) struct Subjects {
     /// Held while a file is changed.
     change: Mutex<()>,
     /// Keys that nothing is to be sealed with any more, because a record says that they are destroyed. One for each that was
-    /// erased since the start.
+    /// erased since the start. Changed on the writer thread alone.
     retired: RwLock<HashSet<KeyId>>,
     /// Held while a key is destroyed, and shared while one is looked up in its file.
     destroying: RwLock<()>,
@@ -183,6 +183,25 @@ impl Subjects {
     /// Whether the key with this id is retired.
     pub fn is_retired(&self, id: &KeyId) -> bool {
         self.retired.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Those of the retired keys that exist and that `is_doomed` does not know of: nothing says any more that they are destroyed.
+    /// May block on the disk.
+    pub fn retired_in_vain(&self, is_doomed: impl Fn(&KeyId) -> Result<bool, LedgerError>) -> Result<Vec<KeyId>, LedgerError> {
+        let retired: Vec<_> = self.retired.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let mut in_vain = Vec::new();
+        for id in retired {
+            if !is_doomed(&id)? && self.by_id(&id)?.is_some() {
+                in_vain.push(id);
+            }
+        }
+        Ok(in_vain)
+    }
+
+    /// Takes back that these keys were retired.
+    pub fn reinstate(&self, ids: &[KeyId]) {
+        let mut retired = self.retired.write().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|id| !ids.contains(id));
     }
 
     /// Destroys the key with this id, if it exists. Durable on return.

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::Sender;
 
+use super::doomed::{impatient, timed_out};
 use super::*;
 use crate::store::StoreError;
 use crate::store::tests::folder::Mounted;
@@ -118,6 +119,54 @@ async fn an_intent_that_a_fault_swallows_leaves_its_key_free() {
     assert_eq!(world.ledger.tip().expect("readable").seq, 0, "nothing came to stand");
     world.run(&call.again(), &answer("paid")).await;
     assert_eq!(world.verified().open_calls, 0);
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_fault_swallows_takes_nothing_from_what_is_written_behind_it() {
+    let world = impatient();
+    let call = write("key-1");
+    let lease = world.lease(&call);
+    let intent = world.intent(&call, Some(lease)).await.expect("recorded");
+    let free = hold(&world);
+    timed_out(world.ledger.erase(&call.principal.issuer, "u1", "ada", "asked").map(drop));
+    fail(&world);
+    // In the same group, behind the fault: it is held back, and has its turn when the store is open again.
+    let paid = answer("paid");
+    let (_, ()) =
+        tokio::join!(world.end(intent, Disposition::Done, &paid), async { free.send(()).expect("the writer thread is held") });
+    reopened(world.ledger.store()).await;
+    world.settle().await;
+    let said: Vec<_> = world.bodies().into_iter().map(|(_, body)| body["tool"].clone()).collect();
+    assert_eq!(said, ["pay_invoice", "pay_invoice"], "nobody was erased");
+    world.run(&write("key-2"), &answer("paid")).await;
+    let subjects = &world.ledger.inner.subjects;
+    let tag = world.ledger.inner.secret.subject(&call.principal.issuer, "u1");
+    assert_eq!(subjects.ids(&tag).expect("readable").len(), 1, "one key was enough");
+    assert_eq!(world.ledger.erase(&call.principal.issuer, "u1", "ada", "asked again").expect("writable"), 1);
+    assert_eq!((world.verified().erased_bodies, world.verified().open_calls), (4, 0));
+}
+
+#[tokio::test]
+async fn an_erasure_that_came_to_stand_stays_in_force_through_faults() {
+    let world = impatient();
+    let call = write("key-1");
+    world.run(&call, &answer("paid")).await;
+    let inner = &world.ledger.inner;
+    let old = inner.subjects.ids(&inner.secret.subject(&call.principal.issuer, "u1")).expect("readable")[0];
+    let free = hold(&world);
+    timed_out(world.ledger.erase(&call.principal.issuer, "u1", "ada", "asked").map(drop));
+    free.send(()).expect("the writer thread is held");
+    world.settle().await;
+    for is_destroyed in [false, true] {
+        if is_destroyed {
+            inner.destroy_doomed().expect("destroyable");
+        }
+        assert_eq!(inner.subjects.by_id(&old).expect("readable").is_none(), is_destroyed);
+        fail_alone(&world).await;
+        reopened(world.ledger.store()).await;
+        assert!(inner.subjects.is_retired(&old), "destroyed: {is_destroyed}");
+    }
+    assert_eq!(world.verified().erased_bodies, 2);
 }
 
 #[tokio::test]
