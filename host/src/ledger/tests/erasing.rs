@@ -85,6 +85,22 @@ async fn a_call_at_the_very_moment_of_an_erasure_does_not_run_and_one_behind_it_
 }
 
 #[tokio::test]
+async fn a_call_that_is_to_wait_is_not_accepted_at_the_very_moment_of_an_erasure_and_one_behind_it_is() {
+    let world = impatient();
+    world.run(&write("key-1"), &answer("paid")).await;
+    let call = write("key-2");
+    let lease = world.lease(&call);
+    let (_, refused) = erased_meanwhile(&world, world.enqueue(&call, Some(lease))).await;
+    let refused = refused.expect_err("what it is to do could be read by nobody").to_string();
+    assert!(refused.contains("try again"), "{refused}");
+    assert_eq!((world.status(&call), world.rows("w/")), (None, 0));
+    let again = call.again();
+    drop(world.wait(&again).await);
+    let taken = world.ledger.queued_calls().expect("readable").pop().expect("it can be read");
+    assert_eq!((taken.queued.call(), taken.arguments), (again.id, again.arguments));
+}
+
+#[tokio::test]
 async fn a_rejection_at_the_very_moment_of_an_erasure_says_what_it_can_say_of_nobody() {
     let world = impatient();
     let call = write("key-1");
