@@ -19,7 +19,7 @@ use super::requests::{self, SentBody};
 use super::secret::Secret;
 use super::subjects::SubjectKey;
 use crate::model::scope::Delta;
-use crate::model::{CallId, Decision, Digest, Ended, GuestLog, Risk, RowTally, Scope, ToolName, Trap, Verdict};
+use crate::model::{CallId, Decision, Digest, Effect, Ended, GuestLog, Risk, RowTally, Scope, ToolName, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -90,6 +90,11 @@ pub(super) fn of_intent(
     (body.sealed(key), arguments.secrets)
 }
 
+/// The body of the intent of a call that has waited, and whose caller was erased at the last moment: about nobody.
+pub(super) fn of_nobody(effect: Effect, risk: Risk) -> Body {
+    Body::plain(&NobodyBody { effect: effect.as_str(), risk: risk.as_str() })
+}
+
 /// The body of an outcome. An unkeyed call's is shortened until it fits into a row: answering reads must not wait for files.
 pub(super) fn of_outcome(
     secret: &Secret,
@@ -151,6 +156,12 @@ pub(super) fn of_outcome(
 /// It is about nobody: after a crash it has to be written without asking for anybody's key.
 pub(super) fn of_lost(disposition: &'static str, ended: &'static str, intent: u64, risk: Risk) -> Body {
     Body::plain(&LostBody { disposition, ended, intent, risk: risk.as_str() })
+}
+
+#[derive(Serialize)]
+struct NobodyBody {
+    effect: &'static str,
+    risk: &'static str,
 }
 
 #[derive(Serialize)]

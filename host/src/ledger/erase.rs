@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::act::{self, Act};
 use super::subjects::KeyId;
 use super::{Inner, Ledger, LedgerError, keys};
@@ -13,10 +15,24 @@ const DOOMED_END: &[u8] = b"e0";
 /// The most keys that a person has at a time; more are erased by erasing again.
 const KEYS_MAX: usize = 64;
 
+/// The turn to erase somebody; the next one has it when this is dropped.
+#[must_use = "the next one has its turn when this is dropped"]
+pub struct ErasureTurn {
+    _alone: OwnedMutexGuard<()>,
+}
+
 impl Ledger {
+    /// Waits for the turn to [erase](Self::erase) somebody, for as long as it takes. To be kept until that has returned.
+    ///
+    /// An erasure can hold its thread for as long as a backup takes. A host has so many threads for what blocks, and it is to lose
+    /// one of them to erasures, however many are asked for.
+    pub async fn erasure_turn(&self) -> ErasureTurn {
+        ErasureTurn { _alone: Arc::clone(&self.inner.erasing).lock_owned().await }
+    }
+
     /// Destroys the keys of a person, and writes down that it was done, for whose order and why. Answers how many keys there were:
     /// none means that nothing was ever written about the person, or that it was erased before. Durable on return. Blocks on the disk,
-    /// and while a backup is taken until that has its copy of the keys.
+    /// and while a backup is taken until that has its copy of the keys: on a live host, wait for [a turn](Self::erasure_turn) first.
     ///
     /// Whatever the person does from then on is written under a new key.
     ///
@@ -39,10 +55,12 @@ impl Ledger {
             let names: Vec<String> = doomed.iter().map(|id| format!("{:032x}", u128::from_be_bytes(*id))).collect();
             let act = Act::Erase { by: &by, keys: &names, reason: &reason, subject_tag: tag.to_string() };
             act::record(tx, &ledger, None, &act)?;
+            doomed.iter().try_for_each(|id| tx.put(keys::doomed_key(id), Vec::new()))?;
             // INVARIANT: on the writer thread, with the record that accounts for them: no record behind it is sealed with one of them,
-            // or it could not be read from the first moment on, and an export from there could not say why.
+            // or it could not be read from the first moment on, and an export from there could not say why. Should this group fail,
+            // the mending takes it back.
             doomed.iter().for_each(|id| ledger.subjects.retire(id, &tag));
-            doomed.iter().try_for_each(|id| Ok(tx.put(keys::doomed_key(id), Vec::new())?))
+            Ok(())
         })?;
         inner.destroy_doomed()?;
         Ok(ids.len())

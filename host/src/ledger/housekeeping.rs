@@ -34,9 +34,13 @@ impl Ledger {
     }
 
     /// Lets nothing go from the log for half a minute: somebody reads it page by page, and what a record of a pruning accounts for
-    /// must not be half there and half gone in what they read. What is going at this moment is gone on return.
-    pub fn keep_still(&self) {
-        self.inner.stillness.keep(STILL);
+    /// must not be half there and half gone in what they read. What is going at this moment is gone on return. Waits for that as
+    /// long as for a commit.
+    ///
+    /// # Errors
+    /// It does not come to its end.
+    pub fn keep_still(&self) -> Result<(), LedgerError> {
+        self.inner.stillness.keep(STILL, self.inner.store.commit_wait())
     }
 }
 

@@ -219,9 +219,11 @@ impl Ledger {
         let stored = match inner.claim_row(&claim)? {
             None => None,
             Some(held) => {
-                let first = held.call;
+                let (first, used_with) = (held.call, held.print);
                 match inner.stored(&claim, held, now) {
                     Ok(stored) => stored,
+                    // Whatever became of the first call, this one is another.
+                    Err(_) if used_with != print => return Ok(Claim::Reused { first }),
                     Err(why) => return Ok(Claim::Unreadable { first, why }),
                 }
             }

@@ -66,8 +66,12 @@ impl Ledger {
     /// Dropped before it answers, or failing with a timeout, it makes sure that whatever has been written gets an outcome
     /// saying that the call did not start. A call that has waited then waits on.
     ///
+    /// If its caller is erased at this moment, a call that has waited runs all the same, and its intent says what it can say of
+    /// nobody: what it is asked to do could not be read once more.
+    ///
     /// # Errors
-    /// If the store fails or refuses, or another call claimed the key. The call must not run. If it has waited, it waits on, and
+    /// If the store fails or refuses, another call claimed the key, or the caller of one that has not waited is erased at this
+    /// moment. The call must not run. If it has waited, it waits on, and
     /// [`Ledger::queued_calls`] gives it out again.
     pub async fn record_intent(&self, facts: &IntentFacts<'_>, origin: impl Into<Origin>) -> Result<Intent, LedgerError> {
         let inner = &self.inner;
@@ -213,16 +217,22 @@ impl Drop for Intent {
 
 impl Pending {
     /// Writes the intent, the open row and the claim, and takes the queued row away, all in one batch.
-    fn write(&mut self, tx: &mut Tx<'_>, draft: Draft) -> Result<(), LedgerError> {
+    fn write(&mut self, tx: &mut Tx<'_>, mut draft: Draft) -> Result<(), LedgerError> {
         let now = self.ledger.clock.now();
         match &mut self.origin {
-            Origin::New(None) => {}
-            Origin::New(Some(lease)) => lease.take(tx, now)?,
-            Origin::Queued(queued) => queued.start(tx)?,
-        }
-        if self.ledger.subjects.is_retired(&self.about.key.id) {
-            let problem = "its caller was erased at this moment; try again".to_owned();
-            return Err(LedgerError::Refused { what: format!("the intent of {}", self.open.call), problem });
+            Origin::New(lease) => {
+                lease.as_ref().map_or(Ok(()), |lease| lease.take(tx, now))?;
+                if self.ledger.subjects.is_retired(&self.about.key.id) {
+                    let problem = "its caller was erased at this moment; try again".to_owned();
+                    return Err(LedgerError::Refused { what: format!("the intent of {}", self.open.call), problem });
+                }
+            }
+            Origin::Queued(queued) => {
+                queued.start(tx)?;
+                // That it would run was promised, and nobody can take it up again: its row is sealed with the key that goes.
+                let OpenCall { effect, risk, .. } = self.open;
+                draft.body = draft.body.or_impersonal(tx, &self.ledger.subjects, || content::of_nobody(effect, risk))?;
+            }
         }
         self.open.intent = audit::append(tx, draft, now)?;
         self.open.started = now;

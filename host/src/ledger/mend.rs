@@ -1,7 +1,8 @@
 //! After a fault of the store, while the host runs: what of the open calls is on the disk, and what becomes of it.
 //!
 //! A call that somebody in this process still runs, or is about to end, stays open. A call whose outcome was lost with the fault
-//! gets the outcome that a crash would have left it. A call that waits, waits on. Nothing else runs meanwhile.
+//! gets the outcome that a crash would have left it. A call that waits, waits on. A person whose erasure was lost is not erased.
+//! Nothing else runs meanwhile.
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub(super) fn register(inner: &Arc<Inner>) {
             mend(&ledger, tx, durable).map_err(|error| match error {
                 // The disk may be readable again a moment later.
                 LedgerError::Store(error) => error.into(),
+                error @ LedgerError::Secret { .. } => Unmended::Later(error.to_string()),
                 error => Unmended::Never(error.to_string()),
             })
         }),
@@ -57,8 +59,12 @@ fn mend(ledger: &Arc<Inner>, tx: &mut Tx<'_>, durable: Option<&[u8]>) -> Result<
         }
     }
     let mended_queue = queue::mend(ledger, tx)?;
-    let open_calls = Arc::clone(&ledger.open_calls);
+    // INVARIANT: what memory holds of erasures is what the disk says of them, before any commit that was held back has its turn. One
+    // that was sealed with the key of somebody who is not erased after all would lose what it says, and no record would account for it.
+    let in_vain = ledger.subjects.retired_in_vain(|id| Ok(tx.get(&keys::doomed_key(id))?.is_some()))?;
+    let (open_calls, ledger) = (Arc::clone(&ledger.open_calls), Arc::clone(ledger));
     Ok(Box::new(move || {
+        ledger.subjects.reinstate(&in_vain);
         open_calls.unblock();
         mended_queue();
         if interrupted + outcome_unknown > 0 {

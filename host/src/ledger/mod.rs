@@ -174,6 +174,8 @@ struct Inner {
     backing_up: Mutex<()>,
     /// Held while the key of a subject is destroyed, and while none may be.
     keys_stay: Mutex<()>,
+    /// Held by whoever has the turn to erase somebody.
+    erasing: Arc<tokio::sync::Mutex<()>>,
     sinks: Mutex<Option<Sinks>>,
     keep_answers_ms: u64,
     config: LedgerConfig,
@@ -224,6 +226,7 @@ impl Ledger {
             pruning: Mutex::default(),
             backing_up: Mutex::default(),
             keys_stay: Mutex::default(),
+            erasing: Arc::default(),
             sinks: Mutex::default(),
             keep_answers_ms: u64::try_from(config.keep_answers.duration().as_millis()).unwrap_or(u64::MAX),
             config: config.clone(),

@@ -16,6 +16,7 @@ use super::calls::{self, Kept};
 use super::facts::StoredResponse;
 use super::idempotency::Lease;
 use super::reask::{Again, Reasking};
+use super::subjects::KeyId;
 use super::{Inner, Ledger, LedgerError, keys};
 use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
 use crate::store::{Tx, Urgency};
@@ -114,8 +115,8 @@ impl Ledger {
     /// Dropped before it answers, or failing with a timeout, it takes back whatever has been written.
     ///
     /// # Errors
-    /// If the store, or the folder of keys, fails or refuses, or another call claimed the key. The call does not wait then, and
-    /// its key is given back.
+    /// If the store, or the folder of keys, fails or refuses, another call claimed the key, or the caller is erased at this moment.
+    /// The call does not wait then, and its key is given back.
     pub async fn enqueue(&self, facts: &QueuedFacts<'_>, lease: Option<Lease>) -> Result<QueuedCall, LedgerError> {
         debug_assert!(lease.as_ref().is_none_or(|lease| lease.call == facts.call), "a lease is for one call");
         let inner = &self.inner;
@@ -137,7 +138,7 @@ impl Ledger {
         let (ledger, call) = (Arc::clone(inner), facts.call);
         let mut queued = QueuedCall { ledger, call, queued_at: Timestamp(0), lease, stage: Stage::Draft, taken: None };
         let write = move |tx: &mut Tx<'_>| {
-            queued.write(tx, &mut row, epoch)?;
+            queued.write(tx, &mut row, epoch, &subject.id)?;
             file.named();
             // From here on a drop matters: the answer below may find nobody waiting.
             Ok::<_, LedgerError>(queued)
@@ -203,9 +204,14 @@ impl QueuedCall {
         self.lease.as_mut().is_none_or(|lease| lease.run_by(reasking))
     }
 
-    /// Writes the row and the claim, all in one batch.
-    fn write(&mut self, tx: &mut Tx<'_>, row: &mut QueuedRow, epoch: Arc<Epoch>) -> Result<(), LedgerError> {
+    /// Writes the row, which is sealed with the key `subject`, and the claim, all in one batch.
+    fn write(&mut self, tx: &mut Tx<'_>, row: &mut QueuedRow, epoch: Arc<Epoch>, subject: &KeyId) -> Result<(), LedgerError> {
         let now = self.ledger.clock.now();
+        // INVARIANT: on the writer thread: a call that is accepted behind an erasure can be read as long as it waits.
+        if self.ledger.subjects.is_retired(subject) {
+            let problem = "its caller was erased at this moment; try again".to_owned();
+            return Err(LedgerError::Refused { what: format!("the queueing of {}", self.call), problem });
+        }
         if let Some(lease) = &self.lease {
             lease.take(tx, now)?;
         }

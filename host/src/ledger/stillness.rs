@@ -21,15 +21,23 @@ struct State {
 }
 
 impl Stillness {
-    /// Lets nothing go for so long. Waits until what is going at this moment is gone, which is the end of one group of commits.
-    pub fn keep(&self, time: Duration) {
+    /// Lets nothing go for so long. Waits until what is going at this moment is gone, which is the end of one group of commits, and
+    /// `patience` at most.
+    ///
+    /// # Errors
+    /// Something is still going then: a disk that hangs must not keep all who read waiting. Nothing more goes all the same.
+    pub fn keep(&self, time: Duration, patience: Duration) -> Result<(), LedgerError> {
         let mut state = self.lock();
         // In this order: nothing more sets out while this waits.
         state.until = Some(Instant::now() + time);
-        while state.going > 0 {
-            state = self.gone.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let waited = self.gone.wait_timeout_while(state, patience, |state| state.going > 0);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            let problem = "something is going from it at this moment; try again".to_owned();
+            return Err(LedgerError::Refused { what: "reading the whole log".into(), problem });
         }
         state.until = Some(Instant::now() + time);
+        Ok(())
     }
 
     /// Whether somebody reads.

@@ -56,7 +56,7 @@ pub(super) struct Subjects {
     /// Held while a file is changed.
     change: Mutex<()>,
     /// Keys that nothing is to be sealed with any more, because a record says that they are destroyed. One for each that was
-    /// erased since the start.
+    /// erased since the start. Changed on the writer thread alone.
     retired: RwLock<HashSet<KeyId>>,
     /// Held while a key is destroyed, and shared while one is looked up in its file.
     destroying: RwLock<()>,
@@ -113,9 +113,14 @@ impl Subjects {
             }
             return Err(error);
         }
+        fail::fail_point!("subjects::found");
         let keys = found.into_iter().chain(made.into_iter().map(|(key, ..)| key)).map(Arc::new);
         let remember = |key: &Arc<SubjectKey>| {
             self.by_tag.insert(key.tag, Arc::clone(key));
+            // INVARIANT: looked at behind the insertion, as `retire` removes behind its own: whichever comes first, it does not stay.
+            if self.is_retired(&key.id) {
+                self.by_tag.remove(&key.tag);
+            }
             self.by_id.insert(key.id, Some(Arc::clone(key)));
         };
         Ok(keys.inspect(remember).collect())
@@ -173,9 +178,10 @@ impl Subjects {
 
     /// Has nothing sealed with the key with this id from now on, as far as [`is_retired`](Self::is_retired) is asked: its subject gets
     /// another one. What was sealed with it can be read until it is destroyed.
+    ///
+    /// Waits for nobody who is at a file: it is called on the writer thread, where every commit would wait with it.
     pub fn retire(&self, id: &KeyId, tag: &Digest) {
-        // Whoever looks for a key at this moment must not put it back.
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: whoever looks for a key at this moment and puts it back sees that it must not stay.
         self.retired.write().unwrap_or_else(PoisonError::into_inner).insert(*id);
         self.by_tag.remove(tag);
     }
@@ -183,6 +189,25 @@ impl Subjects {
     /// Whether the key with this id is retired.
     pub fn is_retired(&self, id: &KeyId) -> bool {
         self.retired.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Those of the retired keys that exist and that `is_doomed` does not know of: nothing says any more that they are destroyed.
+    /// May block on the disk.
+    pub fn retired_in_vain(&self, is_doomed: impl Fn(&KeyId) -> Result<bool, LedgerError>) -> Result<Vec<KeyId>, LedgerError> {
+        let retired: Vec<_> = self.retired.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let mut in_vain = Vec::new();
+        for id in retired {
+            if !is_doomed(&id)? && self.by_id(&id)?.is_some() {
+                in_vain.push(id);
+            }
+        }
+        Ok(in_vain)
+    }
+
+    /// Takes back that these keys were retired.
+    pub fn reinstate(&self, ids: &[KeyId]) {
+        let mut retired = self.retired.write().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|id| !ids.contains(id));
     }
 
     /// Destroys the key with this id, if it exists. Durable on return.
@@ -269,7 +294,12 @@ fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> LedgerEr
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
+    use crate::store::tests::stop::Armed;
 
     #[test]
     fn a_crowd_that_comes_at_once_gets_a_key_each_and_finds_it_again() {
@@ -301,5 +331,28 @@ mod tests {
         subjects.destroy(&gone).expect("writable");
         assert!(subjects.at_hand(&tag).is_none() && subjects.by_id(&gone).expect("readable").is_none());
         assert_ne!(subjects.key(&tag).expect("writable").id, gone);
+    }
+
+    #[test]
+    fn a_key_is_retired_while_it_is_looked_up_and_is_not_at_hand_from_then_on() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let subjects = Arc::new(Subjects::open(folder.path(), true).expect("an empty folder opens"));
+        let tag = Digest([7; 32]);
+        let old = subjects.key(&tag).expect("writable").id;
+        subjects.by_tag.remove(&tag);
+        let (looking, retired_by) = (thread::current().id(), Arc::clone(&subjects));
+        let retire = move || {
+            let (subjects, (tell, told)) = (Arc::clone(&retired_by), mpsc::channel());
+            thread::spawn(move || {
+                subjects.retire(&old, &tag);
+                tell.send(())
+            });
+            told.recv_timeout(Duration::from_secs(10)).expect("it does not wait for the look");
+        };
+        let armed = Armed::at("subjects::found", move |thread| thread.id() == looking, retire);
+        assert_eq!(subjects.key(&tag).expect("readable").id, old, "it was found before");
+        drop(armed);
+        assert!(subjects.at_hand(&tag).is_none());
+        assert_ne!(subjects.key(&tag).expect("writable").id, old);
     }
 }

@@ -78,7 +78,15 @@ pub async fn answer(pipeline: &Arc<Pipeline>, who: Operator, method: &str, param
         }
         method if method.starts_with(keeping::PREFIX) => {
             let (method, by) = (method.to_owned(), who.name());
-            with_ledger(pipeline, params, move |ledger, params| keeping::answer(ledger, &by, &method, params)).await
+            let turn = match method == keeping::ERASE {
+                true => Some(pipeline.ledger().erasure_turn().await),
+                false => None,
+            };
+            let ask = move |ledger: &Ledger, params| {
+                let _until_it_is_done = turn;
+                keeping::answer(ledger, &by, &method, params)
+            };
+            with_ledger(pipeline, params, ask).await
         }
         _ => return None,
     };

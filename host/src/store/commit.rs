@@ -21,7 +21,7 @@ impl<T, E: From<StoreError>> Receipt<T, E> {
     /// # Errors
     /// The commit's own error, or the store's. After [`StoreError::Timeout`] the commit may still come to stand.
     pub async fn durable(self) -> Result<T, E> {
-        let wait = self.store.shared().config.commit_wait.duration();
+        let wait = self.store.commit_wait();
         match timeout(wait, self.answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(self.store.lost().into()),

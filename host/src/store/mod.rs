@@ -33,6 +33,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
@@ -126,6 +127,11 @@ impl Store {
     /// The data folder.
     pub fn dir(&self) -> &Path {
         &self.shared().dir
+    }
+
+    /// How long a commit is waited for.
+    pub fn commit_wait(&self) -> Duration {
+        self.shared().config.commit_wait.duration()
     }
 
     /// Has `mender` look a reopened engine through before anybody uses it. Only the first one registered is asked.
@@ -235,7 +241,7 @@ impl Store {
         let (answer, receipt) = std::sync::mpsc::sync_channel(1);
         let job = move |turn: Turn<'_, '_>| run(decide, turn, move |result| drop(answer.send(result)));
         self.push(Queued { job: Box::new(job), urgency, essential: true, slot: None });
-        let wait = self.shared().config.commit_wait.duration();
+        let wait = self.commit_wait();
         match receipt.recv_timeout(wait) {
             Ok(result) => result,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(StoreError::Timeout { after: wait }.into()),
@@ -269,7 +275,7 @@ impl Store {
         if let Ok(slot) = Arc::clone(&slots).try_acquire_many_owned(count) {
             return Ok(slot);
         }
-        let wait = shared.config.commit_wait.duration();
+        let wait = self.commit_wait();
         let slot = timeout(wait, slots.acquire_many_owned(count)).await.map_err(|_| StoreError::Timeout { after: wait })?;
         Ok(slot.expect("the semaphore is never closed"))
     }

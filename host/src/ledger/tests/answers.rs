@@ -68,6 +68,18 @@ async fn a_key_whose_answer_is_lost_or_damaged_stands_for_a_call_that_has_ended(
     assert!(matches!(&claim, Claim::Unreadable { first, .. } if *first == call.id), "{claim:?}");
 }
 
+#[tokio::test]
+async fn a_key_that_was_used_with_other_arguments_is_told_so_also_if_its_call_is_lost() {
+    let world = World::new();
+    let call = write("key-1");
+    world.run(&call, &answer("paid")).await;
+    let ended = keys::ended(&call.id);
+    world.ledger.store().commit(move |tx| tx.put(ended, b"nonsense".to_vec())).await.expect("writable");
+    assert!(matches!(world.claim(&call.again()), Ok(Claim::Unreadable { first, .. }) if first == call.id));
+    let other = call.again().with(json!({ "invoice_id": "inv-2", "amount_cents": 4200 }));
+    assert!(matches!(world.claim(&other), Ok(Claim::Reused { first }) if first == call.id));
+}
+
 /// All files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").path());

@@ -177,6 +177,28 @@ async fn an_erasure_while_a_backup_is_taken_leaves_it_whole() {
 }
 
 #[tokio::test]
+async fn erasures_while_a_backup_is_taken_have_their_turns_one_after_the_other_and_hold_one_thread() {
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let world = World::new();
+    let call = write("key-1");
+    world.run(&call, &answer("paid")).await;
+    let (stop, backup) = half_a_backup(&world, &to.path().join("backup"));
+    let turn = world.ledger.erasure_turn().await;
+    let (ledger, issuer) = (world.ledger.clone(), call.principal.issuer.clone());
+    let first = tokio::task::spawn_blocking(move || {
+        let _until_it_is_done = turn;
+        ledger.erase(&issuer, "u1", "ada", "asked")
+    });
+    let next = tokio::time::timeout(Duration::from_millis(200), world.ledger.erasure_turn()).await;
+    assert!(next.is_err() && !first.is_finished(), "the first one waits for the backup, the next one for the first");
+    let next = world.ledger.erasure_turn();
+    drop(stop);
+    drop(next.await);
+    assert_eq!(first.await.expect("no panic").expect("writable"), 1);
+    backup.join().expect("no panic").expect("it is taken");
+}
+
+#[tokio::test]
 async fn of_two_backups_at_once_the_second_is_refused_and_takes_nothing_from_the_first() {
     let to = tempfile::tempdir().expect("a temporary folder");
     let world = World::new();

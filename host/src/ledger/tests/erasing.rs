@@ -85,6 +85,44 @@ async fn a_call_at_the_very_moment_of_an_erasure_does_not_run_and_one_behind_it_
 }
 
 #[tokio::test]
+async fn a_call_that_is_to_wait_is_not_accepted_at_the_very_moment_of_an_erasure_and_one_behind_it_is() {
+    let world = impatient();
+    world.run(&write("key-1"), &answer("paid")).await;
+    let call = write("key-2");
+    let lease = world.lease(&call);
+    let (_, refused) = erased_meanwhile(&world, world.enqueue(&call, Some(lease))).await;
+    let refused = refused.expect_err("what it is to do could be read by nobody").to_string();
+    assert!(refused.contains("try again"), "{refused}");
+    assert_eq!((world.status(&call), world.rows("w/")), (None, 0));
+    let again = call.again();
+    drop(world.wait(&again).await);
+    let taken = world.ledger.queued_calls().expect("readable").pop().expect("it can be read");
+    assert_eq!((taken.queued.call(), taken.arguments), (again.id, again.arguments));
+}
+
+#[tokio::test]
+async fn a_call_that_has_waited_runs_also_if_it_starts_at_the_very_moment_of_an_erasure() {
+    for length in [3, 20_000] {
+        let world = impatient();
+        let call = write("key-1").with(json!({ "text": "x".repeat(length) }));
+        let queued = world.wait(&call).await;
+        let (erasure, intent) = erased_meanwhile(&world, world.start(&call, queued)).await;
+        world.end(intent.expect("it was accepted"), Disposition::Done, &answer("paid")).await.expect("recorded");
+        let bodies = bodies_from(&world, erasure + 1);
+        assert_eq!(bodies[0], json!({ "effect": "write", "risk": "high" }), "what can be said of nobody");
+        assert_eq!((bodies[1]["ended"].as_str(), bodies.len()), (Some("completed"), 2));
+        assert!(matches!(world.claim(&call.again()), Ok(Claim::Replay(replay)) if replay.response == answer("paid")));
+        assert_eq!((world.verified().erased_bodies, world.verified().open_calls), (0, 0));
+        verified_from(&world, erasure + 1);
+        let report = world.ledger.report(&call.id).expect("readable").expect("remembered");
+        assert!(report.summary.intent.tool.is_none());
+        assert_eq!(world.ledger.decisions(Timestamp(0), |_| ()).expect("the log makes sense"), 1, "whose it was is gone");
+        world.keep(true).await;
+        assert_eq!((world.rows("w/"), world.rows("d/"), world.epoch_keys().len()), (0, 0, 0), "nothing of it is left");
+    }
+}
+
+#[tokio::test]
 async fn a_rejection_at_the_very_moment_of_an_erasure_says_what_it_can_say_of_nobody() {
     let world = impatient();
     let call = write("key-1");

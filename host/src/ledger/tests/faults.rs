@@ -1,7 +1,8 @@
 //! Faults of the store while the host runs: nothing runs unrecorded, nothing stays open that nobody ends, and work goes on.
 
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::doomed::{impatient, timed_out};
 use super::*;
 use crate::store::StoreError;
 use crate::store::tests::folder::Mounted;
@@ -9,10 +10,18 @@ use crate::store::tests::reopening::reopened;
 
 /// Holds the writer thread until the sender is dropped or used: what is handed in meanwhile becomes one group.
 pub(super) fn hold(world: &World) -> Sender<()> {
-    let (free, held) = std::sync::mpsc::channel::<()>();
-    let wait = move |_: &mut Tx<'_>| Ok(held.recv().is_ok());
-    drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, wait));
+    let (free, arrived) = about_to_hold(world);
+    // Else what is handed in next could become one group with this.
+    arrived.recv().expect("it has its turn");
     free
+}
+
+/// Holds the writer thread from when it tells so until the sender is dropped or used.
+fn about_to_hold(world: &World) -> (Sender<()>, Receiver<()>) {
+    let ((free, held), (arrives, arrived)) = (channel::<()>(), channel());
+    let wait = move |_: &mut Tx<'_>| Ok(arrives.send(()).is_ok() && held.recv().is_ok());
+    drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, wait));
+    (free, arrived)
 }
 
 /// Makes the group fail that this gets into.
@@ -121,6 +130,54 @@ async fn an_intent_that_a_fault_swallows_leaves_its_key_free() {
 }
 
 #[tokio::test]
+async fn an_erasure_that_a_fault_swallows_takes_nothing_from_what_is_written_behind_it() {
+    let world = impatient();
+    let call = write("key-1");
+    let lease = world.lease(&call);
+    let intent = world.intent(&call, Some(lease)).await.expect("recorded");
+    let free = hold(&world);
+    timed_out(world.ledger.erase(&call.principal.issuer, "u1", "ada", "asked").map(drop));
+    fail(&world);
+    // In the same group, behind the fault: it is held back, and has its turn when the store is open again.
+    let paid = answer("paid");
+    let (_, ()) =
+        tokio::join!(world.end(intent, Disposition::Done, &paid), async { free.send(()).expect("the writer thread is held") });
+    reopened(world.ledger.store()).await;
+    world.settle().await;
+    let said: Vec<_> = world.bodies().into_iter().map(|(_, body)| body["tool"].clone()).collect();
+    assert_eq!(said, ["pay_invoice", "pay_invoice"], "nobody was erased");
+    world.run(&write("key-2"), &answer("paid")).await;
+    let subjects = &world.ledger.inner.subjects;
+    let tag = world.ledger.inner.secret.subject(&call.principal.issuer, "u1");
+    assert_eq!(subjects.ids(&tag).expect("readable").len(), 1, "one key was enough");
+    assert_eq!(world.ledger.erase(&call.principal.issuer, "u1", "ada", "asked again").expect("writable"), 1);
+    assert_eq!((world.verified().erased_bodies, world.verified().open_calls), (4, 0));
+}
+
+#[tokio::test]
+async fn an_erasure_that_came_to_stand_stays_in_force_through_faults() {
+    let world = impatient();
+    let call = write("key-1");
+    world.run(&call, &answer("paid")).await;
+    let inner = &world.ledger.inner;
+    let old = inner.subjects.ids(&inner.secret.subject(&call.principal.issuer, "u1")).expect("readable")[0];
+    let free = hold(&world);
+    timed_out(world.ledger.erase(&call.principal.issuer, "u1", "ada", "asked").map(drop));
+    free.send(()).expect("the writer thread is held");
+    world.settle().await;
+    for is_destroyed in [false, true] {
+        if is_destroyed {
+            inner.destroy_doomed().expect("destroyable");
+        }
+        assert_eq!(inner.subjects.by_id(&old).expect("readable").is_none(), is_destroyed);
+        fail_alone(&world).await;
+        reopened(world.ledger.store()).await;
+        assert!(inner.subjects.is_retired(&old), "destroyed: {is_destroyed}");
+    }
+    assert_eq!(world.verified().erased_bodies, 2);
+}
+
+#[tokio::test]
 async fn a_log_that_has_lost_its_end_keeps_the_store_shut() {
     let world = World::new();
     world.run(&write("key-1"), &answer("paid")).await;
@@ -184,18 +241,29 @@ async fn on_a_full_disk_nothing_runs_nothing_is_half_recorded_and_with_room_agai
     assert!(paid.len() > 100, "{}", paid.len());
 }
 
-/// Has a commit written for somebody who stops waiting for it before it is durable. The store must have little patience.
-pub(super) async fn unwaited<T>(world: &World, commit: impl Future<Output = T>) -> T {
+/// Has a commit written for somebody who stops waiting for it before it is durable. It becomes so when the sender is used.
+pub(super) async fn given_up<T>(world: &World, commit: impl Future<Output = T>) -> (T, Sender<()>) {
     // One commit holds the writer thread until the other two are queued behind it. These form the next group, in which the second
-    // holds the writer thread until whoever waits for the first has given up.
-    let free = hold(world);
-    let (free_second, second) = std::sync::mpsc::channel::<()>();
+    // holds the writer thread.
+    let free_first = hold(world);
     let queue_second = async {
-        drop(world.ledger.store().submit::<_, LedgerError, _>(None, Urgency::Now, move |_| Ok(second.recv().is_ok())));
-        free.send(()).expect("the writer thread is held");
+        // The clock moves only when there is nothing else left to do: the commit is handed in by then, however busy the machine is.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let (free_second, arrived) = about_to_hold(world);
+        free_first.send(()).expect("the writer thread is held");
+        arrived.recv().expect("it has its turn");
+        free_second
     };
-    let (given_up, ()) = tokio::join!(commit, queue_second);
-    free_second.send(()).expect("the writer thread is held");
+    tokio::time::pause();
+    let given_up = tokio::join!(commit, queue_second);
+    tokio::time::resume();
+    given_up
+}
+
+/// The same, and waits until it is durable.
+pub(super) async fn unwaited<T>(world: &World, commit: impl Future<Output = T>) -> T {
+    let (given_up, free) = given_up(world, commit).await;
+    free.send(()).expect("the writer thread is held");
     while world.ledger.store().commit(|_| Ok::<_, LedgerError>(())).await.is_err() {}
     world.settle().await;
     given_up

@@ -1,9 +1,11 @@
 //! What goes, goes in the open: whatever is missing that no record accounts for is found, and what is accounted for is no alarm.
 
+use super::doomed::{impatient, timed_out};
 use super::keeping::{DAY, ORDER, is_readable, long_log, run, who_did};
 use super::*;
 use crate::ledger::{base, keys, prefix::Prefix};
 use crate::model::{ChangeSource, Contents, GenerationChange, PluginVersion, PolicyFileDigest, PolicyVersion};
+use crate::store::tests::stop::Stop;
 
 #[tokio::test]
 async fn a_log_that_is_made_to_begin_later_is_found() {
@@ -169,4 +171,26 @@ async fn a_hold_that_comes_while_the_log_is_pruned_keeps_what_it_speaks_of() {
     world.ledger.release("case-7", "ada").expect("writable");
     assert_eq!(world.ledger.prune(false, "ada").expect("writable").low, 2, "nothing was passed over");
     world.verified();
+}
+
+#[tokio::test]
+async fn whoever_begins_to_read_waits_for_what_is_going_and_not_for_ever() {
+    let world = impatient();
+    let call = run(&world, "u1", Risk::Low, "key-1").await;
+    let inner = &world.ledger.inner;
+    let stop = Stop::applied(&inner.store).await;
+    let (ledger, holds) = (Arc::clone(inner), Arc::new(inner.holds().expect("readable")));
+    let pruning = std::thread::spawn(move || ledger.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds));
+    stop.reached();
+    let refused = world.ledger.keep_still().expect_err("it does not come to its end").to_string();
+    assert!(refused.contains("try again"), "{refused}");
+    let (ledger, (tell, told)) = (world.ledger.clone(), std::sync::mpsc::channel());
+    std::thread::spawn(move || tell.send(ledger.keep_still()));
+    assert!(told.recv_timeout(Duration::from_millis(300)).is_err(), "what it would read is half there and half gone");
+    drop(stop);
+    told.recv().expect("no panic").expect("it is gone");
+    assert_eq!((inner.stillness.is_kept(), is_readable(&world, &call)), (true, false));
+    // It had no patience either, and what it did stands.
+    timed_out(pruning.join().expect("no panic").map(drop));
+    assert_eq!(world.verified().pruned_bodies, 2);
 }

@@ -189,7 +189,7 @@ async fn nothing_goes_while_somebody_reads_the_whole_log() {
     let world = World::new();
     let low = run(&world, "u1", Risk::Low, "key-1").await;
     world.pass(31 * DAY);
-    world.ledger.keep_still();
+    world.ledger.keep_still().expect("nothing is going");
     let refused = world.ledger.prune(false, "ada").expect_err("somebody reads").to_string();
     assert!(refused.contains("half a minute") && is_readable(&world, &low), "{refused}");
     assert_eq!(world.ledger.prune(true, "ada").expect("counting takes nothing away").low, 2);
@@ -222,7 +222,7 @@ async fn the_start_of_the_log_does_not_go_while_somebody_reads_it_all() {
     let inner = &world.ledger.inner;
     let holds = Arc::new(inner.holds().expect("readable"));
     assert!(inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &holds).expect("writable"));
-    world.ledger.keep_still();
+    world.ledger.keep_still().expect("nothing is going");
     let refused = inner.truncate("ada").expect_err("somebody reads").to_string();
     assert!(refused.contains("half a minute"), "{refused}");
     assert_eq!(base::start(&inner.store).expect("readable").tip, None);

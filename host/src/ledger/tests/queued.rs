@@ -8,7 +8,7 @@ use super::super::calls::{CallState, Verdict};
 use super::super::idempotency::ClaimRow;
 use super::super::listing::CallsQuery;
 use super::super::resolve::Resolution;
-use super::faults::hold;
+use super::faults::{given_up, hold};
 use super::*;
 use crate::store::StoreError;
 
@@ -272,22 +272,15 @@ async fn a_call_that_waited_and_is_dropped_waits_on_with_its_key_and_can_be_take
 
 #[tokio::test]
 async fn a_waiting_call_that_nobody_was_told_of_is_taken_back() {
-    let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
+    let world = World::new();
     let call = write("key-1");
     world.ledger.inner.subject_key(&call.principal).await.expect("it can be made");
     drop(world.ledger.inner.epochs.current().await.expect("it can be made"));
     let lease = world.lease(&call);
-    // As for an intent nobody waited for: the row forms a group with a commit that holds the writer until its caller gave up.
-    let free_first = hold(&world);
-    let queue_second = async {
-        let free_second = hold(&world);
-        free_first.send(()).expect("the writer thread is held");
-        free_second
-    };
-    let (queued, free_second) = tokio::join!(world.enqueue(&call, Some(lease)), queue_second);
+    let (queued, free) = given_up(&world, world.enqueue(&call, Some(lease))).await;
     assert!(matches!(queued, Err(LedgerError::Store(StoreError::Timeout { .. }))), "{queued:?}");
     assert_eq!(world.status(&call), None, "nobody was told");
-    free_second.send(()).expect("the writer thread is held");
+    free.send(()).expect("the writer thread is held");
     while world.ledger.store().commit(|_| Ok::<_, LedgerError>(())).await.is_err() {}
     world.settle().await;
     world.keep(true).await;

@@ -285,7 +285,7 @@ fn long(key: &str, length: usize) -> Call {
 
 #[tokio::test]
 async fn a_start_that_nobody_waited_for_leaves_the_call_waiting_as_it_was() {
-    let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
+    let world = World::new();
     for length in [3, 20_000] {
         let call = long(&format!("key-{length}"), length);
         let queued = world.wait(&call).await;
@@ -304,7 +304,7 @@ async fn a_start_that_nobody_waited_for_leaves_the_call_waiting_as_it_was() {
 
 #[tokio::test]
 async fn a_start_that_nobody_waited_for_ends_if_what_to_do_is_gone() {
-    let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
+    let world = World::new();
     let call = long("key", 20_000);
     let queued = world.wait(&call).await;
     fs::remove_dir_all(world.dir.path().join("bodies")).expect("removable");

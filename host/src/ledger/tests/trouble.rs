@@ -68,7 +68,7 @@ async fn an_intent_that_is_dropped_gets_its_outcome() {
 
 #[tokio::test]
 async fn an_intent_nobody_waited_for_is_closed_as_not_started() {
-    let world = World::with(StoreConfig { commit_wait: Span::millis(50), min_free: Bytes(0), ..StoreConfig::default() });
+    let world = World::new();
     let call = write("key-1");
     // The caller's key is at hand, as it is but for a caller's first call.
     world.ledger.inner.subject_key(&call.principal).await.expect("it can be made");

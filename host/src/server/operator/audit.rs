@@ -166,12 +166,12 @@ pub fn answer(ledger: &Ledger, method: &str, params: Value) -> Result<Value, Una
         EXTENT => Ok(to_json(&Extent { key: ledger.public_key().to_string(), last: ledger.tip()?.seq })),
         HEADER => {
             let Place { from } = read(method, params)?;
-            ledger.keep_still();
+            ledger.keep_still()?;
             Ok(to_json(&text(&ledger.export_header(from)?)))
         }
         LINES => {
             let Place { from } = read(method, params)?;
-            ledger.keep_still();
+            ledger.keep_still()?;
             Ok(to_json(&ledger.export(from, PAGE)?.iter().map(text).collect::<Vec<_>>()))
         }
         QUERY => query(ledger, read(method, params)?),
