@@ -164,3 +164,18 @@ fn two_that_ask_a_live_host_at_once_take_turns() {
     drop(host);
     assert_eq!(world.records("plugin_install").len(), 5);
 }
+
+#[test]
+fn what_could_not_be_put_in_force_after_it_was_written_down_is_written_down_as_undone() {
+    let world = World::new();
+    world.install(&world.version("first", &[])).done();
+    let mut host = world.host().failing("install::unchanged=1*return->off").start();
+    let second = world.version("second", &[("0.1.0", "0.2.0")]);
+    world.plugin(&["install", path(&second)]).refused(&["the change is refused"]);
+    assert_eq!((world.active().as_deref(), host.client().call("echo", json!({"text": "x"})).status), (Some("0.1.0"), 200));
+    world.plugin(&["install", path(&second)]).done();
+    assert_eq!(world.active().as_deref(), Some("0.2.0"));
+    assert!(host.stop("-TERM").success());
+    let acts: Vec<_> = world.records("plugin_").iter().map(|body| body["action"].clone()).collect();
+    assert_eq!(acts, ["plugin_install", "plugin_install", "plugin_undone", "plugin_install"]);
+}

@@ -8,7 +8,7 @@ mod rules;
 
 use std::time::SystemTime;
 
-use crate::ledger::{Ledger, PluginAct, PluginContents};
+use crate::ledger::{Ledger, LedgerError, PluginAct, PluginContents};
 use crate::model::widening::compare;
 use crate::model::{Change, Face, GenerationChange, PolicyVersion, Timestamp};
 use crate::registry::Sources;
@@ -269,6 +269,10 @@ impl Installer<'_> {
             self.ledger.record_plugin_act(act, version).await?;
             let put_in_force = async {
                 if let Some(change) = change {
+                    fail::fail_point!("install::unchanged", |_| {
+                        let (what, problem) = ("the change".to_owned(), "a failpoint says so".to_owned());
+                        Err(LedgerError::Refused { what, problem }.into())
+                    });
                     self.ledger.record_change(change).await?;
                 }
                 fail::fail_point!("install::recorded", |_| std::process::abort());

@@ -1,7 +1,7 @@
 //! What goes, goes in the open: whatever is missing that no record accounts for is found, and what is accounted for is no alarm.
 
 use super::doomed::{impatient, timed_out};
-use super::keeping::{DAY, ORDER, is_readable, long_log, run, who_did};
+use super::keeping::{DAY, ORDER, hold, is_readable, long_log, run, who_did};
 use super::*;
 use crate::ledger::{base, keys, prefix::Prefix};
 use crate::model::{ChangeSource, Contents, GenerationChange, PluginVersion, PolicyFileDigest, PolicyVersion};
@@ -154,16 +154,7 @@ async fn a_hold_that_comes_while_the_log_is_pruned_keeps_what_it_speaks_of() {
     let inner = &world.ledger.inner;
     // A pruning has chosen what goes, and then somebody holds it.
     let chosen = Arc::new(inner.holds().expect("readable"));
-    let hold = Hold {
-        name: "case-7".into(),
-        call: Some(call.id),
-        subject: None,
-        issuer: None,
-        tool: None,
-        since_ms: None,
-        until_ms: None,
-    };
-    world.ledger.hold(hold, "ada").expect("writable");
+    hold(&world, &call);
     assert!(!inner.drop_bodies(ORDER, vec![1, 2], (1, 3), &chosen).expect("readable"));
     assert!(is_readable(&world, &call));
     world.pass(31 * DAY);

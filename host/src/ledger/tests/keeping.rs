@@ -10,6 +10,13 @@ pub(super) const DAY: u64 = 24 * HOUR;
 /// Drops the bodies of calls of low risk.
 pub(super) const ORDER: Order<'_> = Order { class: Class::Low, keep: DAY, until: Timestamp(0), dry_run: false, by: "ada" };
 
+/// Holds this call, as `case-7`.
+pub(super) fn hold(world: &World, call: &Call) {
+    let (name, call) = ("case-7".into(), Some(call.id));
+    let hold = Hold { name, call, subject: None, issuer: None, tool: None, since_ms: None, until_ms: None };
+    world.ledger.hold(hold, "ada").expect("writable");
+}
+
 /// A call of this caller, with a tool of this risk.
 pub(super) async fn run(world: &World, subject: &str, risk: Risk, key: &str) -> Call {
     let mut call = write(key).with(json!({ "text": format!("of {subject}") }));
@@ -205,16 +212,7 @@ async fn the_start_of_the_log_does_not_go_while_somebody_reads_it_all() {
     let world = World::new();
     let held = run(&world, "u1", Risk::Low, "key-1").await;
     let world = long_log(world).await;
-    let hold = Hold {
-        name: "case-7".into(),
-        call: Some(held.id),
-        subject: None,
-        issuer: None,
-        tool: None,
-        since_ms: None,
-        until_ms: None,
-    };
-    world.ledger.hold(hold, "ada").expect("writable");
+    hold(&world, &held);
     world.pass(31 * DAY);
     assert_eq!(world.ledger.prune(false, "ada").expect("writable").records, 0);
     world.ledger.release("case-7", "ada").expect("writable");
