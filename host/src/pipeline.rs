@@ -3,6 +3,7 @@
 //! Each stage returns a proof that the next one demands (`Arc<Tool>`, `Grant`, `Lease`, `Permit`, `Intent`), so a wrong order
 //! does not compile.
 
+mod asking;
 mod attachment;
 mod catalogue;
 mod checks;
@@ -12,9 +13,11 @@ mod facts;
 mod finish;
 mod guest;
 mod handles;
+mod inquiry;
 pub mod installer;
 pub mod keys;
 mod poll;
+mod question;
 mod queued;
 mod refusal;
 mod reload;
@@ -37,13 +40,15 @@ use crate::admission::Admission;
 use crate::auth::{AuthError, Authenticator};
 use crate::ledger::{Claim, ClaimRequest, Lease, Ledger, Replay};
 use crate::model::{
-    Arguments, CallId, CallRequest, Credentials, IdempotencyKey, OfferedKey, Principal, Rejection, Spans, Timestamp,
+    Arguments, CallId, CallRequest, Credentials, Dialogue, IdempotencyKey, OfferedKey, Principal, Rejection, Spans, Timestamp,
     TraceContext, Watcher,
 };
 use crate::outbound::Outbound;
 use crate::registry::{Generation, Registry, Reloader, Tool};
 use crate::sandbox::Sandbox;
 
+pub use asking::Answered;
+use asking::{Asker, Asking};
 use checks::Authorized;
 use handles::Handles;
 use installer::InstallRules;
@@ -88,6 +93,7 @@ pub struct Pipeline {
     parts: Parts,
     stages: Stages,
     handles: Arc<Handles>,
+    asking: Asking,
     /// Room for what queued calls ask for, in KiB.
     queue_room: Arc<Semaphore>,
 }
@@ -112,11 +118,13 @@ struct Call {
     generation: Arc<Generation>,
     cancelled: CancellationToken,
     progress: Option<mpsc::Sender<Progress>>,
+    /// What its caller can be asked, and has answered so far.
+    dialogue: Arc<Dialogue>,
 }
 
 /// What the stages before admission found.
 enum Claimed {
-    Run { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, key: Option<Keyed> },
+    Run { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, key: Option<Keyed>, dialogue: Dialogue },
     InFlight { tool: Arc<Tool>, first: CallId, since: Timestamp, handle: bool },
     Replay { tool: Arc<Tool>, arguments: Arguments, authorized: Authorized, replay: Replay },
 }
@@ -132,7 +140,7 @@ impl Pipeline {
     pub fn new(parts: Parts) -> Self {
         let kib = parts.admission.queue_bytes().as_usize().div_ceil(1024);
         let queue_room = Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)));
-        Self { parts, stages: Stages::new(), handles: Arc::default(), queue_room }
+        Self { parts, stages: Stages::new(), handles: Arc::default(), asking: Asking::default(), queue_room }
     }
 
     /// Who presents these credentials.
@@ -170,13 +178,15 @@ impl Pipeline {
             // Not the connection's: a call that goes on without its caller must not notice that the connection ended.
             cancelled: CancellationToken::new(),
             progress,
+            dialogue: Arc::default(),
         };
         let answered = async {
             match self.claim(&call, request) {
-                Ok(Claimed::Run { tool, arguments, authorized, key }) => {
+                Ok(Claimed::Run { tool, arguments, authorized, key, dialogue }) => {
                     if tool.manifest.slow && takes_tasks {
                         caller.until = Instant::now();
                     }
+                    let call = Call { dialogue: Arc::new(dialogue), ..call };
                     (None, self.take_turn(Ready { call, tool, arguments, authorized, key }, &caller).await)
                 }
                 Ok(Claimed::InFlight { tool, first, since, handle }) => {
@@ -197,7 +207,9 @@ impl Pipeline {
         if self.parts.shutdown.is_cancelled() {
             return Err(Refusal::of(Rejection::ShuttingDown, None).into());
         }
-        let CallRequest { tool: name, mut arguments, offered_keys, client_capabilities, .. } = request;
+        let CallRequest {
+            tool: name, mut arguments, offered_keys, client_capabilities, takes_questions, offered_answers, ..
+        } = request;
         let timer = self.stages.start(Stage::LookUp, &call.spans);
         let tool = call.generation.tools.get(name.as_str()).cloned();
         // Before anything is said of the tool, so that whoever tries names is slowed down as well.
@@ -238,7 +250,10 @@ impl Pipeline {
                 Claim::Reused { first } => return Err(refuse(Rejection::KeyReused { first })),
             },
         };
-        Ok(Claimed::Run { tool, arguments, authorized, key })
+        // Behind the claim: whoever comes again with a key is given its answer, however old the questions are.
+        let asker = Asker { call, tool: &tool, arguments: &arguments, key: key.as_ref().map(|keyed| &keyed.key) };
+        let dialogue = self.dialogue(&asker, takes_questions, offered_answers).map_err(refuse)?;
+        Ok(Claimed::Run { tool, arguments, authorized, key, dialogue })
     }
 
     /// A call that had to wait starts on the generation of the moment it starts, and no other: with its tool, if that is still what

@@ -30,7 +30,7 @@ use ledger::{
 };
 use model::scope::Delta;
 use model::{
-    Arguments, CallId, Decision, Digest, Effect, Ended, GuestLog, Outcome, Output, Principal, Risk, RowTally, ToolName,
+    Arguments, CallId, Decision, Dialogue, Digest, Effect, Ended, GuestLog, Outcome, Output, Principal, Risk, RowTally, ToolName,
     TraceContext, Verdict,
 };
 use store::{Store, StoreConfig};
@@ -177,6 +177,7 @@ struct Facts {
     outcome: Outcome,
     tally: RowTally,
     claims: BTreeMap<&'static str, &'static Value>,
+    dialogue: Dialogue,
 }
 
 impl Facts {
@@ -213,6 +214,7 @@ impl Facts {
             },
             tally: RowTally::default(),
             claims: BTreeMap::new(),
+            dialogue: Dialogue::default(),
         }
     }
 
@@ -232,6 +234,7 @@ impl Facts {
                 redact: &[],
             },
             arguments: &self.arguments,
+            dialogue: &self.dialogue,
             verdict: &self.verdict,
             delta: &self.delta,
             claims: &self.claims,

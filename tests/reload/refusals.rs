@@ -64,7 +64,7 @@ fn components_that_are_broken_are_kept_out_while_the_old_one_serves() {
     world.component(&wat::parse_str("(module)").expect("a module"));
     world.refuses(&["core WebAssembly module", "wasm32-wasip2"]);
     world.component(&wat::parse_str("(component)").expect("a component"));
-    world.refuses(&["does not export `tidegate:plugin/tools@0.1.0`"]);
+    world.refuses(&["does not export `tidegate:plugin/tools@0.1.1`"]);
     std::fs::remove_file(world.plugins.path().join("versions/versions.wasm")).expect("it is there");
     world.refuses(&["there is no component at", "tidegate plugin build"]);
 }

@@ -26,6 +26,11 @@ pub struct AdmissionConfig {
     pub queue_fuel: Option<u64>,
     /// What the arguments of all calls take up whose callers were told that they wait; one more is refused with `overloaded`.
     pub queue_bytes: Bytes,
+    /// Calls that wait for answers of their callers; a tool that has to ask then fails with `overloaded`. One principal may have a
+    /// tenth of them.
+    pub max_asking: usize,
+    /// The longest a question waits for its answer.
+    pub ask_timeout: Span,
     /// The longest a call waits for a slot. One that would wait longer is refused at once, with `overloaded`.
     pub max_wait: Span,
     /// The longest a caller waits for the result, queueing included, before it is told *pending*. `"0s"`: every caller is, at once.
@@ -51,6 +56,8 @@ impl Default for AdmissionConfig {
             queue: 16_384,
             queue_fuel: None,
             queue_bytes: Bytes::mib(256),
+            max_asking: 1_000,
+            ask_timeout: Span::seconds(3_600),
             max_wait: Span::seconds(300),
             sync_budget: Span::seconds(5),
             max_fuel: 10_000_000_000,
@@ -125,6 +132,8 @@ impl AdmissionConfig {
         nonzero("slots", self.slots as u64, "no call could run")?;
         nonzero("queue", self.queue as u64, "no call could wait")?;
         nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
+        nonzero("max_asking", self.max_asking as u64, "no tool could ask anything")?;
+        nonzero("ask_timeout", u64::from(!self.ask_timeout.duration().is_zero()), "nobody could answer anything")?;
         nonzero("queue_bytes", self.queue_bytes.0, "no call could be told to wait")?;
         nonzero("memory", self.memory.0, "no guest could start")?;
         fuel("max_fuel", self.max_fuel)?;

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use self::clock::{Clock, Shared};
 use self::gate::{Entry, Gate};
 use self::throttle::Throttle;
-use crate::model::{Bytes, Principal, ToolName};
+use crate::model::{Bytes, Principal, Timestamp, ToolName};
 
 pub use self::config::{AdmissionConfig, AdmissionConfigError};
 pub use self::purse::Drawn;
@@ -51,6 +51,8 @@ pub struct Admission {
     max_wait: Duration,
     sync_budget: Duration,
     queue_bytes: Bytes,
+    max_asking: usize,
+    ask_timeout: Duration,
 }
 
 /// What a call asks for.
@@ -102,9 +104,10 @@ impl Admission {
     fn with_clock(config: AdmissionConfig, capacity: u64, clock: Clock) -> Result<Self, AdmissionConfigError> {
         config.check()?;
         let (max_wait, sync_budget) = (config.max_wait.duration(), config.sync_budget.duration());
-        let queue_bytes = config.queue_bytes;
+        let (queue_bytes, max_asking, ask_timeout) = (config.queue_bytes, config.max_asking, config.ask_timeout.duration());
         let throttle = Arc::new(Throttle::new(&config));
-        Ok(Self { throttle, shared: Shared::new(Gate::new(config, capacity.max(1)), clock), max_wait, sync_budget, queue_bytes })
+        let shared = Shared::new(Gate::new(config, capacity.max(1)), clock);
+        Ok(Self { throttle, shared, max_wait, sync_budget, queue_bytes, max_asking, ask_timeout })
     }
 
     /// Counts one more call of `principal`, before anything else is done for it.
@@ -156,6 +159,22 @@ impl Admission {
     /// What the arguments of waiting calls may take up.
     pub fn queue_bytes(&self) -> Bytes {
         self.queue_bytes
+    }
+
+    /// The most calls that wait for answers of their callers.
+    pub fn max_asking(&self) -> usize {
+        self.max_asking
+    }
+
+    /// The longest a question waits for its answer.
+    pub fn ask_timeout(&self) -> Duration {
+        self.ask_timeout
+    }
+
+    /// Until when a question may be answered that is asked `now`.
+    pub fn asks_until(&self, now: Timestamp) -> Timestamp {
+        let longest = u64::try_from(self.ask_timeout.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(now.as_millis().saturating_add(longest))
     }
 
     /// The longest a caller waits for the result, queueing included, before it is told *pending*.

@@ -85,6 +85,7 @@ pub struct ResolveArgs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum State {
     Queued,
+    Asking,
     Running,
     Unknown,
     Done,
@@ -110,6 +111,7 @@ pub fn run(verb: &CallsVerb) -> Result<ExitCode> {
 fn list(args: &ListArgs) -> Result<ExitCode> {
     let state = args.state.map(|state| match state {
         State::Queued => CallStatus::Queued,
+        State::Asking => CallStatus::Asking,
         State::Running => CallStatus::Running,
         State::Unknown => CallStatus::Unknown,
         State::Done => CallStatus::Done,

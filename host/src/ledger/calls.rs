@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::cbor::{self, Malformed, Reader};
 use super::facts::StoredResponse;
 use super::open::{effect_number, read_effect};
+use super::status::CallStatus;
 use super::subjects::SubjectKey;
 use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Digest, Effect, Principal, Timestamp};
@@ -52,35 +53,6 @@ type Found = (CallState, Option<(CallId, EndedRow)>);
 /// The sequence of the intent of a call that never had one.
 pub(super) const NO_INTENT: u64 = 0;
 
-/// Where a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CallStatus {
-    /// It was accepted and waits for its turn.
-    Queued,
-    /// It has an intent and no outcome yet.
-    Running,
-    /// It ran to its end, well or not.
-    Done,
-    /// It ended without having changed anything, or never started; its key is free again.
-    Released,
-    /// It may have changed something, and nobody knows. It stays so until somebody finds out.
-    Unknown,
-}
-
-impl CallStatus {
-    /// The status as people read it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Released => "released",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 impl CallState {
     /// That of a call that waits, or runs.
     fn unfinished(call: CallId, status: CallStatus, effect: Effect, owner: Digest, queued_at: Option<Timestamp>) -> Self {
@@ -124,7 +96,7 @@ impl Ledger {
         // only once that row is durable. Before that the row may be there already, but after a power cut it might not.
         if let Some(waiting) = self.inner.waiting.get(call) {
             let queued_at = Some(waiting.queued_at);
-            return Ok(Some((CallState::unfinished(*call, CallStatus::Queued, waiting.effect, waiting.owner, queued_at), None)));
+            return Ok(Some((CallState::unfinished(*call, waiting.status(), waiting.effect, waiting.owner, queued_at), None)));
         }
         if let Some(open) = self.inner.open_calls.running(call) {
             let state = CallState::unfinished(*call, CallStatus::Running, open.effect, open.owner, open.queued_at);
@@ -295,7 +267,7 @@ impl EndedRow {
 
     pub fn encode(&self) -> Vec<u8> {
         let status = match self.status {
-            CallStatus::Queued | CallStatus::Running => unreachable!("an ended call neither waits nor runs"),
+            CallStatus::Queued | CallStatus::Asking | CallStatus::Running => unreachable!("an ended call neither waits nor runs"),
             CallStatus::Done => 0,
             CallStatus::Released => 1,
             CallStatus::Unknown => 2,

@@ -53,8 +53,14 @@ pub(super) fn of_intent(
 ) -> (Body, Secrets) {
     let salt = fresh_salt();
     let (principal, tool) = (facts.principal, &facts.tool);
-    let arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
+    let mut arguments = Redacted::new(secret, &salt, facts.arguments, tool.redact);
+    let answers = facts.dialogue.answers();
+    let answers = (!answers.is_empty()).then(|| Redacted::new(secret, &salt, &answers, &[]));
+    if let Some(answers) = &answers {
+        arguments.secrets.join(&answers.secrets);
+    }
     let mut content = IntentBody {
+        answers: answers.as_ref(),
         arguments: &arguments,
         basis: Basis::of(principal, facts.claims, facts.delta),
         claim: claim.map(|(claim, _)| Hex(claim)),
@@ -166,6 +172,9 @@ struct NobodyBody {
 
 #[derive(Serialize)]
 struct IntentBody<'a> {
+    /// What its caller answered to what the tool asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<&'a Redacted<'a>>,
     arguments: &'a Redacted<'a>,
     basis: Basis<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -350,6 +359,7 @@ pub(super) fn ended(ended: &Ended) -> &'static str {
         Ended::Trapped(Trap::OutOfMemory) => "out_of_memory",
         Ended::Trapped(Trap::DeadlineExceeded) => "deadline_exceeded",
         Ended::Trapped(Trap::Guest(_)) => "trapped",
+        Ended::Asked(_) => "asked",
         Ended::Cancelled => "cancelled",
     }
 }

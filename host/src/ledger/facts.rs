@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, CallId, Digest, Effect, ErrorCode, Outcome, Principal, Rejection, Risk, RowTally, ToolName, TraceContext, Verdict,
+    Arguments, CallId, Dialogue, Digest, Effect, ErrorCode, Outcome, Principal, Rejection, Risk, RowTally, ToolName,
+    TraceContext, Verdict,
 };
 
 /// What is known when a call is about to run.
@@ -24,6 +25,8 @@ pub struct IntentFacts<'a> {
     pub tool: ToolFacts<'a>,
     /// With which arguments: validated, before redaction.
     pub arguments: &'a Arguments,
+    /// What its caller answered to questions of earlier runs.
+    pub dialogue: &'a Dialogue,
     /// What the policies said.
     pub verdict: &'a Verdict,
     /// How the scopes held differ from those needed.
@@ -103,6 +106,8 @@ pub enum Disposition {
     Done,
     /// Certainly nothing changed: no unsafe request reached a connector. The key is free again.
     Released,
+    /// Nothing changed, and it waits for answers of its caller. The key stays its own.
+    Waiting,
     /// Something may have changed. The key stays taken until somebody finds out.
     Unknown,
 }
@@ -113,6 +118,7 @@ impl Disposition {
         match self {
             Self::Done => "done",
             Self::Released => "released",
+            Self::Waiting => "waiting",
             Self::Unknown => "unknown",
         }
     }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::calls::{CallStatus, EndedRow};
+use super::calls::EndedRow;
 use super::cbor::{self, Malformed, Part, Reader};
 use super::facts::StoredResponse;
 use super::reask::{Again, Reasking};
 use super::reservations::Reservation;
+use super::status::CallStatus;
 use super::{Inner, Ledger, LedgerError, keys};
 use crate::model::{Arguments, CallId, Digest, IdempotencyKey, Timestamp, ToolName};
 use crate::store::Tx;

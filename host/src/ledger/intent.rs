@@ -1,19 +1,24 @@
 //! A call that is about to run: its intent, and the one outcome that must follow.
 
+mod asked;
+
 use std::sync::Arc;
 
 use super::audit::{self, Draft};
 use super::body::Body;
-use super::calls::{self, CallStatus, EndedRow, Kept};
+use super::calls::{self, EndedRow, Kept};
 use super::chain::Kind;
 use super::content::{self, About};
 use super::facts::{Disposition, Generation, IntentFacts, OutcomeFacts};
 use super::idempotency;
 use super::open::{OpenCall, Place};
 use super::queue::Origin;
+use super::status::CallStatus;
 use super::{Inner, Ledger, LedgerError, reask};
 use crate::model::{CallId, Effect, Timestamp};
 use crate::store::{Slot, Tx, Urgency};
+
+pub use asked::NotAsked;
 
 /// Proof that a call was written down, durably, before it runs.
 ///
@@ -298,6 +303,7 @@ impl End {
             Disposition::Done => CallStatus::Done,
             Disposition::Released => CallStatus::Released,
             Disposition::Unknown => CallStatus::Unknown,
+            Disposition::Waiting => unreachable!("a call that waits has not ended"),
         };
         Self { status, remembered, is_error: false, response: Kept::Nothing, cancelled: false, asked_for: None }
     }

@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::{CallStatus, EndedRow, NO_INTENT, Verdict};
+use super::calls::{EndedRow, NO_INTENT, Verdict};
 use super::open::OpenCall;
 use super::queue::WaitingCall;
+use super::status::CallStatus;
 use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Effect, Timestamp};
 
@@ -118,7 +119,7 @@ impl Section {
     fn may_hold(self, state: Option<CallStatus>) -> bool {
         match state {
             None => true,
-            Some(CallStatus::Queued) => self == Self::Queued,
+            Some(CallStatus::Queued | CallStatus::Asking) => self == Self::Queued,
             Some(CallStatus::Running) => self == Self::Running,
             Some(CallStatus::Unknown) => self == Self::Unknown,
             Some(CallStatus::Done | CallStatus::Released) => self == Self::Ended,
@@ -231,7 +232,9 @@ impl Ledger {
     /// The call at a place, if it stands as asked for and is not forgotten.
     fn listed(&self, place: &Place, state: Option<CallStatus>) -> Result<Option<CallSummary>, LedgerError> {
         if place.section == Section::Queued {
-            return self.inner.waiting.get(&place.call).map(|waiting| self.waiting(&place.call, &waiting)).transpose();
+            let waiting =
+                self.inner.waiting.get(&place.call).filter(|waiting| state.is_none_or(|state| state == waiting.status()));
+            return waiting.map(|waiting| self.waiting(&place.call, &waiting)).transpose();
         }
         if place.section == Section::Running {
             return self.inner.open_calls.running(&place.call).map(|open| self.running(&open)).transpose();
@@ -247,7 +250,7 @@ impl Ledger {
 
     fn waiting(&self, call: &CallId, waiting: &WaitingCall) -> Result<CallSummary, LedgerError> {
         let intent = self.inner.waiting_summary(call, waiting)?;
-        Ok(CallSummary::unfinished(*call, CallStatus::Queued, waiting.effect, Some(waiting.queued_at), intent))
+        Ok(CallSummary::unfinished(*call, waiting.status(), waiting.effect, Some(waiting.queued_at), intent))
     }
 
     fn running(&self, open: &OpenCall) -> Result<CallSummary, LedgerError> {

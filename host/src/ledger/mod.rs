@@ -63,6 +63,8 @@ mod scrub;
 mod secret;
 mod signer;
 mod sink;
+mod state;
+mod status;
 mod stillness;
 mod subjects;
 #[cfg(test)]
@@ -96,7 +98,7 @@ use subjects::{SubjectKey, Subjects};
 
 pub use audit::Record;
 pub use backup::{Backup, restore};
-pub use calls::{CallStatus, Verdict};
+pub use calls::Verdict;
 pub use chain::Kind;
 pub use decisions::{PastDecision, PastOutcome};
 pub use error::LedgerError;
@@ -104,7 +106,7 @@ pub use export::{ExportHeader, ExportLine, verify_export, verify_whole};
 pub use facts::{Disposition, Generation, IntentFacts, OutcomeFacts, RejectionFacts, StoredResponse, ToolFacts, WhyNot};
 pub use hold::Hold;
 pub use idempotency::{Claim, ClaimRequest, Lease, Replay};
-pub use intent::Intent;
+pub use intent::{Intent, NotAsked};
 pub use listing::{CallsQuery, PAGE_MAX};
 pub use plugins::{PluginAct, PluginContents};
 pub use prove::{Proof, ProveError};
@@ -117,6 +119,8 @@ pub use retention::RetentionConfig;
 pub use scrub::Scrub;
 pub use signer::PublicKey;
 pub use sink::SinkConfig;
+pub use state::{RequestState, StateOf};
+pub use status::CallStatus;
 pub use verify::Verification;
 
 /// `[ledger]`: how long answers are kept, how the log is signed, where else it goes.

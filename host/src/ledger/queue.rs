@@ -4,6 +4,7 @@
 //! ([`Ledger::record_intent`]), or in that which writes how it ended without having run ([`Ledger::dequeue`]). So at any moment,
 //! also after a crash, a call that was accepted either waits, or runs, or has ended.
 
+mod asking;
 mod ending;
 mod epochs;
 mod requeue;
@@ -12,19 +13,19 @@ mod waiting;
 
 use std::sync::Arc;
 
-use super::calls::{self, Kept};
+use super::calls::Kept;
 use super::facts::StoredResponse;
 use super::idempotency::Lease;
 use super::reask::{Again, Reasking};
-use super::subjects::KeyId;
 use super::{Inner, Ledger, LedgerError, keys};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
+use crate::model::{
+    Arguments, CallId, Dialogue, Digest, Effect, IdempotencyKey, Principal, Question, Timestamp, ToolName, TraceContext,
+};
 use crate::store::{Tx, Urgency};
 use ending::{Ending, Fate};
-use epochs::Epoch;
-use row::Request;
 use waiting::Stage as Place;
 
+pub(super) use asking::Draft;
 pub(super) use epochs::{Epochs, FOLDER as EPOCHS_FOLDER};
 pub use requeue::Requeued;
 pub(super) use requeue::{load, mend};
@@ -52,8 +53,12 @@ pub struct QueuedFacts<'a> {
     pub arguments: &'a Arguments,
     /// The idempotency key it came with.
     pub key: Option<&'a IdempotencyKey>,
-    /// It must not start later than this.
+    /// It must not start later than this; if it asks, not be answered later.
     pub until: Timestamp,
+    /// What its caller can be asked, and has answered so far.
+    pub dialogue: &'a Dialogue,
+    /// What its caller has to be asked before it can run.
+    pub asks: &'a [Question],
 }
 
 /// Proof that a call waits for its turn, durably, and the right to be the one that runs or ends it.
@@ -75,6 +80,8 @@ pub struct QueuedCall {
 enum Stage {
     /// Not written.
     Draft,
+    /// On its way back to where it waits, because it ran and asked its caller something. Somebody has its handle.
+    Returned,
     /// Written, but never handed to the caller, who had stopped waiting.
     Written,
     /// On its way out again, because it was never handed to the caller.
@@ -123,23 +130,11 @@ impl Ledger {
         let slot = inner.store.reserve().await?;
         let subject = inner.subject_key(facts.principal).await?;
         let epoch = inner.epochs.current().await?;
-        let sealed = Request::of(facts).sealed(&subject, &epoch, &facts.call);
-        let (request, file) = row::keep(&inner.store, sealed).await?;
-        let mut row = QueuedRow {
-            sequence: 0,
-            effect: facts.effect,
-            claim: lease.as_ref().map(Lease::claim),
-            owner: calls::owner(facts.principal),
-            queued_at: Timestamp(0),
-            until: facts.until,
-            epoch: epoch.id,
-            request,
-        };
+        let draft = Draft::of(inner, facts, &subject, epoch, lease.as_ref().map(Lease::claim)).await?;
         let (ledger, call) = (Arc::clone(inner), facts.call);
         let mut queued = QueuedCall { ledger, call, queued_at: Timestamp(0), lease, stage: Stage::Draft, taken: None };
         let write = move |tx: &mut Tx<'_>| {
-            queued.write(tx, &mut row, epoch, &subject.id)?;
-            file.named();
+            queued.write(tx, draft)?;
             // From here on a drop matters: the answer below may find nobody waiting.
             Ok::<_, LedgerError>(queued)
         };
@@ -204,21 +199,24 @@ impl QueuedCall {
         self.lease.as_mut().is_none_or(|lease| lease.run_by(reasking))
     }
 
-    /// Writes the row, which is sealed with the key `subject`, and the claim, all in one batch.
-    fn write(&mut self, tx: &mut Tx<'_>, row: &mut QueuedRow, epoch: Arc<Epoch>, subject: &KeyId) -> Result<(), LedgerError> {
+    /// Writes the row and the claim, all in one batch.
+    fn write(&mut self, tx: &mut Tx<'_>, draft: Draft) -> Result<(), LedgerError> {
         let now = self.ledger.clock.now();
-        // INVARIANT: on the writer thread: a call that is accepted behind an erasure can be read as long as it waits.
-        if self.ledger.subjects.is_retired(subject) {
-            let problem = "its caller was erased at this moment; try again".to_owned();
-            return Err(LedgerError::Refused { what: format!("the queueing of {}", self.call), problem });
-        }
+        draft.check(&self.ledger, &self.call)?;
         if let Some(lease) = &self.lease {
             lease.take(tx, now)?;
         }
-        let waiting = &self.ledger.waiting;
-        (row.sequence, row.queued_at, self.queued_at) = (waiting.next_sequence(), now, now);
-        row.put(tx, &self.call)?;
         self.stage = Stage::Written;
+        self.put(tx, draft, now)
+    }
+
+    /// Writes the row, of a call that waits since `queued_at`.
+    fn put(&mut self, tx: &mut Tx<'_>, draft: Draft, queued_at: Timestamp) -> Result<(), LedgerError> {
+        let Draft { mut row, epoch, file, .. } = draft;
+        let waiting = &self.ledger.waiting;
+        (row.sequence, row.queued_at, self.queued_at) = (waiting.next_sequence(), queued_at, queued_at);
+        row.put(tx, &self.call)?;
+        file.named();
         // INVARIANT: on the writer thread, together with the row: whoever looks through the rows knows whose they are.
         waiting.insert(self.call, row.in_memory(Some(epoch), Place::Written));
         Ok(())
@@ -304,6 +302,10 @@ impl Drop for QueuedCall {
         match self.stage {
             Stage::Draft | Stage::Started => {}
             Stage::Written => self.withdraw(),
+            Stage::Returned => {
+                self.ledger.waiting.accept(&self.call);
+                self.park();
+            }
             // A store that is shut may have lost the group. Whoever looks it through before it opens again knows.
             Stage::Gone if self.ledger.store.is_open() => self.ledger.waiting.remove(&self.call),
             Stage::Withdrawing | Stage::Waiting | Stage::Gone => self.park(),
@@ -323,6 +325,14 @@ impl Origin {
         match self {
             Self::New(lease) => lease.as_ref().map(|lease| lease.call),
             Self::Queued(queued) => Some(queued.call),
+        }
+    }
+
+    /// The hold on its idempotency key, for whoever goes on with it.
+    pub(super) fn take_lease(&mut self) -> Option<Lease> {
+        match self {
+            Self::New(lease) => lease.take(),
+            Self::Queued(queued) => queued.lease.take(),
         }
     }
 

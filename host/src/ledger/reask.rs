@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use super::calls::{CallStatus, EndedRow, Kept};
+use super::calls::{EndedRow, Kept};
 use super::idempotency::{ClaimRow, Stored};
 use super::intent::End;
 use super::open::OpenCall;
+use super::status::CallStatus;
 use super::{Inner, LedgerError, keys};
 use crate::model::{CallId, Digest, Timestamp};
 use crate::store::Tx;

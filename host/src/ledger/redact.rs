@@ -141,6 +141,11 @@ impl Serialize for Redacted<'_> {
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
+    /// These, and others.
+    pub fn join(&mut self, others: &Self) {
+        self.0.extend_from_slice(&others.0);
+    }
+
     fn collect(&mut self, value: &Value) {
         match value {
             Value::String(text) if text.len() >= SHORTEST_SEARCHED => {

@@ -242,6 +242,8 @@ impl WhyNot<'_> {
                 Rejection::TooCostly { .. } => "fuel_exhausted",
                 Rejection::Cancelled => "cancelled",
                 Rejection::ToolChanged => "tool_changed",
+                Rejection::StateInvalid => "request_state_invalid",
+                Rejection::Unanswered { .. } => "deadline_exceeded",
                 Rejection::AuditUnavailable(_) | Rejection::AnswerUnreadable { erased: false, .. } => "audit_unavailable",
                 Rejection::ShuttingDown => "shutting_down",
             },

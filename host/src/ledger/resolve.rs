@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use super::audit::{self, Draft};
 use super::body::Body;
-use super::calls::{CallStatus, EndedRow, Kept, Verdict};
+use super::calls::{EndedRow, Kept, Verdict};
 use super::chain::Kind;
 use super::facts::{Generation, StoredResponse};
 use super::idempotency::{self, ClaimRow};
+use super::status::CallStatus;
 use super::{Ledger, LedgerError, keys};
 use crate::model::{CallId, Digest, Timestamp};
 use crate::store::{Tx, Urgency};
@@ -97,7 +98,7 @@ fn unknown_row(tx: &Tx<'_>, call: &CallId) -> Result<EndedRow, LedgerError> {
     match row.status {
         CallStatus::Unknown => {}
         CallStatus::Done => return Err(not_unknown("it is done, and its answer is kept".to_owned())),
-        CallStatus::Queued | CallStatus::Running | CallStatus::Released => {
+        CallStatus::Queued | CallStatus::Asking | CallStatus::Running | CallStatus::Released => {
             return Err(not_unknown("it is released: it certainly changed nothing, and its key is free".to_owned()));
         }
     }

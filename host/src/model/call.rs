@@ -1,11 +1,12 @@
 //! One call as it arrives: tool, arguments and the idempotency keys offered with it; and the credentials it came with.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::Spans;
+use super::{OfferedAnswers, QuestionKind, Spans};
 
 /// A tool's arguments: always a JSON object.
 pub type Arguments = Map<String, Value>;
@@ -30,6 +31,10 @@ pub struct CallRequest {
     pub spans: Spans,
     /// The MCP capabilities the client declared, such as `sampling`, and the extensions it knows, such as [`TASKS_EXTENSION`].
     pub client_capabilities: Vec<String>,
+    /// The kinds of questions that the client takes while a call waits for the answers.
+    pub takes_questions: BTreeSet<QuestionKind>,
+    /// The answers to questions that an earlier run of the same call asked.
+    pub offered_answers: OfferedAnswers,
 }
 
 /// The MCP extension under which a call may be answered with a task instead of a result (ext-tasks 2026-07-28).

@@ -82,6 +82,18 @@ impl Envelope {
         Words::new(ErrorCode::Conflict, message).envelope(EffectState::Possible, call_id, trace_id)
     }
 
+    /// The envelope of answers to what a call asks that are none; each line says which.
+    pub fn answers_unfit(problems: &[String], call_id: CallId, trace_id: String) -> Self {
+        let message = format!("none of the answers was kept: {}", problems.join("; "));
+        Words::new(ErrorCode::InvalidArguments, message).envelope(EffectState::None, call_id, trace_id)
+    }
+
+    /// The envelope of answers to a call that asks nothing.
+    pub fn nothing_asked(call_id: CallId, trace_id: String) -> Self {
+        let message = "the call asks nothing now; ask for its result";
+        Words::new(ErrorCode::Conflict, message).envelope(EffectState::Possible, call_id, trace_id)
+    }
+
     /// The envelope of a write that is done, but answered with a row the caller may not see.
     pub fn done_unseen(call_id: CallId, trace_id: String) -> Self {
         let message = "the call took effect, but its result is a row that you may not see; do not call again";
@@ -203,7 +215,9 @@ impl Words {
     fn of_rejection(rejection: &Rejection) -> Option<Self> {
         use ErrorCode::*;
         Some(match rejection {
-            Rejection::Unauthenticated(_) | Rejection::UnknownTool(_) | Rejection::ClientLacks(_) => return None,
+            Rejection::Unauthenticated(_) | Rejection::UnknownTool(_) | Rejection::ClientLacks(_) | Rejection::StateInvalid => {
+                return None;
+            }
             Rejection::InvalidArguments(violations) => {
                 Self::new(InvalidArguments, format!("the arguments do not fit the tool's schema: {}", violations.join("; ")))
             }
@@ -256,6 +270,13 @@ impl Words {
                 ToolChanged,
                 "the tool changed while the call was queued, so it did not run; look at the tool as it is now before calling again",
             ),
+            Rejection::Unanswered { waited } => Self::new(
+                DeadlineExceeded,
+                format!(
+                    "the tool asked something that nobody answered within {} s, so it changed nothing; call it again to be asked again",
+                    in_seconds(*waited)
+                ),
+            ),
             Rejection::AuditUnavailable(_) => Self::new(
                 AuditUnavailable,
                 "the audit log cannot be written, so nothing ran; an operator has to look at the host's storage",
@@ -269,7 +290,7 @@ impl Words {
     fn of_ended(ended: &Ended, may_have_changed: bool) -> Option<Self> {
         use ErrorCode::*;
         Some(match ended {
-            Ended::Completed(_) => return None,
+            Ended::Completed(_) | Ended::Asked(_) => return None,
             Ended::Failed(failure) => {
                 Self { error: failure.code, message: failure.message.clone(), retry_after: failure.retry_after }
             }

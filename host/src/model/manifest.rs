@@ -1,10 +1,10 @@
 //! A plugin's manifest, `plugin.toml`, as data: what admins and operators review without running code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Bytes, Effect, Origin, Risk, Scope, Span, ToolName};
+use super::{Bytes, Effect, Origin, QuestionKind, Risk, Scope, Span, ToolName};
 
 /// The most tools of one plugin.
 pub const MAX_TOOLS: usize = 256;
@@ -99,6 +99,9 @@ pub struct ToolManifest {
     /// refuses to run.
     #[serde(default)]
     pub requires_client: Vec<String>,
+    /// What the tool may ask of its caller while it runs, and nothing else.
+    #[serde(default)]
+    pub asks: BTreeSet<QuestionKind>,
     /// A host event that a call of the tool triggers; only under the conformance profile.
     pub test_hook: Option<TestHook>,
 }

@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod code;
+pub mod dialogue;
 pub mod document;
 pub mod envelope;
 pub mod face;
@@ -29,6 +30,7 @@ pub use call::{
     ADMIN_TOKEN_FILE, Arguments, CallRequest, Credentials, IdempotencyKey, KeySource, OfferedKey, TASKS_EXTENSION, argument_at,
 };
 pub use code::ErrorCode;
+pub use dialogue::{Dialogue, Given, OfferedAnswers, Question, QuestionKind};
 pub use document::DocumentError;
 pub use envelope::Envelope;
 pub use face::{Face, Published};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ErrorCode, Sent};
+use super::{ErrorCode, Question, Sent};
 
 /// How a started call ended, and all that is known about the way there. Exactly one per intent.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub enum Ended {
     Completed(Output),
     /// The tool, or the host in its place, reported a failure.
     Failed(Failure),
+    /// The tool asked what its caller has not answered yet, having changed nothing: it is run again with the answers.
+    Asked(Vec<Question>),
     /// The sandbox stopped the guest.
     Trapped(Trap),
     /// The host was told to stop it (shutdown), before it ended by itself.

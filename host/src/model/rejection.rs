@@ -71,6 +71,14 @@ pub enum Rejection {
     Cancelled,
     /// The tool changed while the call was queued.
     ToolChanged,
+    /// What came as the state of the questions of an earlier run (`requestState`) is no such thing: changed, too old, or made for
+    /// another call.
+    StateInvalid,
+    /// Nobody answered in time what the tool asked.
+    Unanswered {
+        /// For how long it waited.
+        waited: Duration,
+    },
     /// The audit log can't be written, so nothing ran. The text is for operators.
     AuditUnavailable(String),
     /// The host is shutting down.
@@ -91,7 +99,9 @@ impl Rejection {
             | Self::KeyReused { .. }
             | Self::InFlight { .. }
             | Self::RateLimited { .. }
-            | Self::Cancelled => true,
+            | Self::Cancelled
+            | Self::StateInvalid
+            | Self::Unanswered { .. } => true,
             Self::OutcomeUnknown { .. }
             | Self::AnswerUnreadable { .. }
             | Self::Overloaded { .. }
@@ -121,6 +131,8 @@ impl Rejection {
             Self::TooCostly { .. } => "fuel_exhausted",
             Self::Cancelled => "cancelled",
             Self::ToolChanged => "tool_changed",
+            Self::StateInvalid => "request_state_invalid",
+            Self::Unanswered { .. } => "unanswered",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::ShuttingDown => "shutting_down",
         }

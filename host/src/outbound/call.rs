@@ -116,6 +116,11 @@ impl OutboundCall {
         record.gate_met && record.unsafe_requests == 0
     }
 
+    /// Whether a request that may change something was let through, whatever became of it.
+    pub fn asked_for_changes(&self) -> bool {
+        self.record().unsafe_requests > 0
+    }
+
     /// What the guest asked for last that it may not reach, and what it may reach instead; in words for the caller.
     pub fn refusal(&self) -> Option<String> {
         self.record().refusal.clone()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::asking::Asker;
 use super::checks::Authorized;
 use super::handles::Live;
 use super::refusal::Refusal;
@@ -9,7 +10,7 @@ use super::rows::Rows;
 use super::turn::Attached;
 use super::{Answer, Call, PendingState, Pipeline, Replayed, facts, finish};
 use crate::ledger::{Disposition, Intent, OutcomeFacts, Replay, WhyNot};
-use crate::model::{Arguments, Effect, Ended, Envelope, Outcome, Rejection};
+use crate::model::{Arguments, Effect, Ended, Envelope, IdempotencyKey, Outcome, Rejection};
 use crate::registry::Tool;
 
 impl Pipeline {
@@ -22,6 +23,7 @@ impl Pipeline {
         arguments: &Arguments,
         rows: &Rows,
         intent: Intent,
+        key: Option<&IdempotencyKey>,
         outcome: &Outcome,
         live: &Live,
     ) -> Answer {
@@ -47,13 +49,15 @@ impl Pipeline {
         };
         let (ended, effect) = (finish::told(outcome), finish::effect_state(tool.manifest.effect, &outcome.ended, &outcome.sent));
         let envelope = match disposition {
-            Disposition::Unknown => Some(unknown()),
+            // A call that asks again for an outcome may ask its caller too: nothing is known then that was not known before.
+            Disposition::Unknown if !matches!(*ended, Ended::Asked(_)) => Some(unknown()),
             _ => Envelope::of_ended(&ended, effect, call.id, call.trace.trace_id()),
         };
         let whole = match (envelope, &*ended) {
             (Some(envelope), _) if is_replayed => Answer::Error { envelope: envelope.for_good(), structured },
             (Some(envelope), _) => Answer::Error { envelope, structured },
             (None, Ended::Completed(output)) => Answer::Output(output.clone()),
+            (None, Ended::Asked(questions)) => self.asked(&Asker { call, tool, arguments, key }, questions),
             (None, _) => Answer::Error { envelope: unknown(), structured },
         };
         // INVARIANT: kept is the whole answer, delivered what the policies allow: whoever gets it later has it decided afresh.

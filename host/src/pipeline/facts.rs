@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::Authorized;
 use super::guest::Guest;
+use super::inquiry::Inquiry;
 use super::rows::Rows;
 use super::span::log_context;
 use super::{Call, Progress};
@@ -49,6 +50,7 @@ pub fn intent<'a>(
             redact: &tool.manifest.redact,
         },
         arguments,
+        dialogue: &call.dialogue,
         verdict: grant.verdict(),
         delta,
         claims,
@@ -76,6 +78,8 @@ pub fn queued<'a>(
         arguments,
         key,
         until,
+        dialogue: &call.dialogue,
+        asks: &[],
     }
 }
 
@@ -203,7 +207,8 @@ pub fn invocation(
     let (outbound, gate) = (outbound.clone(), outbound.clone());
     let (permits, hint) = (rows.clone(), rows.clone());
     let (progress, is_silent) = (call.progress.clone(), rows.are_delivered());
-    let logged = log_context(guest.spans());
+    let (inquiry, changes, asker) = (Inquiry::new(tool, &call.dialogue), outbound.clone(), guest.clone());
+    let (effect, logged) = (tool.manifest.effect, log_context(guest.spans()));
     let (trace_id, heard) = (call.trace.trace_id(), guest.clone());
     Invocation {
         tool: tool.manifest.name.to_string(),
@@ -229,6 +234,13 @@ pub fn invocation(
                 allowed
             }),
             row_filter: Box::new(move || hint.hint()),
+            ask: Box::new(move |questions| {
+                let may_have_changed = effect == Effect::Write && changes.asked_for_changes();
+                if may_have_changed {
+                    asker.say(4, "it asks after it sent a request that may change something, so nobody is asked any more");
+                }
+                inquiry.ask(questions, may_have_changed)
+            }),
             // On a task of the sandbox's own, whose log lines belong to the call all the same.
             send: Arc::new(move |request, patience| outbound.send_within(request, patience).with_context(logged.clone()).boxed()),
             https: tool.plugin.manifest.sandbox.origins.iter().any(Origin::is_https),

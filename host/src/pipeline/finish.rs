@@ -38,7 +38,15 @@ pub fn ended(tool: &Tool, ended: Ended, outbound: &OutboundCall, sent: &[Sent]) 
             (Ok(()), _) => Ended::Completed(output),
         },
         Ended::Failed(failure) => Ended::Failed(blamed(explained(failure, outbound.refusal()), failed)),
-        Ended::Trapped(_) | Ended::Cancelled => ended,
+        // INVARIANT: a call that is run again has changed nothing before.
+        Ended::Asked(_) if tool.manifest.effect == Effect::Write && !nothing_changed_yet(sent) => Ended::Failed(Failure {
+            code: ErrorCode::Failed,
+            message:
+                "the tool asked something while it was changing something, so nobody was asked; its author has to look at it"
+                    .into(),
+            retry_after: None,
+        }),
+        Ended::Asked(_) | Ended::Trapped(_) | Ended::Cancelled => ended,
     }
 }
 
@@ -105,6 +113,11 @@ fn did_nothing(sent: &[Sent]) -> bool {
     !changes.is_empty() && changes.iter().all(|change| change.word == Word::Nothing)
 }
 
+/// Whether no change that a call asked for was, or may have been, made.
+fn nothing_changed_yet(sent: &[Sent]) -> bool {
+    changes(sent).iter().all(|change| change.word == Word::Nothing)
+}
+
 fn check(tool: &Tool, output: &Output) -> Result<(), String> {
     let invalid = |problem: String| format!("the tool returned something it never promised, so it is withheld: {problem}");
     if let Some(schema) = &tool.output {
@@ -166,6 +179,7 @@ pub fn disposition(effect: Effect, ended: &Ended, sent: &[Sent]) -> Disposition 
     match (ended, effect) {
         (Ended::Completed(_), Effect::Write) if least_known == Word::Unknown => Disposition::Unknown,
         (Ended::Completed(_), _) => Disposition::Done,
+        (Ended::Asked(_), _) => Disposition::Released,
         _ if least_known == Word::Nothing => Disposition::Released,
         (Ended::Failed(_), _) if least_known < Word::CutOff => Disposition::Done,
         (Ended::Failed(_) | Ended::Trapped(_) | Ended::Cancelled, Effect::Read) => Disposition::Released,

@@ -67,6 +67,7 @@ impl Guest {
             span.set("tidegate.guest.memory_peak", execution.memory_peak);
             let (ended, error) = match &execution.ended {
                 Ended::Completed(_) => ("completed", None),
+                Ended::Asked(_) => ("asked", None),
                 Ended::Failed(failure) => ("failed", Some((failure.code.as_str(), failure.code.is_callers_doing()))),
                 Ended::Trapped(trap) => ("trapped", Some((trapped(trap), false))),
                 Ended::Cancelled => ("cancelled", Some(("cancelled", true))),

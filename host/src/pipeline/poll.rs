@@ -11,15 +11,19 @@ use super::rows::Rows;
 use super::turn::Attached;
 use super::{Answer, Call, Pipeline, Reply, checks, facts};
 use crate::ledger::{CallStatus, LedgerError, StoredResponse, WhyNot};
-use crate::model::{Arguments, CallId, Effect, Envelope, Principal, Rejection, Spans, TestHook, Timestamp, TraceContext};
+use crate::model::{
+    Arguments, CallId, Effect, Envelope, Principal, Question, Rejection, Spans, TestHook, Timestamp, TraceContext,
+};
 
 /// A call that goes on without its caller. Its id is the handle: durable before it is given out, and no use to anybody else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
     /// The call.
     pub call: CallId,
     /// Whether it waits or runs.
     pub state: PendingState,
+    /// What its caller has to be asked, if it waits for that.
+    pub asks: Option<Arc<Vec<Question>>>,
     /// When it was accepted.
     pub created: Timestamp,
     /// When it last changed.
@@ -35,6 +39,8 @@ pub struct Pending {
 pub enum PendingState {
     /// It waits for its turn.
     Queued,
+    /// It waits for answers of its caller.
+    Asking,
     /// It runs.
     Running,
 }
@@ -44,6 +50,7 @@ impl PendingState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Asking => "input_required",
             Self::Running => "running",
         }
     }
@@ -113,7 +120,7 @@ impl Pipeline {
         match self.parts.ledger.standing(&id) {
             Ok(Some(state)) if !state.is_of(principal) => Cancelled::Unknown,
             Ok(Some(state)) if state.ended.is_some() => Cancelled::TooLate,
-            Ok(Some(state)) if state.status == CallStatus::Queued => self.call_off(id),
+            Ok(Some(state)) if matches!(state.status, CallStatus::Queued | CallStatus::Asking) => self.call_off(id),
             Ok(Some(_)) if self.handles.cancel(&id) => Cancelled::Told,
             // It ended between the two looks.
             Ok(Some(_)) => Cancelled::TooLate,
@@ -153,6 +160,9 @@ impl Pipeline {
         let Some(state) = standing.filter(|state| state.is_of(principal)) else { return Ok(Polled::Unknown) };
         let accepted = state.queued_at.or(state.started).or(state.ended).ok_or("nobody knows when it was accepted")?;
         let waiting = match state.status {
+            // Its row is there before its questions can be answered, and a moment longer.
+            CallStatus::Asking if self.asking.questions(&id).is_none() => Some(PendingState::Queued),
+            CallStatus::Asking => Some(PendingState::Asking),
             CallStatus::Queued => Some(PendingState::Queued),
             CallStatus::Running => Some(PendingState::Running),
             CallStatus::Done | CallStatus::Released | CallStatus::Unknown => None,
@@ -229,6 +239,7 @@ impl Pipeline {
             generation,
             cancelled: Default::default(),
             progress: None,
+            dialogue: Arc::default(),
         };
         let authorized = match checks::authorize(&call, &tool, &arguments) {
             Ok(authorized) => authorized,
@@ -255,16 +266,5 @@ impl Pipeline {
         let facts = facts::rejection(&call, tool.manifest.name.as_str(), Some(&tool), Some(&arguments), why);
         self.parts.ledger.record_rejection(&facts).await.map_err(|error| error.to_string())?;
         Ok(Some(answer))
-    }
-
-    /// Whether this principal has a call `id` of which something is still known; `None` if the ledger can't be read now.
-    pub fn knows(&self, principal: &Principal, id: CallId) -> Option<bool> {
-        match self.parts.ledger.standing(&id) {
-            Ok(state) => Some(state.is_some_and(|state| state.is_of(principal))),
-            Err(error) => {
-                tracing::error!(call = %id, %error, "a call could not be looked up");
-                None
-            }
-        }
     }
 }

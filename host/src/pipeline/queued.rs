@@ -13,8 +13,10 @@ use super::refusal::Refusal;
 use super::turn::{ask, room_of};
 use super::{Answer, Call, Job, Pipeline, Right, facts, span};
 use crate::admission::Ticket;
-use crate::ledger::{Lease, LedgerError, QueuedCall, Requeued};
-use crate::model::{Arguments, Digest, Envelope, IdempotencyKey, OpenSpan, Rejection, Timestamp, ToolName};
+use crate::ledger::{Lease, LedgerError, QueuedCall, QueuedFacts, Requeued};
+use crate::model::{
+    Arguments, Dialogue, Digest, Effect, Envelope, IdempotencyKey, OpenSpan, Question, Rejection, Timestamp, ToolName,
+};
 use crate::registry::Tool;
 
 /// How often it is looked for queued calls that nobody holds.
@@ -25,6 +27,8 @@ pub(super) struct Waiting {
     pub call: Call,
     /// What its caller meant.
     pub meant: Meant,
+    /// Whether it may change the world.
+    pub effect: Effect,
     pub arguments: Arguments,
     pub key: Option<IdempotencyKey>,
     /// Its row.
@@ -34,6 +38,26 @@ pub(super) struct Waiting {
     pub _room: Option<OwnedSemaphorePermit>,
     /// The span of its resumption, if it is resumed: it lasts as long as the call does.
     pub _span: Option<OpenSpan>,
+}
+
+impl Waiting {
+    /// What it takes to run the call later, once its caller has answered what it `asks`.
+    pub fn facts<'a>(&'a self, dialogue: &'a Dialogue, asks: &'a [Question], until: Timestamp) -> QueuedFacts<'a> {
+        QueuedFacts {
+            call: self.call.id,
+            trace: &self.call.trace,
+            principal: &self.call.principal,
+            tool: &self.meant.tool,
+            plugin: &self.meant.plugin,
+            face: self.meant.face,
+            effect: self.effect,
+            arguments: &self.arguments,
+            key: self.key.as_ref(),
+            until,
+            dialogue,
+            asks,
+        }
+    }
 }
 
 /// What has to be the same of a tool when a call of it starts as when it was made: what its caller meant, and could go by. A version
@@ -49,6 +73,11 @@ impl Meant {
     /// What a caller of this tool means.
     pub fn of(tool: &Tool) -> Self {
         Self { tool: tool.manifest.name.clone(), plugin: tool.plugin.manifest.name.clone(), face: tool.face }
+    }
+
+    /// Its name.
+    pub fn tool(&self) -> &ToolName {
+        &self.tool
     }
 
     /// The tool that is meant, in the generation the call is to start on.
@@ -87,7 +116,7 @@ impl Pipeline {
     }
 
     fn take_up(self: &Arc<Self>, requeued: Requeued) {
-        let Requeued { queued, trace, principal, tool, plugin, face, arguments, key, until } = requeued;
+        let Requeued { queued, trace, principal, tool, plugin, face, effect, arguments, key, until, dialogue, asks } = requeued;
         let id = queued.call();
         let span = self.go_on(&trace, id, tool.as_str());
         let spans = span.spans();
@@ -100,6 +129,7 @@ impl Pipeline {
             generation: self.parts.registry.current(),
             cancelled: Default::default(),
             progress: None,
+            dialogue: Arc::new(dialogue),
         };
         let live = self.handles.enter(id, &call.cancelled, Attachment::of_queued());
         let current = call.generation.tools.get(&tool).cloned();
@@ -113,7 +143,10 @@ impl Pipeline {
         };
         let meant = Meant { tool, plugin, face };
         let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
-        let waiting = Waiting { call, meant, arguments, key, queued, live, _room, _span: Some(span) };
+        let waiting = Waiting { call, meant, effect, arguments, key, queued, live, _room, _span: Some(span) };
+        if !asks.is_empty() {
+            return self.await_answers(waiting, asks, until);
+        }
         match ticket {
             Ok(ticket) => self.carry(waiting, ticket),
             Err(rejection) => {
@@ -183,8 +216,14 @@ impl Pipeline {
         store.check().and_then(|()| store.check_space()).is_ok()
     }
 
+    /// Until when a call that is queued now may start.
+    pub(super) fn waits_until(&self) -> Timestamp {
+        let longest = u64::try_from(self.parts.ledger.keeps_answers().as_millis()).unwrap_or(u64::MAX);
+        Timestamp(Timestamp::now().as_millis().saturating_add(longest))
+    }
+
     /// Ends a call that waited and will not run; whoever asks is told why.
-    async fn end_unstarted(&self, waiting: Waiting, refusal: Refusal) {
+    pub(super) async fn end_unstarted(&self, waiting: Waiting, refusal: Refusal) {
         let Waiting { call, queued, live, .. } = waiting;
         if !refusal.rejection.is_callers_doing() {
             call.spans.fail();

@@ -1,11 +1,13 @@
 //! What a call answers with, before the wire gives it a shape.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Pending;
 use crate::ledger::StoredResponse;
-use crate::model::{Arguments, CallId, Envelope, ErrorCode, Output, Rejection, Timestamp, TraceContext};
+use crate::model::dialogue::to_requests;
+use crate::model::{Arguments, CallId, Envelope, ErrorCode, Output, Question, Rejection, Timestamp, TraceContext};
 use crate::registry::Tool;
 
 /// The answer to one call.
@@ -42,6 +44,13 @@ pub enum Answer {
         /// Whether it may also stand in `structuredContent`: official clients validate that against the tool's output
         /// schema, errors included.
         structured: bool,
+    },
+    /// The tool asks its caller something, and is to be called again with the answers.
+    Asked {
+        /// The questions.
+        questions: Vec<Question>,
+        /// What the client brings along with the answers (`requestState`).
+        state: String,
     },
     /// A refusal that is a JSON-RPC error or an HTTP challenge.
     Refused(Rejection),
@@ -82,8 +91,13 @@ struct Kept {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Stored {
-    Output { structured: Option<Value>, content: Vec<Value> },
+    Output {
+        structured: Option<Value>,
+        content: Vec<Value>,
+    },
     Error(Envelope),
+    /// What was asked, as MCP has it. Written down, and never given again.
+    Asked(Map<String, Value>),
 }
 
 /// The call that an answer is kept of.
@@ -101,7 +115,7 @@ impl Answer {
     pub fn error(&self) -> Option<ErrorCode> {
         match self {
             Self::Error { envelope, .. } => Some(envelope.error),
-            Self::Output(_) | Self::Refused(_) | Self::Pending(_) => None,
+            Self::Output(_) | Self::Asked { .. } | Self::Refused(_) | Self::Pending(_) => None,
         }
     }
 
@@ -132,6 +146,7 @@ impl Answer {
                 (Stored::Output { structured: structured.clone(), content: content.clone() }, false)
             }
             Self::Error { envelope, .. } => (Stored::Error(envelope.clone()), true),
+            Self::Asked { questions, .. } => (Stored::Asked(to_requests(questions)), false),
             Self::Refused(_) | Self::Pending(_) => return None,
         };
         let value = serde_json::to_value(Kept { answer, of }).expect("an answer is JSON already");
@@ -147,6 +162,7 @@ impl Answer {
         let answer = match answer {
             Stored::Output { structured, content } => Self::Output(Output { structured, content }),
             Stored::Error(envelope) => Self::Error { envelope, structured },
+            Stored::Asked(_) => return Err(serde_json::Error::custom("questions are no answer")),
         };
         Ok((answer, of))
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use opentelemetry::context::FutureExt as _;
 
+use super::asking::Asker;
 use super::checks::Authorized;
 use super::guest::Guest;
 use super::handles::Live;
@@ -15,7 +16,7 @@ use super::turn::Attached;
 use super::{Answer, Call, Keyed, Pipeline, facts, finish};
 use crate::admission::Permit;
 use crate::ledger::{Lease, Origin, QueuedCall};
-use crate::model::{Arguments, Effect, Envelope, IdempotencyKey, Outcome, TestHook, Timestamp};
+use crate::model::{Arguments, Effect, Ended, Envelope, IdempotencyKey, Outcome, TestHook, Timestamp};
 use crate::outbound::CallScope;
 use crate::registry::Tool;
 
@@ -97,8 +98,9 @@ impl Pipeline {
 
     /// Records the intent, executes, records the outcome. Never cancelled by a caller.
     ///
-    /// `None` if the call is still in the durable queue, because no intent could be written.
-    pub(super) async fn run(&self, job: Job) -> Option<Answer> {
+    /// `None` if the call is in the durable queue, because no intent could be written, or because it asked something and waits for
+    /// the answers.
+    pub(super) async fn run(self: &Arc<Self>, job: Job) -> Option<Answer> {
         let Job { call, tool, arguments, authorized, right, permit, live } = job;
         fail::fail_point!("call::claimed", |_| std::process::abort());
         self.stages.waited(permit.queued());
@@ -109,7 +111,7 @@ impl Pipeline {
         let (key, origin) = right.into_origin();
         let claims = facts::claims(&call, &tool);
         let facts = facts::intent(&call, &tool, &arguments, &authorized, &claims, &permit);
-        let intent = match self.parts.ledger.record_intent(&facts, origin).await {
+        let mut intent = match self.parts.ledger.record_intent(&facts, origin).await {
             Ok(intent) => intent,
             Err(error) if was_queued => {
                 tracing::error!(call = %call.id, %error, "a queued call could not be started");
@@ -144,7 +146,7 @@ impl Pipeline {
         let timer = self.stages.start(Stage::Outcome, &call.spans);
         let charged = permit.settle(execution.fuel, execution.memory_peak);
         self.stages.burned(charged);
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             ended: finish::ended(&tool, execution.ended, &outbound, &sent),
             fuel: charged,
             memory_peak: execution.memory_peak,
@@ -153,7 +155,16 @@ impl Pipeline {
             blame: finish::blame(&outbound),
             log: execution.log,
         };
-        let answer = self.conclude(&call, &tool, &arguments, &rows, intent, &outcome, &live).await;
+        if let Ended::Asked(questions) = &outcome.ended
+            && live.attachment.settle()
+        {
+            let asker = Asker { call: &call, tool: &tool, arguments: &arguments, key: key.as_ref() };
+            match Box::pin(self.ask_later(&asker, questions, &rows, intent, &outcome)).await {
+                Ok(()) | Err(None) => return None,
+                Err(Some((owed, instead))) => (intent, outcome.ended) = (owed, instead),
+            }
+        }
+        let answer = self.conclude(&call, &tool, &arguments, &rows, intent, key.as_ref(), &outcome, &live).await;
         drop(timer);
         if answer.error().is_some_and(|code| !code.is_callers_doing()) {
             call.spans.fail();

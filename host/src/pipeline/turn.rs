@@ -96,9 +96,7 @@ impl Pipeline {
             let refusal = Refusal::of(rejection, Some(tool.clone()));
             return self.reject(&call, if again { refusal.after_another() } else { refusal }).await;
         };
-        let longest = u64::try_from(self.parts.ledger.keeps_answers().as_millis()).unwrap_or(u64::MAX);
-        let until = Timestamp(Timestamp::now().as_millis().saturating_add(longest));
-        let facts = facts::queued(&call, &tool, &arguments, key.as_ref(), until);
+        let facts = facts::queued(&call, &tool, &arguments, key.as_ref(), self.waits_until());
         let queued = match self.parts.ledger.enqueue(&facts, lease).await {
             Ok(queued) => queued,
             Err(error) => {
@@ -113,7 +111,8 @@ impl Pipeline {
         let pending = self.pending(call.id, PendingState::Queued, Timestamp::now(), ticket.estimated_wait());
         let live = self.handles.enter(call.id, &call.cancelled, Attachment::of_queued());
         let (noted, meant) = (call.clone(), Meant::of(&tool));
-        self.carry(Waiting { call, meant, arguments, key, queued, live, _room: Some(room), _span: None }, ticket);
+        let effect = tool.manifest.effect;
+        self.carry(Waiting { call, meant, effect, arguments, key, queued, live, _room: Some(room), _span: None }, ticket);
         self.note_pending(&noted, &tool).await;
         if caller.gone.is_cancelled() {
             // Nobody was told of the handle, so nobody would ever ask.
@@ -149,6 +148,7 @@ impl Pipeline {
             state,
             created,
             updated: Timestamp::now(),
+            asks: self.asking.questions(&call),
             retry_after: self.parts.admission.poll_after(wait),
             kept_for: self.parts.ledger.keeps_answers(),
         }

@@ -182,6 +182,12 @@ fn check_rows(tool: &ToolManifest, manifest: &Manifest) -> Result<(), Broken> {
                 elsewhere(rows).map_or_else(String::new, ToString::to_string)
             ),
         ),
+        (Some(Rows::At(_)), _) if !tool.asks.is_empty() => broken(
+            "asks",
+            format!(
+                "tool `{name}`: the rows of its result are decided one by one, and what it asks its caller could tell of rows that are not the caller's; drop `asks`, or ask in a tool without rows"
+            ),
+        ),
         (Some(Rows::At(rows)), _) => check_pointed(tool, rows, is_declared(&rows.resource)),
         (None | Some(Rows::None), _) => Ok(()),
     }

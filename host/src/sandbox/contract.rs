@@ -6,7 +6,7 @@ use wasmtime::component::Component;
 use super::error::CompileError;
 
 /// The version of `tidegate:plugin` that this host speaks.
-const VERSION: &str = "0.1.0";
+const VERSION: &str = "0.1.1";
 /// Versions that start like this are compatible (semver: while the major version is 0, the minor one decides).
 const COMPATIBLE: &str = "0.1.";
 const TOOLS: &str = "tidegate:plugin/tools";

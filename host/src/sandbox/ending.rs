@@ -8,9 +8,10 @@ use wasmtime::WasmBacktrace;
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::exports::tidegate::plugin::tools;
+use super::host::Asks;
 use super::limits::Limits;
 use super::logs::escaped;
-use crate::model::{Ended, ErrorCode, Failure, Output, Trap};
+use crate::model::{Ended, ErrorCode, Failure, Output, Question, Trap};
 
 /// The longest failure message passed on, in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
@@ -26,6 +27,8 @@ const MAX_VALUES: usize = 250_000;
 pub(super) enum Stop {
     /// It was stopped, or crashed.
     Trapped(Trap),
+    /// It asked what its caller has to be asked first.
+    Asked(Vec<Question>),
     /// It returned something that cannot be read.
     Unreadable(String),
     /// The host was told to stop it.
@@ -51,6 +54,7 @@ pub(super) fn of_result(result: Result<tools::Output, tools::Failure>) -> Ended 
 pub(super) fn of_stop(stop: Stop) -> Ended {
     match stop {
         Stop::Trapped(trap) => Ended::Trapped(trap),
+        Stop::Asked(questions) => Ended::Asked(questions),
         Stop::Unreadable(reason) => unreadable(&reason),
         Stop::Cancelled => Ended::Cancelled,
     }
@@ -58,6 +62,9 @@ pub(super) fn of_stop(stop: Stop) -> Ended {
 
 /// Why the engine gave up on a guest.
 pub(super) fn of_error(error: &wasmtime::Error, limits: &Limits) -> Stop {
+    if let Some(Asks(questions)) = error.downcast_ref::<Asks>() {
+        return Stop::Asked(questions.clone());
+    }
     let trap = error.downcast_ref::<wasmtime::Trap>();
     let frames = error.downcast_ref::<WasmBacktrace>();
     let exit = error.downcast_ref::<I32Exit>();

@@ -8,7 +8,8 @@ use super::bindings::tidegate::plugin::host;
 use super::logs::escaped;
 use super::meter::{PERMITS, REPORT};
 use super::state::State;
-use super::{GuestContext, HostFunctions, SendRequest};
+use super::{AskedFor, GuestContext, HostFunctions, SendRequest, Unanswered};
+use crate::model::Question;
 
 /// Progress reports passed on per call; the rest is dropped.
 const MAX_REPORTS: u32 = 1_000;
@@ -109,7 +110,32 @@ impl host::Host for State {
         }
         Ok(())
     }
+
+    fn ask(&mut self, questions: Vec<host::Question>) -> wasmtime::Result<Vec<Option<String>>> {
+        let Some(call) = &self.call else {
+            wasmtime::bail!("`ask` was called while describing, where there is nobody to ask");
+        };
+        for question in &questions {
+            self.meter.charge(PERMITS);
+            self.meter.charge_bytes(question.key.len() + question.method.len() + question.params.len());
+        }
+        let asked_for = |host::Question { key, method, params }| AskedFor { key, method, params };
+        let questions = questions.into_iter().map(asked_for).collect();
+        match on_own_stack(|| (call.functions.ask)(questions)) {
+            Ok(answers) => {
+                self.meter.charge_bytes(answers.iter().flatten().map(String::len).sum());
+                Ok(answers)
+            }
+            Err(Unanswered::Asks(questions)) => Err(Asks(questions).into()),
+            Err(Unanswered::Malformed(problem)) => wasmtime::bail!("`ask` was called with what is no question: {problem}"),
+        }
+    }
 }
+
+/// Ends a run that asked what its caller has to be asked first.
+#[derive(Debug, thiserror::Error)]
+#[error("the run ends here: its caller is asked first")]
+pub(super) struct Asks(pub Vec<Question>);
 
 /// Runs `work` on a stack of its own. Host functions run on the guest's, and whoever looks how much of the thread's stack is left,
 /// as the policy engine does before each decision, finds none there.

@@ -42,7 +42,7 @@ use self::bindings::PluginPre;
 use self::compiled::Compiled;
 use self::state::State;
 use self::turnstile::Turnstile;
-use crate::model::{self, Ended, GuestLog};
+use crate::model::{self, Ended, GuestLog, Question};
 
 pub use self::config::SandboxConfig;
 pub use self::error::{CompileError, DescribeError, SandboxError};
@@ -69,6 +69,29 @@ pub type ReportProgress = Box<dyn Fn(u64, Option<u64>, String) + Send + Sync>;
 
 /// Takes a line of the guest's log: syslog severity (0 to 7) and escaped text. Bounded by [`SandboxConfig::max_log`].
 pub type TakeLine = Box<dyn Fn(u8, &str) + Send + Sync>;
+
+/// One question of a guest, as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedFor {
+    /// Its name among the questions of the call.
+    pub key: String,
+    /// The MCP request that asks for it.
+    pub method: String,
+    /// The request's parameters, JSON, not parsed yet.
+    pub params: String,
+}
+
+/// Why a guest that asks gets no answers: its run ends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unanswered {
+    /// The caller has to be asked these first.
+    Asks(Vec<Question>),
+    /// They are no questions. The text says why.
+    Malformed(String),
+}
+
+/// Answers the questions of a guest, in their order: JSON, or nothing for what can't be asked.
+pub type Ask = Box<dyn Fn(Vec<AskedFor>) -> Result<Vec<Option<String>>, Unanswered> + Send + Sync>;
 
 /// Whether a header belongs to the host: guests can neither set it nor see it.
 pub type ReservedHeader = fn(&HeaderName) -> bool;
@@ -158,6 +181,8 @@ pub struct HostFunctions {
     pub permits: Permits,
     /// Says which rows the caller may see, if that can be said: a hint, JSON. Made when the guest asks for its context.
     pub row_filter: RowFilter,
+    /// Asks the caller.
+    pub ask: Ask,
     /// Sends a request to a backend.
     pub send: SendRequest,
     /// Whether the guest may ask for `https`: it is one that reaches literal origins.

@@ -157,7 +157,7 @@ fn in_words(ended: &Ended, log: &GuestLog) -> String {
         Ended::Trapped(Trap::DeadlineExceeded) => format!("did not end within {} seconds", DESCRIBE_DEADLINE.as_secs()),
         Ended::Trapped(Trap::Guest(crash)) => format!("crashed: {crash}"),
         Ended::Failed(failure) => failure.message.clone(),
-        Ended::Completed(_) | Ended::Cancelled => "ended without an answer".to_owned(),
+        Ended::Completed(_) | Ended::Asked(_) | Ended::Cancelled => "ended without an answer".to_owned(),
     };
     match log.lines.last() {
         Some(line) => format!("{end} (it wrote `{line}`)"),

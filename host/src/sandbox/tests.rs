@@ -112,6 +112,7 @@ fn invocation() -> Invocation {
         host: HostFunctions {
             permits: Box::new(|_, _| false),
             row_filter: Box::new(|| None),
+            ask: Box::new(|questions| Ok(vec![None; questions.len()])),
             send: Arc::new(|_, _| Box::pin(async { Err(io::ErrorKind::PermissionDenied.into()) })),
             https: false,
             progress: Box::new(|_, _, _| {}),
@@ -354,7 +355,7 @@ fn files_that_are_no_plugins_are_refused_in_words() {
     let sandbox = sandbox(small());
     let words = |text: &str| compile(&sandbox, text).err().map(|error| error.to_string()).expect("it is not a plugin");
     assert!(words("(module)").contains("wasm32-wasip2"));
-    assert!(words("(component)").contains("tidegate:plugin/tools@0.1.0"));
+    assert!(words("(component)").contains("tidegate:plugin/tools@0.1.1"));
     let other = words(r#"(component (instance $i) (export "tidegate:plugin/tools@0.3.0" (instance $i)))"#);
     assert!(other.contains("0.3.0") && other.contains("0.1.0"), "{other}");
     let store = plugin(ANSWER).replacen("(component", r#"(component (import "wasi:keyvalue/store@0.2.0" (instance))"#, 1);

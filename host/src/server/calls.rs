@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::convert::Recipient;
 use super::era::Era;
 use super::headers;
+use super::input;
 use super::meta::Meta;
 use super::operation::Operation;
 use super::rpc::RpcError;
-use crate::model::{CallRequest, Principal, Spans};
+use crate::model::{CallRequest, OfferedAnswers, Principal, Spans};
 use crate::pipeline::{Caller, Pipeline, Progress, Reply};
 
 /// Progress steps that may wait for the client to read them; the pipeline drops what does not fit.
@@ -40,7 +41,8 @@ impl Call {
     /// The parameters are malformed (-32602).
     pub fn read(mut params: Map<String, Value>, headers: &HeaderMap, era: Era, spans: &Spans) -> Result<Self, RpcError> {
         let (tool, arguments) = tool_and_arguments(&mut params)?;
-        Self::new(tool, arguments, Meta::of(&params)?, era, Some(headers), spans)
+        let answers = input::offered(&mut params)?;
+        Self::new(tool, arguments, answers, Meta::of(&params)?, era, Some(headers), spans)
     }
 
     /// A call whose parameters are already taken apart. `headers` are those of the HTTP request, if there was one.
@@ -50,6 +52,7 @@ impl Call {
     pub fn new(
         tool: String,
         arguments: Map<String, Value>,
+        answers: OfferedAnswers,
         meta: Meta<'_>,
         era: Era,
         headers: Option<&HeaderMap>,
@@ -62,6 +65,8 @@ impl Call {
             offered_keys: meta.offered_key()?.into_iter().chain(in_header).collect(),
             spans: spans.clone(),
             client_capabilities: meta.declared(era),
+            takes_questions: input::taken(meta, era),
+            offered_answers: answers,
         };
         Ok(Self { request, progress: meta.progress_token()? })
     }

@@ -1,5 +1,6 @@
 //! The one mapping from a call's reply to the wire: tool result, JSON-RPC error or HTTP challenge.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -7,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::challenge::Challenge;
 use super::era::Era;
+use super::input::InputRequired;
 use super::pending::{self, iso_8601};
 use super::rpc::RpcError;
 use super::task::TaskResult;
-use crate::model::{CallId, Envelope, Output, Rejection, TraceContext};
+use crate::model::{CallId, Envelope, Output, QuestionKind, Rejection, TraceContext};
 use crate::pipeline::{Answer, Pending, Replayed, Reply};
 
 /// How this server introduces itself.
@@ -36,6 +38,8 @@ pub struct Recipient {
     pub had_token: bool,
     /// Whether it can be told a task: it speaks the modern protocol, and declared the extension with this very request.
     pub takes_tasks: bool,
+    /// The questions that it takes, declared with this very request.
+    pub takes_questions: BTreeSet<QuestionKind>,
     /// Where programs ask for the answers of calls, up to the call's id: a URL, or its path.
     pub calls_at: Arc<str>,
 }
@@ -64,6 +68,8 @@ pub enum CallResult {
     Tool(Box<ToolResult>),
     /// A task, for those who can be told one.
     Task(Box<TaskResult>),
+    /// Questions that come first.
+    Asked(Box<InputRequired>),
 }
 
 impl CallResult {
@@ -159,6 +165,9 @@ impl Wire {
         match reply.answer {
             Answer::Output(output) => Self::tool(ToolResult::of_output(output, era, meta)),
             Answer::Error { envelope, structured } => Self::tool(ToolResult::of_error(&envelope, structured, era, meta)),
+            Answer::Asked { questions, state } => {
+                Self::Result(CallResult::Asked(Box::new(InputRequired::new(&questions, Some(state), meta))))
+            }
             Answer::Pending(pending) if recipient.takes_tasks => {
                 Self::Result(CallResult::Task(Box::new(TaskResult::created(&pending, meta.pending(&pending)))))
             }
@@ -182,6 +191,9 @@ impl Wire {
                 let name: String = name.chars().take(64).collect();
                 Self::Error(RpcError::invalid_params(format!("unknown tool `{name}`; `tools/list` names the tools there are")))
             }
+            (Rejection::StateInvalid, None) => Self::Error(RpcError::invalid_params(
+                "`params.requestState` is none of this call: it was changed, is too old, or was made for another caller, tool, key or other arguments; call again without it to be asked anew",
+            )),
             (Rejection::ClientLacks(capabilities), None) => Self::Error(RpcError::missing_capabilities(capabilities)),
             (_, None) => Self::Error(RpcError::internal("the call was refused")),
         };

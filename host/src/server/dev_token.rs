@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use super::http::media;
 use super::json::{self, JsonLimits};
 use super::rpc::RpcError;
 use crate::auth::{LIFETIME, Minter, TokenRequest};
@@ -37,13 +38,7 @@ impl DevTokens {
         if method != http::Method::POST {
             return Err(RpcError::http(StatusCode::METHOD_NOT_ALLOWED, "tokens are asked for with POST"));
         }
-        let kind = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-            true => Ok(()),
-            false => {
-                Err(RpcError::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the header `Content-Type` must be `application/json`"))
-            }
-        }
+        media::check_json(headers)
     }
 
     /// The token response (RFC 6749 §5.1) to the request in `body`.

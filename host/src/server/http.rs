@@ -1,7 +1,7 @@
 //! MCP over Streamable HTTP: from one HTTP request to one HTTP response.
 
 mod forward;
-mod media;
+pub(super) mod media;
 mod polls;
 
 use std::convert::Infallible;
@@ -315,9 +315,10 @@ impl Front {
         });
         let call = call.inspect_err(|error| operation.answered(Some(error.code))).map_err(|error| error.answering(id.clone()))?;
         let (takes_tasks, calls_at) = (call.request.takes_tasks(), self.calls_at.clone());
-        let recipient = Recipient { era, had_token, takes_tasks, calls_at };
+        let takes_questions = call.request.takes_questions.clone();
+        let recipient = Recipient { era, had_token, takes_tasks, takes_questions, calls_at };
         if call.request.tool == POLL_TOOL {
-            return self.poll(id, &call.request, &principal, &recipient, operation).await;
+            return self.poll(id, call.request, &principal, &recipient, operation).await;
         }
         let mut running = call.start(&self.pipeline, principal, recipient, CancellationToken::new(), operation);
         let reply = match running.next().await {

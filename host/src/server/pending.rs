@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::model::dialogue::to_requests;
 use crate::model::{POLL_TOOL, Timestamp};
 use crate::pipeline::Pending;
 
@@ -13,6 +14,21 @@ pub const CALLS_PATH: &str = "/v1/calls/";
 /// All that it takes to ask for the answer of `pending`; `calls_at` is where programs ask, up to the call's id.
 pub fn told(pending: &Pending, calls_at: &str) -> Value {
     let retry_after = whole_seconds(pending.retry_after);
+    if let Some(asks) = &pending.asks {
+        return json!({
+            "status": "pending",
+            "call_id": pending.call,
+            "state": pending.state.as_str(),
+            "input_requests": to_requests(asks),
+            "retry_after_seconds": retry_after,
+            "poll_tool": POLL_TOOL,
+            "poll_url": format!("{calls_at}{}", pending.call),
+            "message": format!(
+                "the call waits for answers to `input_requests`, which this client can't be asked; a program can send them with POST \
+                 to poll_url, as {{\"input_responses\": {{…}}}}, and until then `{POLL_TOOL}` tells the same"
+            ),
+        });
+    }
     json!({
         "status": "pending",
         "call_id": pending.call,

@@ -6,9 +6,10 @@ use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 use super::convert::{CallResult, Recipient, ResultMeta, ToolResult, Wire};
+use super::input::InputRequired;
 use super::rpc::RpcError;
-use crate::model::{Arguments, CallId, Envelope, POLL_TOOL, Principal, Rejection, TraceContext};
-use crate::pipeline::{Answer, Pipeline, Polled, Reply};
+use crate::model::{CallId, CallRequest, Envelope, POLL_TOOL, Principal, Question, Rejection, TraceContext};
+use crate::pipeline::{Answer, Answered, Pending, Pipeline, Polled, Reply};
 
 /// The tool as clients list it.
 pub fn listed() -> Tool {
@@ -39,7 +40,7 @@ pub fn listed() -> Tool {
 pub async fn answer(
     pipeline: &Pipeline,
     principal: &Arc<Principal>,
-    arguments: &Arguments,
+    request: CallRequest,
     trace: &TraceContext,
     recipient: &Recipient,
 ) -> Result<CallResult, RpcError> {
@@ -47,7 +48,7 @@ pub async fn answer(
         let meta = ResultMeta::new(call, trace, recipient.era);
         Ok(CallResult::Tool(Box::new(ToolResult::of_error(&envelope, true, recipient.era, meta))))
     };
-    let call = match read(arguments) {
+    let call = match read(&request.arguments) {
         Ok(call) => call,
         Err(problem) => {
             let (asked, rejection) = (CallId::random(), Rejection::InvalidArguments(vec![problem]));
@@ -55,7 +56,17 @@ pub async fn answer(
             return refused(asked, envelope.expect("invalid arguments have an envelope"));
         }
     };
+    let responses = request.offered_answers.responses;
+    if !responses.is_empty()
+        && let Answered::Invalid(problems) = pipeline.answer(principal, call, responses).await
+    {
+        return Err(RpcError::invalid_params(problems.join("; ")));
+    }
     match pipeline.poll(principal, call, trace).await {
+        Polled::Pending(Pending { asks: Some(asks), .. }) if takes_all(recipient, &asks) => {
+            let meta = ResultMeta::new(call, trace, recipient.era);
+            Ok(CallResult::Asked(Box::new(InputRequired::new(&asks, None, meta))))
+        }
         Polled::Pending(pending) => {
             let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
             Ok(CallResult::Tool(Box::new(ToolResult::of_pending(&pending, recipient, meta))))
@@ -64,6 +75,11 @@ pub async fn answer(
         Polled::Unknown => refused(call, Envelope::no_such_call(call, trace.trace_id())),
         Polled::Unavailable => refused(call, Envelope::call_unreadable(call, trace.trace_id())),
     }
+}
+
+/// Whether the caller can be asked all of these, here and now.
+fn takes_all(recipient: &Recipient, questions: &[Question]) -> bool {
+    questions.iter().all(|question| recipient.takes_questions.contains(&question.kind))
 }
 
 /// This tool has no output schema, so an error may be structured whichever tool it is of.

@@ -1,5 +1,6 @@
 //! MCP over a pair of byte streams, one message a line: standard input and output, or a socket.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::{Call, Event};
 use super::convert::{Recipient, Wire};
 use super::era::Era;
+use super::input;
 use super::json::JsonLimits;
 use super::lines::Lines;
 use super::mcp::Mcp;
@@ -28,7 +30,7 @@ use super::pending::CALLS_PATH;
 use super::poll_tool;
 use super::rpc::RpcError;
 use super::task::{TaskMethod, TaskRequest};
-use crate::model::{Bytes, CallRequest, POLL_TOOL, Span};
+use crate::model::{Bytes, POLL_TOOL, QuestionKind, Span};
 use crate::pipeline::{Pipeline, Progress};
 
 /// The limits of one connection.
@@ -137,14 +139,13 @@ impl Service<RoleServer> for Connection {
             Operation::begin(&self.pipeline, request.method(), &context.id, meta, None, handshake)
         };
         let about_a_task = match &request {
-            ClientRequest::GetTaskRequest(get) => Some((TaskMethod::Get, Ok(get.params.task_id.clone()))),
-            ClientRequest::UpdateTaskRequest(update) => Some((TaskMethod::Update, Ok(update.params.task_id.clone()))),
-            ClientRequest::CancelTaskRequest(cancel) => Some((TaskMethod::Cancel, Ok(cancel.params.task_id.clone()))),
+            ClientRequest::GetTaskRequest(get) => Some((TaskMethod::Get, params_of(&get.params))),
+            ClientRequest::UpdateTaskRequest(update) => Some((TaskMethod::Update, params_of(&update.params))),
+            ClientRequest::CancelTaskRequest(cancel) => Some((TaskMethod::Cancel, params_of(&cancel.params))),
             // What rmcp can't read is not always wrong.
-            ClientRequest::CustomRequest(custom) => TaskMethod::of(&custom.method).map(|method| {
-                let params = custom.params.as_ref().and_then(Value::as_object);
-                (method, TaskRequest::read(method, params.unwrap_or(&Map::new())).map(|request| request.task_id))
-            }),
+            ClientRequest::CustomRequest(custom) => {
+                TaskMethod::of(&custom.method).map(|method| (method, params_of(&custom.params)))
+            }
             _ => None,
         };
         match (&request, about_a_task) {
@@ -153,10 +154,10 @@ impl Service<RoleServer> for Connection {
                 let ClientRequest::CallToolRequest(call) = request else { unreachable!("matched one line above") };
                 self.call(call, context, era, operation).await
             }
-            (_, Some((method, task_id))) if era == Era::Modern => {
+            (_, Some((method, mut params))) if era == Era::Modern => {
                 let mut operation = begin();
-                let recipient = recipient(era, Meta::new(&context.meta).takes_tasks(era));
-                let told = match task_id.map(|task_id| TaskRequest { method, task_id }) {
+                let recipient = recipient(era, Meta::new(&context.meta).takes_tasks(era), BTreeSet::new());
+                let told = match TaskRequest::read(method, &mut params) {
                     Ok(request) => {
                         let trace = operation.spans().position();
                         request.answer(&self.pipeline, &self.pipeline.local_user(), trace, &recipient).await
@@ -191,20 +192,21 @@ impl Connection {
         era: Era,
         mut operation: Operation,
     ) -> Result<ServerResult, ErrorData> {
+        let mut whole = params_of(&params);
         let (tool, arguments) = (params.name.into_owned(), params.arguments.unwrap_or_default());
         operation.calls(&self.pipeline, &tool);
-        let call = Call::new(tool, arguments, Meta::new(&context.meta), era, None, operation.spans());
+        let answers = input::offered(&mut whole).inspect_err(|error| operation.answered(Some(error.code))).map_err(error_data)?;
+        let call = Call::new(tool, arguments, answers, Meta::new(&context.meta), era, None, operation.spans());
         let mut call = call.inspect_err(|error| operation.answered(Some(error.code))).map_err(error_data)?;
         if let (Era::Legacy, Some(client)) = (era, context.peer.peer_info()) {
             // A handshake client declared its capabilities once, then.
             let declared = serde_json::to_value(&client.capabilities).unwrap_or_default();
             call.request.client_capabilities = declared.as_object().into_iter().flat_map(|names| names.keys().cloned()).collect();
         }
-        let recipient = recipient(era, call.request.takes_tasks());
+        let recipient = recipient(era, call.request.takes_tasks(), call.request.takes_questions.clone());
         if call.request.tool == POLL_TOOL {
-            let CallRequest { arguments, spans, .. } = &call.request;
-            let told =
-                poll_tool::answer(&self.pipeline, &self.pipeline.local_user(), arguments, spans.position(), &recipient).await;
+            let trace = call.request.spans.position().clone();
+            let told = poll_tool::answer(&self.pipeline, &self.pipeline.local_user(), call.request, &trace, &recipient).await;
             operation.told(&told);
             return answered(&told.map_err(error_data)?);
         }
@@ -224,8 +226,16 @@ impl Connection {
 }
 
 /// Whoever is at the other end of a connection, which knows no tokens and no URLs but the paths of the host's own port.
-fn recipient(era: Era, takes_tasks: bool) -> Recipient {
-    Recipient { era, had_token: false, takes_tasks, calls_at: CALLS_PATH.into() }
+fn recipient(era: Era, takes_tasks: bool, takes_questions: BTreeSet<QuestionKind>) -> Recipient {
+    Recipient { era, had_token: false, takes_tasks, takes_questions, calls_at: CALLS_PATH.into() }
+}
+
+/// The parameters of a request as JSON again: which of them matter is said in one place, whatever the transport.
+fn params_of(params: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(params) {
+        Ok(Value::Object(params)) => params,
+        _ => Map::new(),
+    }
 }
 
 fn answered(result: &impl Serialize) -> Result<ServerResult, ErrorData> {

@@ -1,7 +1,7 @@
 //! Calls as tasks: the extension `io.modelcontextprotocol/tasks` (ext-tasks 2026-07-28), for clients that declared it.
 //!
 //! A task is a call that goes on without its caller, and its id is the call's. There are no status notifications: rmcp's
-//! subscriptions know no task ids. No tool can ask its caller for input while it runs, so no task is ever `input_required`.
+//! subscriptions know no task ids.
 
 use std::sync::Arc;
 
@@ -9,11 +9,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::convert::{CallResult, Recipient, ResultMeta, Wire};
+use super::input;
 use super::pending::{iso_8601, whole_millis};
 use super::rpc::RpcError;
+use crate::model::dialogue::to_requests;
 use crate::model::envelope::EffectState;
 use crate::model::{CallId, ErrorCode, Principal, TASKS_EXTENSION, Timestamp, TraceContext};
-use crate::pipeline::{Answer, Cancelled, Ended, Pending, Pipeline, Polled};
+use crate::pipeline::{Answer, Answered, Cancelled, Ended, Pending, Pipeline, Polled};
 
 /// A call as a task: what a `tools/call` is answered with, and what `tasks/get` answers.
 #[derive(Debug, Serialize)]
@@ -31,6 +33,8 @@ pub struct TaskResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     poll_interval_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    input_requests: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<CallResult>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Value>,
@@ -43,6 +47,7 @@ pub struct TaskResult {
 #[serde(rename_all = "snake_case")]
 enum Status {
     Working,
+    InputRequired,
     Completed,
     Failed,
     Cancelled,
@@ -85,6 +90,8 @@ pub struct TaskRequest {
     pub method: TaskMethod,
     /// The task, if there may be one of that id.
     pub task_id: String,
+    /// The answers that `tasks/update` brings, by the keys of the questions.
+    pub responses: Map<String, Value>,
 }
 
 impl TaskMethod {
@@ -108,14 +115,12 @@ impl TaskRequest {
     ///
     /// # Errors
     /// They are malformed (-32602).
-    pub fn read(method: TaskMethod, params: &Map<String, Value>) -> Result<Self, RpcError> {
-        let Some(Value::String(task_id)) = params.get("taskId") else {
+    pub fn read(method: TaskMethod, params: &mut Map<String, Value>) -> Result<Self, RpcError> {
+        let Some(Value::String(task_id)) = params.get_mut("taskId").map(Value::take) else {
             return Err(RpcError::invalid_params("`params.taskId` must be a string: the id of a task"));
         };
-        if method == TaskMethod::Update && !params.get("inputResponses").is_some_and(Value::is_object) {
-            return Err(RpcError::invalid_params("`params.inputResponses` must be an object"));
-        }
-        Ok(Self { method, task_id: task_id.clone() })
+        let responses = if method == TaskMethod::Update { input::responses(params)? } else { Map::new() };
+        Ok(Self { method, task_id, responses })
     }
 
     /// Does what is asked, for the principal whose task it is.
@@ -124,7 +129,7 @@ impl TaskRequest {
     /// The client does not declare the extension (-32021), the principal has no such task (-32602), or the ledger can't be read
     /// (-32603).
     pub async fn answer(
-        &self,
+        self,
         pipeline: &Pipeline,
         principal: &Arc<Principal>,
         trace: &TraceContext,
@@ -143,11 +148,12 @@ impl TaskRequest {
             };
         }
         if self.method == TaskMethod::Update {
-            return match pipeline.knows(principal, call) {
-                // Nothing was asked of the client, so none of its answers is waited for, and others are ignored (SEP-2663).
-                Some(true) => Ok(heard()),
-                Some(false) => Err(unknown()),
-                None => Err(unavailable()),
+            return match pipeline.answer(principal, call, self.responses).await {
+                // Answers to what is not asked are ignored (SEP-2663).
+                Answered::Taken | Answered::NothingAsked => Ok(heard()),
+                Answered::Invalid(problems) => Err(RpcError::invalid_params(problems.join("; "))),
+                Answered::Unknown => Err(unknown()),
+                Answered::Unavailable => Err(unavailable()),
             };
         }
         match pipeline.poll(principal, call, trace).await {
@@ -155,7 +161,16 @@ impl TaskRequest {
             Polled::Unavailable => Err(unavailable()),
             Polled::Pending(pending) => {
                 let meta = ResultMeta::new(call, trace, recipient.era).pending(&pending);
-                Ok(Told::Task(Box::new(TaskResult { result_type: "complete", ..TaskResult::created(&pending, meta) })))
+                let task = TaskResult::created(&pending, meta);
+                Ok(Told::Task(Box::new(match &pending.asks {
+                    None => TaskResult { result_type: "complete", ..task },
+                    Some(asks) => TaskResult {
+                        result_type: "complete",
+                        status: Status::InputRequired,
+                        input_requests: Some(to_requests(asks)),
+                        ..task
+                    },
+                })))
             }
             Polled::Ended(ended) => {
                 let meta = ResultMeta::new(call, trace, recipient.era);
@@ -178,6 +193,7 @@ impl TaskResult {
             // It can't end before it began, so it is kept for at least as long as this.
             ttl_ms: Some(whole_millis(pending.kept_for)),
             poll_interval_ms: Some(whole_millis(pending.retry_after)),
+            input_requests: None,
             result: None,
             error: None,
             meta,
@@ -204,6 +220,7 @@ impl TaskResult {
             last_updated_at: iso_8601(ended),
             ttl_ms: expires.map(|expires| lifetime(created, expires)),
             poll_interval_ms: None,
+            input_requests: None,
             result,
             error,
             meta,

@@ -1,7 +1,8 @@
 //! The end of a call that waited and did not run: its row goes, its key is given back, and what it is answered is kept.
 
 use super::row::QueuedRow;
-use crate::ledger::calls::{self, CallStatus, EndedRow, Kept};
+use crate::ledger::calls::{self, EndedRow, Kept};
+use crate::ledger::status::CallStatus;
 use crate::ledger::{Inner, LedgerError, idempotency, reask};
 use crate::model::{CallId, Effect, Timestamp};
 use crate::store::Tx;

@@ -7,11 +7,14 @@ use super::epochs::Epochs;
 use super::row::{Opened, QueuedRow, Unreadable};
 use super::waiting::{AfterFault, Stage as Place, WaitingCall};
 use super::{Ending, Fate, QueuedCall, Stage, ending};
-use crate::ledger::calls::{self, CallStatus, EndedRow, Kept};
+use crate::ledger::calls::{self, EndedRow, Kept};
 use crate::ledger::idempotency::{self, ClaimRow, Lease};
 use crate::ledger::listing::IntentSummary;
+use crate::ledger::status::CallStatus;
 use crate::ledger::{Inner, Ledger, LedgerError, keys};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
+use crate::model::{
+    Arguments, CallId, Dialogue, Digest, Effect, IdempotencyKey, Principal, Question, Timestamp, ToolName, TraceContext,
+};
 use crate::store::{Tx, Urgency};
 
 /// How many rows are read at a time, and how many calls ended in one commit.
@@ -35,12 +38,18 @@ pub struct Requeued {
     pub plugin: String,
     /// The digest of what its caller could go by.
     pub face: Digest,
+    /// Whether it may change the world.
+    pub effect: Effect,
     /// With which arguments: validated then.
     pub arguments: Arguments,
     /// The idempotency key it came with.
     pub key: Option<IdempotencyKey>,
-    /// It must not start later than this.
+    /// It must not start later than this; if it asks, not be answered later.
     pub until: Timestamp,
+    /// What its caller can be asked, and has answered so far.
+    pub dialogue: Dialogue,
+    /// What its caller has to be asked before it can run.
+    pub asks: Vec<Question>,
 }
 
 impl Ledger {
@@ -74,9 +83,11 @@ impl Ledger {
                 request => request?,
             };
             match request {
-                Ok(Opened { arguments, face, key, plugin, principal, tool, trace }) => {
-                    let until = waiting.until;
-                    readable.push(Requeued { queued, trace, principal, tool, plugin, face, arguments, key, until });
+                Ok(Opened { arguments, face, key, plugin, principal, tool, trace, dialogue, asks }) => {
+                    let (effect, until) = (waiting.effect, waiting.until);
+                    let requeued =
+                        Requeued { queued, trace, principal, tool, plugin, face, effect, arguments, key, until, dialogue, asks };
+                    readable.push(requeued);
                 }
                 Err(why) => {
                     tracing::warn!(call = %queued.call, %why, "a waiting call can't be read any more and is ended");

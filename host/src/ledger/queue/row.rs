@@ -12,7 +12,9 @@ use crate::ledger::cbor::{self, Malformed, Reader};
 use crate::ledger::open::{effect_number, read_effect};
 use crate::ledger::subjects::{KeyId, SubjectKey, Subjects};
 use crate::ledger::{LedgerError, keys};
-use crate::model::{Arguments, CallId, Digest, Effect, IdempotencyKey, Principal, Timestamp, ToolName, TraceContext};
+use crate::model::{
+    Arguments, CallId, Dialogue, Digest, Effect, IdempotencyKey, Principal, Question, Timestamp, ToolName, TraceContext,
+};
 use crate::store::{MAX_PAYLOAD, Store, StoreError, Tx, Urgency};
 
 /// The longest sealed request that still fits into the row with everything else there is, in bytes.
@@ -28,6 +30,8 @@ pub(in crate::ledger) struct QueuedRow {
     pub owner: Digest,
     pub queued_at: Timestamp,
     pub until: Timestamp,
+    /// Whether it waits for answers of its caller, not for its turn.
+    pub asking: bool,
     pub epoch: EpochId,
     pub request: Sealed,
 }
@@ -112,6 +116,7 @@ impl QueuedRow {
             owner: self.owner,
             queued_at: self.queued_at,
             until: self.until,
+            asking: self.asking,
             epoch,
             stage,
             ending: None,
@@ -124,17 +129,18 @@ impl QueuedRow {
             Sealed::InFile(name) => (None, Some(&name.0[..])),
         };
         cbor::encode(160 + inline.map_or(0, <[u8]>::len), |writer| {
-            writer.array(10).number(1).number(self.sequence).number(effect_number(self.effect));
+            writer.array(11).number(2).number(self.sequence).number(effect_number(self.effect));
             writer.maybe_bytes(self.claim.as_ref().map(|claim| &claim.0[..])).bytes(&self.owner.0);
             writer.number(self.queued_at.as_millis()).number(self.until.as_millis()).bytes(&self.epoch);
-            writer.maybe_bytes(inline).maybe_bytes(file);
+            writer.maybe_bytes(inline).maybe_bytes(file).number(self.asking.into());
         })
     }
 
     pub fn decode(call: &CallId, row: &[u8]) -> Result<Self, LedgerError> {
         let mut reader = Reader::new(row);
         let mut read = || {
-            reader.row(10, 1)?;
+            // Version 1 did not know of calls that ask.
+            let version = reader.row_of(&[(2, 11), (1, 10)])?;
             let row = Self {
                 sequence: reader.number()?,
                 effect: read_effect(&mut reader)?,
@@ -148,6 +154,7 @@ impl QueuedRow {
                     (None, Some(name)) => Sealed::InFile(name),
                     _ => return Err(Malformed::message("a request in no place, or in two")),
                 },
+                asking: version != 1 && reader.number()? != 0,
             };
             reader.end().map(|()| row)
         };
@@ -168,6 +175,19 @@ pub(in crate::ledger) struct Request<'a> {
     tool: Cow<'a, str>,
     trace: String,
     trace_state: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_silent")]
+    dialogue: Cow<'a, Dialogue>,
+    /// What its caller is asked before it can run.
+    #[serde(default, skip_serializing_if = "asks_nothing")]
+    asks: Cow<'a, [Question]>,
+}
+
+fn is_silent(dialogue: &Dialogue) -> bool {
+    dialogue.is_empty()
+}
+
+fn asks_nothing(asks: &[Question]) -> bool {
+    asks.is_empty()
 }
 
 /// Why a request can't be read any more.
@@ -197,6 +217,8 @@ pub(in crate::ledger) struct Opened {
     pub principal: Principal,
     pub tool: ToolName,
     pub trace: TraceContext,
+    pub dialogue: Dialogue,
+    pub asks: Vec<Question>,
 }
 
 impl<'a> Request<'a> {
@@ -210,6 +232,8 @@ impl<'a> Request<'a> {
             tool: facts.tool.as_str().into(),
             trace: facts.trace.to_string(),
             trace_state: facts.trace.state.as_deref().map(Into::into),
+            dialogue: Cow::Borrowed(facts.dialogue),
+            asks: Cow::Borrowed(facts.asks),
         }
     }
 
@@ -231,6 +255,8 @@ impl<'a> Request<'a> {
             principal: self.principal.into_owned(),
             tool: self.tool.parse().map_err(Unreadable::damaged)?,
             trace,
+            dialogue: self.dialogue.into_owned(),
+            asks: self.asks.into_owned(),
         })
     }
 }

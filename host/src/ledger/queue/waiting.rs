@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Ending;
 use super::epochs::Epoch;
+use crate::ledger::status::CallStatus;
 use crate::model::{CallId, Digest, Effect, Timestamp};
 
 /// All calls that wait.
@@ -31,6 +32,8 @@ pub(in crate::ledger) struct WaitingCall {
     pub owner: Digest,
     pub queued_at: Timestamp,
     pub until: Timestamp,
+    /// Whether it waits for answers of its caller, not for its turn.
+    pub asking: bool,
     /// `None` if its key is missing.
     pub epoch: Option<Arc<Epoch>>,
     pub stage: Stage,
@@ -52,6 +55,11 @@ pub(in crate::ledger) enum Stage {
 }
 
 impl WaitingCall {
+    /// How it stands.
+    pub fn status(&self) -> CallStatus {
+        if self.asking { CallStatus::Asking } else { CallStatus::Queued }
+    }
+
     /// Whether others may know of it.
     fn is_accepted(&self) -> bool {
         matches!(self.stage, Stage::Held | Stage::Unheld)
@@ -121,6 +129,13 @@ impl Waiting {
         drop(state);
         taken.sort_by_key(|(_, waiting)| waiting.sequence);
         taken
+    }
+
+    /// The call has its answers, durably, and waits for its turn until then.
+    pub fn answered(&self, call: &CallId, asking: bool, until: Timestamp) {
+        if let Some(waiting) = self.lock().calls.get_mut(call) {
+            (waiting.asking, waiting.until) = (asking, until);
+        }
     }
 
     /// The file is not to be removed yet, whatever the store says: its call may have to wait on.

@@ -29,6 +29,10 @@ enum Step {
     Dequeue(u8),
     /// A claimed call is given up.
     GiveUp(u8),
+    /// A running call asks its caller something, and waits for the answer.
+    Ask(u8),
+    /// The caller of a call that waits, and maybe asks, answers.
+    Answer(u8),
     /// A running call ends.
     End(u8, Disposition),
     /// The task of a running call is lost.
@@ -102,6 +106,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Dequeue),
         1 => any::<u8>().prop_map(Step::GiveUp),
         5 => (any::<u8>(), disposition).prop_map(|(n, disposition)| Step::End(n, disposition)),
+        2 => any::<u8>().prop_map(Step::Ask),
+        2 => any::<u8>().prop_map(Step::Answer),
         1 => any::<u8>().prop_map(Step::Lose),
         2 => (key, verdict).prop_map(|(key, verdict)| Step::Resolve(key, verdict)),
         2 => (1_u8..30).prop_map(Step::Pass),
@@ -157,6 +163,8 @@ impl Run {
             Step::Start(n) => self.start(n).await,
             Step::LetGo(n) => self.let_go(n),
             Step::Dequeue(n) => self.dequeue(n).await,
+            Step::Ask(n) => self.ask(n).await,
+            Step::Answer(n) => self.answer(n).await,
             Step::GiveUp(n) => {
                 let Some((&key, _)) = pick(&self.leases, n) else { return };
                 self.leases.remove(&key);
@@ -266,6 +274,7 @@ impl Run {
             (Disposition::Done, _) => model.stored = Some(Stored::Done { first, arguments, answer, expires }),
             // Whatever the second try did not do: the first may have.
             (_, Some(_)) => {}
+            (Disposition::Waiting, None) => unreachable!("what waits has not ended"),
             (Disposition::Released, None) => model.stored = None,
             (Disposition::Unknown, None) => {
                 let started = running.expect("only what ran is unknown");

@@ -1,6 +1,7 @@
 //! The ledger on a real store: fixtures, and one call's life in all its variations.
 
 mod answers;
+mod asked;
 mod backups;
 mod decisions;
 mod doomed;
@@ -24,7 +25,7 @@ mod tamper;
 mod trouble;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -33,14 +34,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::calls::CallStatus;
 use super::chain::{Head, Tip};
 use super::verify::{Broken, Verification};
 use super::*;
 use crate::model::scope::Delta;
 use crate::model::{
-    Arguments, Bytes, CallId, Decision, Effect, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal, Risk,
-    RowTally, Scope, Sent, ToolName, TraceContext, Verdict,
+    Arguments, Bytes, CallId, Decision, Dialogue, Effect, Ended, ErrorCode, GuestLog, IdempotencyKey, Outcome, Output, Principal,
+    Question, Risk, RowTally, Scope, Sent, ToolName, TraceContext, Verdict,
 };
 use crate::store::StoreConfig;
 
@@ -150,6 +150,15 @@ impl World {
 
     async fn start(&self, call: &Call, queued: QueuedCall) -> Result<Intent, LedgerError> {
         self.ledger.record_intent(&call.facts(), queued).await
+    }
+
+    /// Ends the run of a call with questions: it waits for the answers, for an hour at most.
+    async fn ask(&self, call: &Call, intent: Intent, dialogue: &Dialogue, asks: &[Question]) -> Result<QueuedCall, NotAsked> {
+        let until = Timestamp(self.now.load(Ordering::SeqCst) + HOUR);
+        let outcome = Outcome { ended: Ended::Asked(asks.to_vec()), ..outcome() };
+        let told = answer("it asks");
+        let facts = OutcomeFacts { disposition: Disposition::Waiting, handle_given: true, ..ended(&outcome, &told) };
+        self.ledger.record_question(intent, &facts, &QueuedFacts { until, dialogue, asks, ..call.queued() }).await
     }
 
     async fn end(&self, intent: Intent, disposition: Disposition, answer: &StoredResponse) -> Result<(), LedgerError> {
@@ -289,6 +298,8 @@ impl Call {
             arguments: &self.arguments,
             key: Some(&self.key),
             until: Timestamp(u64::MAX),
+            dialogue: &SILENT,
+            asks: &[],
         }
     }
 
@@ -308,6 +319,7 @@ impl Call {
                 redact: &self.redact,
             },
             arguments: &self.arguments,
+            dialogue: &SILENT,
             verdict: &self.verdict,
             delta: &self.delta,
             claims: NO_CLAIMS,
@@ -316,6 +328,8 @@ impl Call {
         }
     }
 }
+
+static SILENT: Dialogue = Dialogue { takes: BTreeSet::new(), given: BTreeMap::new() };
 
 const NO_CLAIMS: &BTreeMap<&str, &Value> = &BTreeMap::new();
 

@@ -40,7 +40,8 @@ async fn what_waits_is_given_out_again_after_a_restart_in_its_order_and_as_it_wa
     let requeued = taken(&world);
     assert_eq!(requeued.len(), calls.len());
     for (n, (requeued, call)) in requeued.into_iter().zip(&calls).enumerate() {
-        let Requeued { queued, trace, principal, tool, plugin, face, arguments, key, until } = requeued;
+        let Requeued { queued, trace, principal, tool, plugin, face, effect, arguments, key, until, dialogue, asks } = requeued;
+        assert_eq!((effect, dialogue, asks), (Effect::Write, Dialogue::default(), vec![]));
         assert_eq!((queued.call(), &trace, &principal), (call.id, &call.trace, &call.principal));
         assert_eq!((&tool, plugin.as_str(), face), (&call.tool, "invoices", Digest([7; 32])));
         assert_eq!((&arguments, key.as_ref()), (&call.arguments, Some(&call.key)));

@@ -132,6 +132,12 @@ fn limits(found: &mut Found, was: Option<&ToolManifest>, tool: &ToolManifest) {
         Some(was) if drops(was) => found.note(Weight::Widens, Aspect::RequiresClient, demands(was), demands(tool)),
         was => found.alters(Aspect::RequiresClient, was.and_then(demands), demands(tool)),
     }
+    for kind in tool.asks.iter().filter(|kind| !was.is_some_and(|was| was.asks.contains(kind))) {
+        found.note(Weight::Widens, Aspect::Asks, None, Some(kind.as_str().to_owned()));
+    }
+    for kind in was.iter().flat_map(|was| &was.asks).filter(|kind| !tool.asks.contains(kind)) {
+        found.note(Weight::Narrows, Aspect::Asks, Some(kind.as_str().to_owned()), None);
+    }
     let hook = |tool: &ToolManifest| tool.test_hook.map(|hook| format!("{hook:?}"));
     if let (before, Some(after)) = (was.and_then(hook), hook(tool))
         && before.as_ref() != Some(&after)

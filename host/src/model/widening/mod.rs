@@ -100,6 +100,8 @@ pub enum Aspect {
     Slow,
     /// What the client must be able to do.
     RequiresClient,
+    /// What it may ask of its caller.
+    Asks,
     /// What it makes the host do under the conformance profile.
     TestHook,
     /// The name for people.
@@ -148,6 +150,7 @@ impl Aspect {
             Self::Deadline => "deadline",
             Self::Slow => "slow",
             Self::RequiresClient => "requires_client",
+            Self::Asks => "asks",
             Self::TestHook => "test_hook",
             Self::Title => "title",
             Self::Description => "description",

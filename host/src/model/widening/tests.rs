@@ -97,6 +97,7 @@ fn each_difference_has_its_weight() {
         ("effect = \"write\"", "effect = \"write\"\nbackend_keyed = true", Widens, BackendKeyed),
         ("effect = \"write\"", "effect = \"write\"\nslow = true", Alters, Slow),
         ("effect = \"write\"", "effect = \"write\"\nrequires_client = [\"sampling\"]", Alters, RequiresClient),
+        ("effect = \"write\"", "effect = \"write\"\nasks = [\"elicitation\"]", Widens, Asks),
         ("effect = \"write\"", "effect = \"write\"\ntest_hook = \"tools_changed\"", Widens, TestHook),
     ] {
         let found = change(from, to);

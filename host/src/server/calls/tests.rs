@@ -19,7 +19,13 @@ fn step(done: u64) -> Progress {
 fn running(call: BoxFuture<'static, Reply>, cancelled: CancellationToken) -> (Running, mpsc::Sender<Progress>) {
     let (sender, steps) = mpsc::channel(PROGRESS_BACKLOG);
     let steps = Steps { token: ProgressToken(NumberOrString::Number(1)), steps, last: None };
-    let recipient = Recipient { era: Era::Modern, had_token: false, takes_tasks: false, calls_at: "".into() };
+    let recipient = Recipient {
+        era: Era::Modern,
+        had_token: false,
+        takes_tasks: false,
+        takes_questions: Default::default(),
+        calls_at: "".into(),
+    };
     (
         Running { call: Some(call), cancelled, steps: Some(steps), recipient, operation: Operation::unwatched("tools/call") },
         sender,

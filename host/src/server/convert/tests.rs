@@ -11,7 +11,8 @@ fn reply(answer: Answer) -> Reply {
 }
 
 fn recipient(era: Era) -> Recipient {
-    Recipient { era, had_token: false, takes_tasks: false, calls_at: "https://tools.example.com/v1/calls/".into() }
+    let calls_at = "https://tools.example.com/v1/calls/".into();
+    Recipient { era, had_token: false, takes_tasks: false, takes_questions: Default::default(), calls_at }
 }
 
 fn result(answer: Answer, era: Era) -> Value {
@@ -104,6 +105,7 @@ fn pending() -> Answer {
     let pending = Pending {
         call: CallId::from_bytes([7; 16]),
         state: PendingState::Queued,
+        asks: None,
         created: Timestamp(1_800_000_000_000),
         updated: Timestamp(1_800_000_000_000),
         retry_after: Duration::from_millis(1200),

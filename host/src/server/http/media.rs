@@ -10,10 +10,7 @@ use super::RpcError;
 /// # Errors
 /// The body is something else (415), or the client takes only one of the two (406).
 pub fn check(headers: &HeaderMap) -> Result<(), RpcError> {
-    let is_json = |value: &HeaderValue| essence(value.to_str().unwrap_or_default()).eq_ignore_ascii_case("application/json");
-    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
-        return Err(RpcError::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the header `Content-Type` must be `application/json`"));
-    }
+    check_json(headers)?;
     let accepts = |kind: &str| {
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|range| {
             let range_kind = essence(range);
@@ -25,6 +22,18 @@ pub fn check(headers: &HeaderMap) -> Result<(), RpcError> {
     }
     let problem = "the header `Accept` must list both `application/json` and `text/event-stream`";
     Err(RpcError::http(StatusCode::NOT_ACCEPTABLE, problem))
+}
+
+/// Whether the body is JSON.
+///
+/// # Errors
+/// It is something else (415).
+pub fn check_json(headers: &HeaderMap) -> Result<(), RpcError> {
+    let is_json = |value: &HeaderValue| essence(value.to_str().unwrap_or_default()).eq_ignore_ascii_case("application/json");
+    if headers.get(CONTENT_TYPE).is_some_and(is_json) {
+        return Ok(());
+    }
+    Err(RpcError::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the header `Content-Type` must be `application/json`"))
 }
 
 /// A media type or range without its parameters.

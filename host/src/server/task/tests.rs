@@ -13,6 +13,7 @@ fn pending() -> Pending {
     Pending {
         call: CallId::from_bytes([7; 16]),
         state: PendingState::Queued,
+        asks: None,
         created: Timestamp(1_800_000_000_000),
         updated: Timestamp(1_800_000_001_000),
         retry_after: Duration::from_millis(2500),
@@ -21,7 +22,13 @@ fn pending() -> Pending {
 }
 
 fn recipient() -> Recipient {
-    Recipient { era: Era::Modern, had_token: false, takes_tasks: true, calls_at: "/v1/calls/".into() }
+    Recipient {
+        era: Era::Modern,
+        had_token: false,
+        takes_tasks: true,
+        takes_questions: Default::default(),
+        calls_at: "/v1/calls/".into(),
+    }
 }
 
 fn meta() -> ResultMeta {
@@ -76,8 +83,9 @@ fn a_task_that_was_called_off_has_neither_result_nor_error() {
 
 #[test]
 fn malformed_questions_are_invalid_params() {
-    let read =
-        |method, params: Value| TaskRequest::read(method, params.as_object().expect("an object")).map(|asked| asked.task_id);
+    let read = |method, params: Value| {
+        TaskRequest::read(method, &mut params.as_object().expect("an object").clone()).map(|asked| asked.task_id)
+    };
     assert_eq!(read(TaskMethod::Get, json!({ "taskId": "x" })), Ok("x".to_owned()));
     for (method, params) in [
         (TaskMethod::Get, json!({})),

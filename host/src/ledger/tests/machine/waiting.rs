@@ -1,5 +1,6 @@
 //! What happens to calls that wait, in the model and in the ledger.
 
+use super::super::asked::question;
 use super::*;
 
 impl Run {
@@ -43,6 +44,27 @@ impl Run {
         let state = self.world.ledger.call(&call.id).expect("readable").expect("remembered");
         assert_eq!((state.status, state.response), (CallStatus::Released, Some(told)));
         self.model(key).held = None;
+    }
+
+    pub(super) async fn ask(&mut self, n: u8) {
+        let Some((&key, _)) = pick(&self.intents, n) else { return };
+        let intent = self.intents.remove(&key).expect("picked");
+        let held = self.model(key).held.expect("an intent runs");
+        let call = Call { id: held.call, ..keyed(key, held.arguments) };
+        let queued = self.world.ask(&call, intent, &SILENT, &[question()]).await.expect("recorded");
+        let held = self.model(key).held.as_mut().expect("as above");
+        (held.waits, held.running) = (true, None);
+        assert_eq!(self.world.status(&call), Some(CallStatus::Asking));
+        self.queue.push((call.id, key));
+        self.waiting.insert(key, (call, queued));
+    }
+
+    pub(super) async fn answer(&mut self, n: u8) {
+        let Some((&key, _)) = pick(&self.waiting, n) else { return };
+        let (call, queued) = &self.waiting[&key];
+        let facts = QueuedFacts { until: Timestamp(self.now() + HOUR), ..call.queued() };
+        self.world.ledger.record_answers(queued, &facts).await.expect("recorded");
+        assert_eq!(self.world.status(call), Some(CallStatus::Queued));
     }
 
     /// After a crash: the calls that wait are given out again, in their order.
