@@ -44,9 +44,11 @@
 //! The instance a call runs in is fresh and thrown away afterwards. A tool keeps no state between calls, and nothing
 //! surrounds it: no files, environment, arguments or sockets. What a call may use, its [`Context`] offers.
 
+mod ask;
 mod content;
 mod context;
 mod failure;
+mod form;
 pub mod http;
 #[cfg(target_family = "wasm")]
 mod http_wasi;
@@ -60,6 +62,7 @@ mod tool;
 #[doc(hidden)]
 pub mod wasm;
 
+pub use ask::{Elicited, Question, Root, Sampled};
 pub use content::Content;
 pub use context::{Context, Level};
 pub use failure::{Failure, code};

@@ -20,6 +20,11 @@ pub(crate) fn output<T: JsonSchema>() -> Value {
     finish::<T>(SchemaSettings::draft2020_12().for_serialize())
 }
 
+/// The schema of what `T` reads, without references: each part stands where it is used.
+pub(crate) fn inlined<T: JsonSchema>() -> Value {
+    finish::<T>(SchemaSettings::draft2020_12().for_deserialize().with(|settings| settings.inline_subschemas = true))
+}
+
 fn finish<T: JsonSchema>(settings: SchemaSettings) -> Value {
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
     // The name of a Rust type tells a model nothing.

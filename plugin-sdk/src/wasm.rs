@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::context::Facts;
 use crate::http::{HttpError, Request, Response};
-use crate::{Context, Failure, Level, Output, Plugin, http_wasi};
+use crate::{Context, Failure, Level, Output, Plugin, Question, http_wasi};
 
 use bindings::exports::tidegate::plugin::tools;
 use bindings::tidegate::plugin::host;
@@ -76,6 +76,19 @@ impl Link {
 
     pub(crate) fn log(&self, level: Level, message: &str) {
         host::log(level as u8, message);
+    }
+
+    /// Fails natively only: where an answer is not there yet, a component ends inside.
+    pub(crate) fn ask(&self, questions: &[Question]) -> Result<Vec<Option<String>>, Failure> {
+        let questions: Vec<_> = questions
+            .iter()
+            .map(|question| host::Question {
+                key: question.key().to_owned(),
+                method: question.method().to_owned(),
+                params: question.params().to_string(),
+            })
+            .collect();
+        Ok(host::ask(&questions))
     }
 
     pub(crate) fn send(&self, request: &Request) -> Result<Response, HttpError> {

@@ -13,6 +13,7 @@
 """
 
 from . import code, http
+from .ask import Elicited, Question, Root, Sampled
 from .content import Content
 from .context import Context, Level
 from .failure import Failure
@@ -23,13 +24,17 @@ from .tool import Hints, tool
 __all__ = [
     "Content",
     "Context",
+    "Elicited",
     "Failure",
     "Hints",
     "Length",
     "Level",
     "Pattern",
+    "Question",
     "Range",
+    "Root",
     "RowFilter",
+    "Sampled",
     "code",
     "http",
     "tool",

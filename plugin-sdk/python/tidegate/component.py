@@ -14,6 +14,7 @@ import encodings.utf_8_sig  # noqa: F401
 import encodings.utf_16  # noqa: F401
 import json
 import sys
+from typing import Sequence
 
 from componentize_py_types import Err
 from wit_world import exports
@@ -21,6 +22,7 @@ from wit_world.exports import tools as wit
 from wit_world.imports import host
 
 from . import http_wasi
+from .ask import Question
 from .context import Facts, running
 from .failure import Failure
 from .http import Request, Response
@@ -79,6 +81,11 @@ class _Link:
 
     def log(self, level: int, message: str) -> None:
         host.log(level, message)
+
+    def ask(self, questions: Sequence[Question]) -> list[str | None]:
+        # Where an answer is not there yet, the run ends inside: nothing is raised, and no `finally` runs.
+        asked = [host.Question(question.key, question.method, json.dumps(question.params)) for question in questions]
+        return host.ask(asked)
 
     def send(self, request: Request) -> Response:
         return http_wasi.send(request)

@@ -8,13 +8,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Iterator, Protocol
+from typing import TYPE_CHECKING, Any, Iterator, Protocol, Sequence, TypeVar
 
+from .ask import Confirmation, Elicited, Question, Root, Sampled
 from .data import encode
 from .row_filter import RowFilter
 
 if TYPE_CHECKING:
     from .http import Request, Response
+
+T = TypeVar("T")
 
 
 class Level(IntEnum):
@@ -49,6 +52,7 @@ class Link(Protocol):
     def is_cancelled(self) -> bool: ...
     def permits(self, resource: str, row: str) -> bool: ...
     def log(self, level: int, message: str) -> None: ...
+    def ask(self, questions: Sequence[Question]) -> list[str | None]: ...
     def send(self, request: Request) -> Response: ...
 
 
@@ -106,6 +110,50 @@ class Context:
     def log(self, level: Level, message: str) -> None:
         """Writes a line to the plugin's log and, if the caller asked for it, to the caller: no secrets."""
         self._link.log(int(level), message)
+
+    def ask(self, *questions: Question) -> list[Any]:
+        """Asks several questions at once, and returns an answer for each, in the same order: the result of the MCP request. At most 8 at
+        a time, 32 in a call.
+
+        None is the answer to a question that can't be asked: the manifest does not name its kind among the tool's `asks`, the client
+        does not take such questions, or the call may have changed something already.
+
+        A run that asks what has not been answered yet ends here: this does not return, and raises nothing. Whoever is asked may take
+        minutes; once they have answered, the tool is run again from its beginning, with the same arguments, and this returns at once. So
+        ask before anything is changed, and ask the same in every run. In a test it raises a `Failure` instead.
+        """
+        return [None if answer is None else json.loads(answer) for answer in self._link.ask(questions)]
+
+    def elicit(self, key: str, message: str, cls: type[T]) -> Elicited[T]:
+        """Asks the person to fill in a form: `Question.form`. Ends the run as `ask` does; raises a `Failure` if it can't be asked."""
+        return Elicited.read(self._ask_one(Question.form(key, message, cls)), cls)
+
+    def confirm(self, key: str, message: str) -> bool:
+        """Asks the person for a yes or a no: a form with one box to tick. To decline, or to close the form, is a no too. Ends the run as
+        `ask` does; raises a `Failure` if it can't be asked."""
+        found = self.elicit(key, message, Confirmation).value
+        return found is not None and found.confirm
+
+    def open_url(self, key: str, message: str, url: str) -> bool:
+        """Asks the person to open a page: `Question.url`. Yes means that they agreed to open it, not that they did there what they were
+        to do: only whoever serves the page knows that. Ends the run as `ask` does; raises a `Failure` if it can't be asked."""
+        return Elicited.read(self._ask_one(Question.url(key, message, url)), object).action == "accept"
+
+    def sample(self, key: str, prompt: str, max_tokens: int, **params: Any) -> Sampled:
+        """Asks the client's language model: `Question.sampling`. What it answers is no more to be trusted than any caller's words. Ends
+        the run as `ask` does; raises a `Failure` if it can't be asked."""
+        return Sampled.read(self._ask_one(Question.sampling(key, prompt, max_tokens, **params)))
+
+    def roots(self, key: str) -> list[Root]:
+        """Asks the client which folders the person works in: `Question.roots`. Ends the run as `ask` does; raises a `Failure` if it can't
+        be asked."""
+        return Root.read(self._ask_one(Question.roots(key)))
+
+    def _ask_one(self, question: Question) -> Any:
+        [answer] = self.ask(question)
+        if answer is None:
+            raise question.not_asked()
+        return answer
 
     # Fetched at first use: many tools never ask.
     @cached_property

@@ -25,6 +25,15 @@ _PLAIN: dict[Any, Schema] = {
 }
 
 
+# What the schema of a form's field may say, by its type.
+_FIELDS: dict[Any, tuple[str, ...]] = {
+    "string": ("minLength", "maxLength", "enum"),
+    "integer": ("minimum", "maximum"),
+    "number": ("minimum", "maximum"),
+    "boolean": (),
+}
+
+
 class _Definitions:
     """The dataclasses that a schema refers to, each under a name of its own."""
 
@@ -61,6 +70,36 @@ def of_answer(hint: Any) -> Schema:
     if schema.get("type") != "object":
         raise TypeError(f"an answer is a JSON object, which `{hint}` is not; answer with a dataclass, a dict or `Content`")
     return _finish(schema, definitions)
+
+
+def of_form(cls: type) -> Schema:
+    """The schema of a form with a field for each field of a dataclass, as far as MCP lets a form go (2026-07-28,
+    `PrimitiveSchemaDefinition`). Raises `TypeError` for a dataclass that is no form."""
+    if not _is_dataclass(cls):
+        raise TypeError(f"`{cls}` can't be asked for in a form; a form is a dataclass")
+    schema = _object(members(cls), _Definitions())
+    for name, field in schema["properties"].items():
+        try:
+            schema["properties"][name] = _field(field)
+        except TypeError as error:
+            raise TypeError(f"`{cls.__name__}` can't be asked for in a form: its field `{name}` {error}") from None
+    return schema
+
+
+def _field(schema: Schema) -> Schema:
+    kind = schema.get("type")
+    # In a form, what is not given is left out.
+    if isinstance(kind, list) and kind[1:] == ["null"]:
+        schema = {**schema, "type": kind[0]}
+        if "enum" in schema:
+            schema["enum"] = [value for value in schema["enum"] if value is not None]
+    known = _FIELDS.get(schema.get("type"))  # type: ignore[arg-type]
+    if known is None:
+        raise TypeError("is neither a text nor a number, a boolean or a choice of texts")
+    for keyword in schema:
+        if keyword not in ("type", "description", "default", *known):
+            raise TypeError(f"says `{keyword}` in its schema, for which forms have no word")
+    return schema
 
 
 def _finish(schema: Schema, definitions: _Definitions) -> Schema:

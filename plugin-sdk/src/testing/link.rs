@@ -1,23 +1,27 @@
 //! The native end of a context: how a running call reaches its stand-in for the host.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::script::in_words;
-use super::{Decision, Progress, State};
-use crate::Level;
+use super::{Decision, Progress, State, answers};
 use crate::context::Facts;
 use crate::http::{HttpError, Method, Request, Response};
+use crate::{Failure, Level, Question};
 
 /// The native end of a [`Context`](crate::Context).
 pub(crate) struct Link {
     state: Rc<RefCell<State>>,
+    /// What this call has asked whoever called.
+    asked: RefCell<Vec<Question>>,
+    /// Whether this call may have changed something.
+    has_changed: Cell<bool>,
 }
 
 impl Link {
     pub(super) fn new(state: Rc<RefCell<State>>) -> Link {
-        Link { state }
+        Link { state, asked: RefCell::default(), has_changed: Cell::new(false) }
     }
 
     pub(crate) fn facts(&self) -> Facts {
@@ -56,9 +60,24 @@ impl Link {
         self.state.borrow_mut().logs.push((level, message.to_owned()));
     }
 
+    pub(crate) fn ask(&self, questions: &[Question]) -> Result<Vec<Option<String>>, Failure> {
+        answers::check(&mut self.asked.borrow_mut(), questions);
+        let mut state = self.state.borrow_mut();
+        state.asked.extend_from_slice(questions);
+        // To ask is to be run again, and what was changed would be changed twice.
+        if self.has_changed.get() {
+            return Ok(vec![None; questions.len()]);
+        }
+        state.answers.to(questions)
+    }
+
     pub(crate) fn send(&self, request: &Request) -> Result<Response, HttpError> {
         let backend = request.backend.clone();
-        let response = self.answer(request).map_err(|error| of(error, &backend))?.answered_by(&backend);
+        let answer = self.answer(request);
+        if is_unsafe(request) && !matches!(answer, Err(HttpError::Refused { .. })) {
+            self.has_changed.set(true);
+        }
+        let response = answer.map_err(|error| of(error, &backend))?.answered_by(&backend);
         if response.bytes().len() > request.max_body_bytes {
             return Err(HttpError::TooLarge { backend, limit_bytes: request.max_body_bytes });
         }
@@ -69,8 +88,7 @@ impl Link {
         let player = {
             let mut state = self.state.borrow_mut();
             state.requests.push(request.clone());
-            let is_unsafe = !matches!(request.method, Method::Get | Method::Head);
-            if is_unsafe && state.gated && !state.decisions.iter().any(|decision| decision.permitted) {
+            if is_unsafe(request) && state.gated && !state.decisions.iter().any(|decision| decision.permitted) {
                 return Err(HttpError::Refused { backend: request.backend.clone() });
             }
             if let Some(answer) = state.script.next(request) {
@@ -91,6 +109,11 @@ impl Link {
         drop(state);
         panic!("the tool asked for {asked}, to which no answer is ready; {left}");
     }
+}
+
+/// Whether it may change something.
+fn is_unsafe(request: &Request) -> bool {
+    !matches!(request.method, Method::Get | Method::Head)
 }
 
 /// The error of the backend that gave it, whatever its maker called it.

@@ -34,7 +34,23 @@
 //! host.pass(Duration::from_secs(60));
 //! assert_eq!(context.now(), noon() + Duration::from_secs(60));
 //! ```
+//!
+//! Whoever called answers questions by their keys. At the real host a run that asks what has no answer yet ends inside
+//! [`Context::ask`] and is begun again once it has one; here it ends with a failure of code [`INPUT_REQUIRED`], and a test begins the
+//! next run itself:
+//!
+//! ```
+//! use serde_json::json;
+//! use tidegate_plugin_sdk::testing::{Host, INPUT_REQUIRED, accepted};
+//!
+//! let host = Host::new();
+//! let waits = host.context().confirm("sure", "Delete all of it?").unwrap_err();
+//! assert_eq!((waits.code.as_str(), host.asked()[0].key()), (INPUT_REQUIRED, "sure"));
+//! let host = host.answers("sure", accepted(json!({ "confirm": true })));
+//! assert_eq!(host.context().confirm("sure", "Delete all of it?"), Ok(true));
+//! ```
 
+mod answers;
 mod link;
 mod script;
 
@@ -44,12 +60,13 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::Facts;
 use crate::http::{HttpError, Method, Request, Response};
-use crate::{Context, Failure, Level, Plugin};
+use crate::{Context, Failure, Level, Plugin, Question};
 
+use answers::Answers;
 pub(crate) use link::Link;
 use script::Script;
 
@@ -57,6 +74,10 @@ use script::Script;
 pub fn noon() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_767_268_800)
 }
+
+/// The code of the failure with which a run ends in a test that asks what has no answer. At the real host it ends inside
+/// [`Context::ask`], which never returns, and no failure is seen.
+pub const INPUT_REQUIRED: &str = "input_required";
 
 /// A host for tests: it answers as it was told to, and remembers what it was asked.
 ///
@@ -108,6 +129,8 @@ struct State {
     logs: Vec<(Level, String)>,
     requests: Vec<Request>,
     decisions: Vec<Decision>,
+    answers: Answers,
+    asked: Vec<Question>,
 }
 
 /// A response with a JSON body.
@@ -118,6 +141,15 @@ struct State {
 pub fn reply(status: u16, body: &impl Serialize) -> Response {
     let headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
     Response::new("test", status, headers, serde_json::to_vec(body).expect("the body has a JSON form"))
+}
+
+/// The answer to a form that a person filled in so, for [`Host::answers`].
+///
+/// # Panics
+///
+/// If `content` has no JSON form.
+pub fn accepted(content: impl Serialize) -> Value {
+    json!({ "action": "accept", "content": serde_json::to_value(content).expect("the content has a JSON form") })
 }
 
 /// No response: the backend can't be reached.
@@ -152,6 +184,8 @@ impl Host {
                 logs: Vec::new(),
                 requests: Vec::new(),
                 decisions: Vec::new(),
+                answers: Answers::default(),
+                asked: Vec::new(),
             })),
         }
     }
@@ -220,6 +254,24 @@ impl Host {
         self
     }
 
+    /// The question of this key is answered so, whenever it is asked: with the result of its MCP request, such as [`accepted()`] or
+    /// `json!({ "action": "decline" })`. Whether the question is the same word for word, only the real host looks.
+    pub fn answers(self, key: &str, answer: Value) -> Host {
+        self.state.borrow_mut().answers.add(key, answer);
+        self
+    }
+
+    /// Questions of this kind can't be asked: `elicitation`, `elicitation/url`, `sampling` or `roots`, the words of a manifest's
+    /// `asks`. Nor can any, untold, once a call has sent a request that changes something.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such kind.
+    pub fn cannot_ask(self, kind: &str) -> Host {
+        self.state.borrow_mut().answers.refuse(kind);
+        self
+    }
+
     /// The caller gives up, from now on.
     pub fn cancel(&self) {
         self.state.borrow_mut().patience = Some(0);
@@ -270,6 +322,11 @@ impl Host {
     /// The rows asked about so far, over all calls.
     pub fn decisions(&self) -> Vec<Decision> {
         self.state.borrow().decisions.clone()
+    }
+
+    /// The questions asked so far, over all calls, those that can't be asked included.
+    pub fn asked(&self) -> Vec<Question> {
+        self.state.borrow().asked.clone()
     }
 
     /// Every answer that was put ready has been fetched.

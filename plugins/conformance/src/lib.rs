@@ -3,6 +3,7 @@
 //! What the contract has no words for, such as refusing a client that lacks a capability, the manifest beside this
 //! crate asks of the host.
 
+mod asking;
 mod content;
 mod headers;
 mod hooks;
@@ -10,12 +11,16 @@ mod running;
 mod schema;
 mod tasks;
 
+use asking::{
+    TestCapabilities, TestElicitation, TestListRoots, TestMultiRound, TestMultipleInputs, TestRequestState, TestSampling,
+    TestTamperedState,
+};
 use content::{TestAudioContent, TestEmbeddedResource, TestImageContent, TestMultipleContentTypes, TestSimpleText};
 use headers::TestCustomHeaders;
 use hooks::{TestMissingCapability, TestStreamingElicitation, TestTriggerPromptChange, TestTriggerToolChange};
 use running::{TestErrorHandling, TestLoggingTool, TestToolWithProgress};
 use schema::JsonSchema202012Tool;
-use tasks::{ConfirmDelete, FailingJob, Greet, ProtocolErrorJob, SlowCompute};
+use tasks::{ConfirmDelete, FailingJob, Greet, MultiInput, ProtocolErrorJob, SlowCompute, TestToolWithTask};
 
 tidegate_plugin_sdk::export!(
     TestSimpleText,
@@ -37,6 +42,16 @@ tidegate_plugin_sdk::export!(
     FailingJob,
     ProtocolErrorJob,
     ConfirmDelete,
+    MultiInput,
+    TestToolWithTask,
+    TestElicitation,
+    TestSampling,
+    TestListRoots,
+    TestRequestState,
+    TestTamperedState,
+    TestMultipleInputs,
+    TestMultiRound,
+    TestCapabilities,
 );
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Tools whose calls are answered with tasks, as `slow = true` in their manifest entries asks for (scenarios `tasks-*`).
+//! Tools whose calls are answered with tasks, most of them as `slow = true` in their manifest entries asks for (scenarios `tasks-*`).
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin_sdk::code::CANCELLED;
-use tidegate_plugin_sdk::{Content, Context, Failure, Hints, NoInput, Tool};
+use tidegate_plugin_sdk::{Content, Context, Elicited, Failure, Hints, NoInput, Question, Tool};
+
+use crate::asking::{filled_in, user_name};
 
 /// How often a tool that waits looks whether its caller gave up.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -94,7 +96,7 @@ impl Tool for ProtocolErrorJob {
     }
 }
 
-/// The suite wants to be asked whether to delete. No tool can ask its caller anything while it runs, so nothing is deleted.
+/// A task that waits for one answer.
 pub(crate) struct ConfirmDelete;
 
 /// What to delete.
@@ -107,13 +109,62 @@ pub(crate) struct Doomed {
 
 impl Tool for ConfirmDelete {
     const NAME: &'static str = "confirm_delete";
-    const DESCRIPTION: &'static str = "Deletes nothing, because nobody can be asked.";
+    const DESCRIPTION: &'static str =
+        "Asks the person whether a file may go, and tells what would become of it: it deletes nothing.";
     const HINTS: Hints = Hints::READ_ONLY;
     type Input = Doomed;
     type Output = Content;
 
-    fn call(Doomed { filename }: Doomed, _: &Context) -> Result<Content, Failure> {
-        Ok(Content::new().text(format!("`{filename}` stays: nobody was asked whether it may go.")))
+    fn call(Doomed { filename }: Doomed, context: &Context) -> Result<Content, Failure> {
+        let may_go = context.confirm("delete", &format!("Delete `{filename}`?"))?;
+        Ok(Content::new().text(format!("`{filename}` {}.", if may_go { "is deleted" } else { "stays" })))
+    }
+}
+
+/// A task that waits for two answers, which may come one by one.
+pub(crate) struct MultiInput;
+
+/// The form of both questions.
+#[derive(Deserialize, JsonSchema)]
+struct Signature {
+    name: String,
+    confirm: bool,
+}
+
+impl Tool for MultiInput {
+    const NAME: &'static str = "multi_input";
+    const DESCRIPTION: &'static str = "Asks the person for two signatures at once.";
+    const HINTS: Hints = Hints::READ_ONLY;
+    type Input = NoInput;
+    type Output = Content;
+
+    fn call(_: NoInput, context: &Context) -> Result<Content, Failure> {
+        let questions = [("first", "Who signs first?"), ("second", "Who signs second?")];
+        let mut told = Vec::new();
+        for answer in context.ask(&questions.map(|(key, message)| Question::form::<Signature>(key, message)))? {
+            let answer = answer.ok_or_else(|| Failure::failed("the client takes no questions to the person (elicitation)"))?;
+            let Signature { name, confirm } = filled_in(Elicited::read(&answer)?)?;
+            told.push(format!("{name} {}", if confirm { "signed" } else { "did not sign" }));
+        }
+        Ok(Content::new().text(format!("{}.", told.join(", "))))
+    }
+}
+
+/// `requires_client = ["io.modelcontextprotocol/tasks", "elicitation"]`, and not `slow`: it asks before it is a task.
+pub(crate) struct TestToolWithTask;
+
+impl Tool for TestToolWithTask {
+    const NAME: &'static str = "test_tool_with_task";
+    const DESCRIPTION: &'static str = "Asks the person for their name at once, and then takes six seconds to greet them.";
+    const HINTS: Hints = Hints::READ_ONLY;
+    type Input = NoInput;
+    type Output = Content;
+
+    fn call(_: NoInput, context: &Context) -> Result<Content, Failure> {
+        let name = user_name(context)?;
+        // Longer than the host keeps a client that takes tasks waiting for its answer.
+        wait(Duration::from_secs(6), context)?;
+        Ok(Content::new().text(format!("Hello, {name}!")))
     }
 }
 

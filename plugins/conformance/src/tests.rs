@@ -1,7 +1,7 @@
 //! What the suite looks for in each answer, without the suite.
 
 use serde_json::{Value, json};
-use tidegate_plugin_sdk::testing::Host;
+use tidegate_plugin_sdk::testing::{Host, INPUT_REQUIRED, accepted};
 use tidegate_plugin_sdk::{Failure, Level};
 
 use crate::PLUGIN;
@@ -69,6 +69,166 @@ fn a_job_that_is_called_off_says_so_and_one_that_is_not_takes_its_time() {
     host.cancel();
     let failure = content(&host, "slow_compute", &json!({ "seconds": 60 })).expect_err("it is called off");
     assert_eq!(failure.code, "cancelled");
+}
+
+/// A tool that asks.
+struct Asking {
+    tool: &'static str,
+    arguments: Value,
+    /// What the suite answers it, by key, round by round.
+    rounds: Vec<Value>,
+    /// What is to stand in the text it ends with.
+    text: &'static str,
+}
+
+impl Asking {
+    /// The answers of a round.
+    fn answers(round: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        round.as_object().expect("an object").iter()
+    }
+
+    /// A host whose caller has answered all of it.
+    fn answered(&self) -> Host {
+        let answers = self.rounds.iter().flat_map(Asking::answers);
+        answers.fold(Host::new(), |host, (key, answer)| host.answers(key, answer.clone()))
+    }
+}
+
+fn asking() -> Vec<Asking> {
+    let (alice, yes) = (accepted(json!({ "name": "Alice" })), accepted(json!({ "ok": true })));
+    let signed = |name: &str| accepted(json!({ "name": name, "confirm": true }));
+    let roots = json!({ "roots": [{ "uri": "file:///test/root", "name": "Test Root" }] });
+    let sampled = |text: &str| {
+        let content = json!({ "type": "text", "text": text });
+        json!({ "role": "assistant", "content": content, "model": "test-model", "stopReason": "endTurn" })
+    };
+    let asking = |tool, rounds, text| Asking { tool, arguments: json!({}), rounds, text };
+    vec![
+        asking("test_input_required_result_elicitation", vec![json!({ "user_name": alice })], "Hello, Alice!"),
+        asking(
+            "test_input_required_result_sampling",
+            vec![json!({ "capital_question": sampled("It is Paris.") })],
+            "It is Paris.",
+        ),
+        asking("test_input_required_result_list_roots", vec![json!({ "client_roots": roots })], "file:///test/root (Test Root)"),
+        asking("test_input_required_result_request_state", vec![json!({ "confirm": yes })], "state-ok"),
+        asking("test_input_required_result_tampered_state", vec![json!({ "confirm": yes })], "not changed"),
+        asking(
+            "test_input_required_result_multiple_inputs",
+            vec![json!({ "user_name": alice, "greeting": sampled("Hello there!"), "client_roots": roots })],
+            "To Alice: Hello there! Roots: file:///test/root (Test Root).",
+        ),
+        asking(
+            "test_input_required_result_multi_round",
+            vec![json!({ "step1": alice }), json!({ "step2": accepted(json!({ "color": "blue" })) })],
+            "Alice likes blue.",
+        ),
+        asking(
+            "test_input_required_result_capabilities",
+            vec![json!({ "user_name": alice, "greeting": sampled("Hello there!") })],
+            "elicitation, sampling",
+        ),
+        Asking {
+            arguments: json!({ "filename": "a.txt" }),
+            ..asking("confirm_delete", vec![json!({ "delete": accepted(json!({ "confirm": true })) })], "`a.txt` is deleted.")
+        },
+        asking(
+            "multi_input",
+            vec![json!({ "first": signed("partial-1"), "second": signed("partial-2") })],
+            "partial-1 signed, partial-2 signed.",
+        ),
+    ]
+}
+
+#[test]
+fn tools_that_ask_end_until_they_are_answered_and_then_answer_what_the_suite_looks_for() {
+    for Asking { tool, arguments, rounds, text } in asking() {
+        let mut host = Host::new();
+        for round in &rounds {
+            let ended = content(&host, tool, &arguments).expect_err("nobody has answered");
+            assert_eq!(ended.code, INPUT_REQUIRED, "{tool}: {ended}");
+            for (key, answer) in Asking::answers(round) {
+                assert!(ended.message.contains(&format!("`{key}`")), "{tool} asks for {key}: {ended}");
+                host = host.answers(key, answer.clone());
+            }
+        }
+        let answer = content(&host, tool, &arguments).expect(tool);
+        assert!(answer[0]["text"].as_str().expect("a text").contains(text), "{tool}: {answer}");
+    }
+}
+
+#[test]
+fn questions_are_put_in_the_words_of_the_suite() {
+    let form = |message: &str, field: &str, kind: &str| {
+        json!({
+            "message": message,
+            "requestedSchema": { "type": "object", "properties": { field: { "type": kind } }, "required": [field] },
+        })
+    };
+    let prompt = |text: &str, max_tokens: u32| {
+        let content = json!({ "type": "text", "text": text });
+        json!({ "messages": [{ "role": "user", "content": content }], "maxTokens": max_tokens })
+    };
+    let expected = [
+        ("user_name", form("What is your name?", "name", "string")),
+        ("capital_question", prompt("What is the capital of France?", 100)),
+        ("client_roots", json!({})),
+        ("confirm", form("Please confirm", "ok", "boolean")),
+        ("greeting", prompt("Generate a greeting", 50)),
+        ("step1", form("Step 1: What is your name?", "name", "string")),
+        ("step2", form("Step 2: What is your favorite color?", "color", "string")),
+    ];
+    let mut asked = Vec::new();
+    for asking in asking() {
+        let host = asking.answered();
+        content(&host, asking.tool, &asking.arguments).expect(asking.tool);
+        asked.extend(host.asked());
+    }
+    for (key, params) in expected {
+        let mut asked = asked.iter().filter(|question| question.key() == key).peekable();
+        assert!(asked.peek().is_some() && asked.all(|question| *question.params() == params), "{key}");
+    }
+}
+
+#[test]
+fn a_tool_that_asks_what_the_client_takes_goes_on_without_the_rest() {
+    let tool = "test_input_required_result_capabilities";
+    let host = Host::new().cannot_ask("elicitation");
+    let ended = content(&host, tool, &json!({})).expect_err("nobody has answered");
+    assert!(ended.message.ends_with("an answer to `greeting` (sampling)"), "{ended}");
+    let nothing = content(&host.cannot_ask("sampling"), tool, &json!({})).expect("it runs");
+    assert_eq!(nothing[0]["text"], "Answered: nothing.");
+}
+
+#[test]
+fn a_person_who_declines_keeps_their_file_and_gets_no_greeting() {
+    let host = Host::new().answers("delete", json!({ "action": "decline" })).answers("user_name", json!({ "action": "cancel" }));
+    let kept = content(&host, "confirm_delete", &json!({ "filename": "a.txt" })).expect("it runs");
+    assert_eq!(kept[0]["text"], "`a.txt` stays.");
+    let failure = content(&host, "test_tool_with_task", &json!({})).expect_err("there is nobody to greet");
+    assert_eq!(failure, Failure::failed("the person did not want to answer"));
+}
+
+#[test]
+fn the_tool_that_becomes_a_task_asks_before_it_takes_its_time() {
+    let host = Host::new();
+    assert_eq!(content(&host, "test_tool_with_task", &json!({})).expect_err("nobody has answered").code, INPUT_REQUIRED);
+    let host = host.answers("user_name", accepted(json!({ "name": "Alice" }))).cancelled_after(2);
+    assert_eq!(content(&host, "test_tool_with_task", &json!({})).expect_err("it takes its time").code, "cancelled");
+}
+
+#[test]
+fn every_tool_asks_only_the_kinds_of_questions_that_its_manifest_entry_names() {
+    let manifest = include_str!("../plugin.toml");
+    for asking in asking() {
+        let name = format!("\nname = \"{}\"\n", asking.tool);
+        let entry = manifest.split("[[tool]]").find(|entry| entry.contains(&name)).expect(asking.tool);
+        let host = asking.answered();
+        content(&host, asking.tool, &asking.arguments).expect(asking.tool);
+        let mut kinds: Vec<_> = host.asked().iter().map(|question| format!("\"{}\"", question.kind())).collect();
+        kinds.dedup();
+        assert!(entry.contains(&format!("\nasks = [{}]\n", kinds.join(", "))), "it asks {kinds:?}: {entry}");
+    }
 }
 
 #[test]
