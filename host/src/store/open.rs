@@ -12,8 +12,9 @@ use crate::model::Timestamp;
 
 /// The format of the whole data folder. A change that an older version would misread raises it.
 ///
-/// Format 3 has calls that wait, which an older version would leave waiting.
-const FORMAT: u32 = 3;
+/// Format 3 has calls that wait, which an older version would leave waiting; format 4 has such that wait for answers, which an older
+/// version would end.
+const FORMAT: u32 = 4;
 
 /// The oldest format that this version reads. What is written in it stands in the current one as well.
 const OLDEST: u32 = 2;

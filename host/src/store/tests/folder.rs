@@ -22,12 +22,12 @@ async fn a_folder_in_use_is_refused_with_the_culprit() {
 #[test]
 fn a_folder_of_another_version_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    fs::write(dir.path().join("format"), "4\n").expect("writable");
-    let refused = Store::open(dir.path(), &config()).expect_err("format 4 is not known");
-    assert!(matches!(refused, StoreError::NewerFormat { found: 4, known: 3, .. }), "{refused}");
+    fs::write(dir.path().join("format"), "5\n").expect("writable");
+    let refused = Store::open(dir.path(), &config()).expect_err("format 5 is not known");
+    assert!(matches!(refused, StoreError::NewerFormat { found: 5, known: 4, .. }), "{refused}");
     fs::write(dir.path().join("format"), "1\n").expect("writable");
     let refused = Store::open(dir.path(), &config()).expect_err("format 1 is not read any more");
-    assert!(matches!(refused, StoreError::OlderFormat { found: 1, known: 3, .. }), "{refused}");
+    assert!(matches!(refused, StoreError::OlderFormat { found: 1, known: 4, .. }), "{refused}");
     fs::write(dir.path().join("format"), "two").expect("writable");
     assert!(matches!(Store::open(dir.path(), &config()), Err(StoreError::Damaged { .. })));
 }
@@ -40,7 +40,7 @@ async fn a_folder_of_the_version_before_is_read_and_from_then_on_refused_by_that
     store.close().await.expect("the store closes cleanly");
     fs::write(dir.path().join("format"), "2\n").expect("writable");
     assert_eq!(open(dir.path()).get(b"k").expect("readable"), Some(b"v".to_vec()));
-    assert_eq!(fs::read_to_string(dir.path().join("format")).expect("readable"), "3\n");
+    assert_eq!(fs::read_to_string(dir.path().join("format")).expect("readable"), "4\n");
 }
 
 #[test]

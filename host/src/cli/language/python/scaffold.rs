@@ -11,9 +11,10 @@ macro_rules! sources {
     };
 }
 
-const MODULES: [(&str, &str); 15] = sources![
+const MODULES: [(&str, &str); 16] = sources![
     "tidegate/", "python/tidegate/":
     "__init__.py",
+    "ask.py",
     "code.py",
     "component.py",
     "content.py",

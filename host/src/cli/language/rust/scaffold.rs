@@ -12,10 +12,13 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 16] = sources![
+const SOURCES: [(&str, &str); 20] = sources![
+    "ask.rs",
+    "ask_tests.rs",
     "content.rs",
     "context.rs",
     "failure.rs",
+    "form.rs",
     "http.rs",
     "http_tests.rs",
     "http_wasi.rs",
@@ -23,6 +26,7 @@ const SOURCES: [(&str, &str); 16] = sources![
     "plugin.rs",
     "row_filter.rs",
     "schema.rs",
+    "testing/answers.rs",
     "testing/link.rs",
     "testing/mod.rs",
     "testing/script.rs",
