@@ -4,6 +4,7 @@
 //! | module | what it holds the host to |
 //! |---|---|
 //! | `admin` | the admin API: who is let in, and that it says what the admin socket says |
+//! | `asking` | tools that ask their callers: in the answer, behind a handle, durably, and badly |
 //! | `audit` | what was written down: found, shown, checked and taken elsewhere |
 //! | `auth` | tokens of a real provider; forged ones; the local user; `dev`'s own tokens |
 //! | `author` | from an empty folder to a tool that is served, edited, served again and called |
@@ -44,6 +45,7 @@
 mod harness;
 
 mod admin;
+mod asking;
 mod audit;
 mod auth;
 mod author;

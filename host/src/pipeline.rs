@@ -11,6 +11,7 @@ mod effects;
 mod ending;
 mod facts;
 mod finish;
+mod form;
 mod guest;
 mod handles;
 mod inquiry;
@@ -93,7 +94,7 @@ pub struct Pipeline {
     parts: Parts,
     stages: Stages,
     handles: Arc<Handles>,
-    asking: Asking,
+    asking: Arc<Asking>,
     /// Room for what queued calls ask for, in KiB.
     queue_room: Arc<Semaphore>,
 }
@@ -140,7 +141,7 @@ impl Pipeline {
     pub fn new(parts: Parts) -> Self {
         let kib = parts.admission.queue_bytes().as_usize().div_ceil(1024);
         let queue_room = Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)));
-        Self { parts, stages: Stages::new(), handles: Arc::default(), asking: Asking::default(), queue_room }
+        Self { parts, stages: Stages::new(), handles: Arc::default(), asking: Arc::default(), queue_room }
     }
 
     /// Who presents these credentials.
@@ -252,7 +253,11 @@ impl Pipeline {
         };
         // Behind the claim: whoever comes again with a key is given its answer, however old the questions are.
         let asker = Asker { call, tool: &tool, arguments: &arguments, key: key.as_ref().map(|keyed| &keyed.key) };
-        let dialogue = self.dialogue(&asker, takes_questions, offered_answers).map_err(refuse)?;
+        let dialogue = self.dialogue(&asker, takes_questions, offered_answers).map_err(|rejection| {
+            let again = key.as_ref().is_some_and(|keyed| keyed.lease.again().is_some());
+            let refusal = *refuse(rejection);
+            if again { refusal.after_another() } else { refusal }
+        })?;
         Ok(Claimed::Run { tool, arguments, authorized, key, dialogue })
     }
 

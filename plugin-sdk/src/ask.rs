@@ -40,7 +40,7 @@ impl Question {
     /// Asks the person to open a page: to sign in, to pay, to enter a secret. [`Elicited::read`] reads the answer; it has no
     /// content, so read an `Elicited<Value>`.
     pub fn url(key: &str, message: &str, url: &str) -> Question {
-        let params = json!({ "mode": "url", "message": message, "url": url, "elicitationId": key });
+        let params = json!({ "mode": "url", "message": message, "url": url });
         Question::new(key, "elicitation/create", params)
     }
 
@@ -100,7 +100,7 @@ impl Question {
         };
         Failure::failed(format!(
             "the tool needs an answer from {whom} (`{}`), and can't ask in this call; the same call will work no better: make it \
-             through a client that declares the MCP capability `{capability}`, or do without this tool",
+             through a client that speaks MCP 2026-07-28 and declares the capability `{capability}`, or do without this tool",
             self.key
         ))
     }

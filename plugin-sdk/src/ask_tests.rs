@@ -32,7 +32,7 @@ fn questions_are_the_requests_of_the_protocol() {
         (
             "elicitation/url",
             "elicitation/create",
-            json!({ "mode": "url", "message": "Pay here.", "url": "https://pay.example/7", "elicitationId": "pay" }),
+            json!({ "mode": "url", "message": "Pay here.", "url": "https://pay.example/7" }),
         ),
         ("sampling", "sampling/createMessage", json!({ "messages": messages, "maxTokens": 10, "systemPrompt": "Be brief." })),
         ("roots", "roots/list", json!({})),
@@ -118,7 +118,7 @@ fn what_can_not_be_asked_has_no_answer_and_helpers_say_what_it_takes() {
     assert_eq!(
         failure.message,
         "the tool needs an answer from the person in front of the client (`sure`), and can't ask in this call; the same call will \
-         work no better: make it through a client that declares the MCP capability `elicitation`, or do without this tool"
+         work no better: make it through a client that speaks MCP 2026-07-28 and declares the capability `elicitation`, or do without this tool"
     );
     let waits = context.open_url("page", "Open.", "https://a.example").expect_err("another kind");
     assert_eq!(waits.code, INPUT_REQUIRED);
@@ -128,15 +128,17 @@ fn what_can_not_be_asked_has_no_answer_and_helpers_say_what_it_takes() {
 fn nothing_is_asked_once_something_may_have_changed() {
     let host = Host::new()
         .answers("sure", accepted(json!({ "confirm": true })))
+        .answers("really", accepted(json!({ "confirm": true })))
         .answer("billing", Method::Get, "/", reply(200, &json!({})))
         .answer("billing", Method::Post, "/", too_slow());
     let context = host.context();
-    let asks = || context.ask(&[Question::form::<Confirmation>("sure", "Sure?")]).expect("an answer or none")[0].is_some();
+    let asks = |key| context.ask(&[Question::form::<Confirmation>(key, "Sure?")]).expect("an answer or none")[0].is_some();
     context.backend("billing").get(&[]).send().expect("it is read");
     context.backend("mail").post(&[]).send().expect_err("there is none, so nothing was sent");
-    assert!(asks());
+    assert!(asks("sure"));
     context.backend("billing").post(&[]).send().expect_err("nobody knows what it did");
-    assert!(!asks());
+    assert!(!asks("really"));
+    assert!(asks("sure"), "what was answered before is still answered");
     assert_eq!(host.context().confirm("sure", "Sure?"), Ok(true), "it is the call that has changed something");
 }
 

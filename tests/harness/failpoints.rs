@@ -5,7 +5,7 @@
 //! runs, and what the kernel has is kept, as after `kill -9`.
 
 /// Where a host can be made to crash, in the order in which a call comes by; what has happened there, and what has not.
-pub const CRASHES: [(&str, &str); 25] = [
+pub const CRASHES: [(&str, &str); 26] = [
     ("call::claim", "the call is authorized; its key was not looked up"),
     ("call::queued", "it waits durably; its caller was not told"),
     ("call::claimed", "it may run; its key is reserved in memory, nothing is written"),
@@ -20,6 +20,7 @@ pub const CRASHES: [(&str, &str); 25] = [
     ("directory::written", "what a file is to hold is written and synced beside it"),
     ("directory::renamed", "the file holds it; nobody has been told"),
     ("call::executed", "the call has run; its outcome is known to nobody else"),
+    ("call::asked", "what the run asked is durable, and so is that its call waits for the answers; nobody waits for them yet"),
     ("call::concluded", "the outcome is durable, or for a read on its way; the caller has no answer"),
     ("mark::unnamed", "how far the log got is written beside the mark that it replaces"),
     ("upkeep::forgotten", "answers are forgotten; their files are still there"),

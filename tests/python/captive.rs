@@ -125,3 +125,28 @@ fn requests_go_to_its_backend_and_nowhere_else() {
     assert!(big.structured()["status"].as_u64() >= Some(400), "the body was sent whole, and billing refused it: {big:?}");
     assert!(!cage.billing.open_invoices("u1").is_empty());
 }
+
+#[test]
+fn what_it_asks_ends_its_run_and_the_answers_are_there_in_the_next() {
+    let cage = cage();
+    let client = cage.host.client();
+    let call = |more: Value| {
+        let mut params = json!({"name": "inquire", "arguments": {}});
+        params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        params["_meta"] = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}, "roots": {}}});
+        client.request("tools/call", params).body["result"].clone()
+    };
+    let mut asked = call(json!({}));
+    for (key, answer) in [
+        ("person", json!({"action": "accept", "content": {"name": "Ada"}})),
+        ("folders", json!({"roots": [{"uri": "file:///home/ada"}]})),
+        ("sure", json!({"action": "accept", "content": {"confirm": true}})),
+    ] {
+        assert!(asked["inputRequests"][key].is_object(), "{key}: {asked}");
+        asked = call(json!({"inputResponses": {key: answer}, "requestState": asked["requestState"]}));
+    }
+    assert_eq!(asked["content"][0]["text"], "Ada ['file:///home/ada'] True", "{asked}");
+    let nobody = client.call("inquire", json!({}));
+    let text = nobody.body["result"]["content"][0]["text"].as_str().expect("a text");
+    assert!(text.starts_with("swallowed Failure") && text.contains("declares the capability `elicitation`"), "{nobody:?}");
+}

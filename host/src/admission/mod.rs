@@ -166,11 +166,6 @@ impl Admission {
         self.max_asking
     }
 
-    /// The longest a question waits for its answer.
-    pub fn ask_timeout(&self) -> Duration {
-        self.ask_timeout
-    }
-
     /// Until when a question may be answered that is asked `now`.
     pub fn asks_until(&self, now: Timestamp) -> Timestamp {
         let longest = u64::try_from(self.ask_timeout.as_millis()).unwrap_or(u64::MAX);

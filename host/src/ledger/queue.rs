@@ -144,7 +144,7 @@ impl Ledger {
         Ok(queued)
     }
 
-    /// Ends a call that waits and has not run: cancelled, too late, turned away after all. Takes its row away, gives its key back,
+    /// Ends a call that waits and has changed nothing: cancelled, too late, turned away after all. Takes its row away, gives its key back,
     /// and keeps the answer for whoever asks for the call. Durable on return.
     ///
     /// # Errors

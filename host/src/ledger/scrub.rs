@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::body::fresh_salt;
 use super::redact::{Redacted, Scrubber, Secrets};
 use super::{Inner, Ledger};
-use crate::model::Arguments;
+use crate::model::{Arguments, Dialogue};
 
 /// Does to texts about one call what is done to them before they are written down.
 pub struct Scrub {
@@ -16,10 +16,14 @@ pub struct Scrub {
 }
 
 impl Ledger {
-    /// What keeps the secrets among `arguments` out of texts: what the pointers of `redact` point at, and what is detected.
-    pub fn scrub(&self, arguments: &Arguments, redact: &[String]) -> Scrub {
+    /// What keeps the secrets among `arguments`, and among what a caller has answered, out of texts: what the pointers of `redact`
+    /// point at in the arguments, and what is detected in either.
+    pub fn scrub(&self, arguments: &Arguments, redact: &[String], dialogue: &Dialogue) -> Scrub {
         let salt = fresh_salt();
-        let secrets = Redacted::new(&self.inner.secret, &salt, arguments, redact).secrets;
+        let mut secrets = Redacted::new(&self.inner.secret, &salt, arguments, redact).secrets;
+        if !dialogue.given.is_empty() {
+            secrets.join(&Redacted::new(&self.inner.secret, &salt, &dialogue.answers(), &[]).secrets);
+        }
         Scrub { ledger: Arc::clone(&self.inner), salt, secrets }
     }
 }

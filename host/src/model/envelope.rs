@@ -94,6 +94,13 @@ impl Envelope {
         Words::new(ErrorCode::Conflict, message).envelope(EffectState::Possible, call_id, trace_id)
     }
 
+    /// The envelope of a call that ended with a question to somebody else who waited for it, for whoever asks later.
+    pub fn asked_another(call_id: CallId, trace_id: String) -> Self {
+        let message =
+            "the tool asked something, and whoever waited for it did not answer; nothing was changed, call again to be asked";
+        Words::new(ErrorCode::Conflict, message).envelope(EffectState::None, call_id, trace_id)
+    }
+
     /// The envelope of a write that is done, but answered with a row the caller may not see.
     pub fn done_unseen(call_id: CallId, trace_id: String) -> Self {
         let message = "the call took effect, but its result is a row that you may not see; do not call again";
@@ -215,7 +222,11 @@ impl Words {
     fn of_rejection(rejection: &Rejection) -> Option<Self> {
         use ErrorCode::*;
         Some(match rejection {
-            Rejection::Unauthenticated(_) | Rejection::UnknownTool(_) | Rejection::ClientLacks(_) | Rejection::StateInvalid => {
+            Rejection::Unauthenticated(_)
+            | Rejection::UnknownTool(_)
+            | Rejection::ClientLacks(_)
+            | Rejection::StateInvalid
+            | Rejection::AnswersTooLarge => {
                 return None;
             }
             Rejection::InvalidArguments(violations) => {
@@ -270,12 +281,9 @@ impl Words {
                 ToolChanged,
                 "the tool changed while the call was queued, so it did not run; look at the tool as it is now before calling again",
             ),
-            Rejection::Unanswered { waited } => Self::new(
+            Rejection::Unanswered => Self::new(
                 DeadlineExceeded,
-                format!(
-                    "the tool asked something that nobody answered within {} s, so it changed nothing; call it again to be asked again",
-                    in_seconds(*waited)
-                ),
+                "the tool asked something that nobody answered in time, so the call did not go on; call it again to be asked again",
             ),
             Rejection::AuditUnavailable(_) => Self::new(
                 AuditUnavailable,

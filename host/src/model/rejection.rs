@@ -74,11 +74,10 @@ pub enum Rejection {
     /// What came as the state of the questions of an earlier run (`requestState`) is no such thing: changed, too old, or made for
     /// another call.
     StateInvalid,
+    /// What came as answers to the questions of an earlier run is more than anybody answers.
+    AnswersTooLarge,
     /// Nobody answered in time what the tool asked.
-    Unanswered {
-        /// For how long it waited.
-        waited: Duration,
-    },
+    Unanswered,
     /// The audit log can't be written, so nothing ran. The text is for operators.
     AuditUnavailable(String),
     /// The host is shutting down.
@@ -101,7 +100,8 @@ impl Rejection {
             | Self::RateLimited { .. }
             | Self::Cancelled
             | Self::StateInvalid
-            | Self::Unanswered { .. } => true,
+            | Self::AnswersTooLarge
+            | Self::Unanswered => true,
             Self::OutcomeUnknown { .. }
             | Self::AnswerUnreadable { .. }
             | Self::Overloaded { .. }
@@ -132,7 +132,8 @@ impl Rejection {
             Self::Cancelled => "cancelled",
             Self::ToolChanged => "tool_changed",
             Self::StateInvalid => "request_state_invalid",
-            Self::Unanswered { .. } => "unanswered",
+            Self::AnswersTooLarge => "answers_too_large",
+            Self::Unanswered => "unanswered",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::ShuttingDown => "shutting_down",
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::context::FutureExt as _;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -25,6 +26,8 @@ use crate::registry::Tool;
 /// What the answers of one call may take up, in bytes.
 const MAX_ANSWERS: usize = 64 << 10;
 
+const TOO_LARGE: &str = "the answers of one call may take up 64 KiB in all";
+
 /// One principal may have this part of the calls that wait for answers.
 const SHARE: usize = 10;
 
@@ -39,8 +42,13 @@ pub enum Answered {
     Invalid(Vec<String>),
     /// There is no such call, or it is somebody else's.
     Unknown,
-    /// They could not be written down.
+    /// They could not be written down, or nobody is there to take them now.
     Unavailable,
+    /// The principal calls, and answers, more often than it may.
+    TooMany {
+        /// When it may again.
+        retry_after: Duration,
+    },
 }
 
 /// The calls of this process that wait for answers.
@@ -50,11 +58,20 @@ pub struct Asking(Mutex<HashMap<CallId, Asked>>);
 struct Asked {
     principal: Arc<Principal>,
     open: Arc<Vec<Question>>,
-    answers: mpsc::Sender<Offer>,
+    /// None until what it asks is durable.
+    answers: Option<mpsc::Sender<Offer>>,
+}
+
+/// A place among the calls that wait for answers, given up on drop.
+pub(super) struct Place {
+    asking: Arc<Asking>,
+    call: CallId,
 }
 
 /// Answers on their way to a call.
 struct Offer {
+    /// Who answers: the call goes on in the name, and with the rights, that its caller has now.
+    principal: Arc<Principal>,
     responses: Map<String, Value>,
     taken: oneshot::Sender<Answered>,
 }
@@ -62,42 +79,46 @@ struct Offer {
 impl Asking {
     /// What the caller of a call has to be asked; nothing if the call does not wait for answers.
     pub fn questions(&self, call: &CallId) -> Option<Arc<Vec<Question>>> {
-        self.lock().get(call).map(|asked| asked.open.clone())
+        self.lock().get(call).filter(|asked| asked.answers.is_some()).map(|asked| asked.open.clone())
     }
 
-    /// Whether one more call of this principal may wait for answers, of `max` in all.
-    fn has_room(&self, principal: &Principal, max: usize) -> bool {
-        let asking = self.lock();
+    /// A place for one more call, of `max` in all. `None` if there is none, or none for this principal.
+    fn enter(self: &Arc<Self>, call: CallId, principal: &Arc<Principal>, max: usize) -> Option<Place> {
+        let mut asking = self.lock();
         let is_theirs =
             |asked: &&Asked| asked.principal.issuer == principal.issuer && asked.principal.subject == principal.subject;
-        asking.len() < max && asking.values().filter(is_theirs).count() < max.div_ceil(SHARE)
-    }
-
-    fn enter(&self, call: CallId, asked: Asked) {
-        let mut asking = self.lock();
-        asking.insert(call, asked);
-        metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
-    }
-
-    fn ask_for(&self, call: &CallId, open: Arc<Vec<Question>>) {
-        if let Some(asked) = self.lock().get_mut(call) {
-            asked.open = open;
+        if asking.len() >= max || asking.values().filter(is_theirs).count() >= max.div_ceil(SHARE) {
+            return None;
         }
-    }
-
-    fn leave(&self, call: &CallId) {
-        let mut asking = self.lock();
-        asking.remove(call);
+        asking.insert(call, Asked { principal: principal.clone(), open: Arc::default(), answers: None });
         metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
+        Some(Place { asking: self.clone(), call })
     }
 
     fn sender(&self, call: &CallId) -> Option<mpsc::Sender<Offer>> {
-        self.lock().get(call).map(|asked| asked.answers.clone())
+        self.lock().get(call)?.answers.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Asked>> {
-        // Each change is one insert or one remove: a panic elsewhere cannot leave it half done.
+        // Each change is one insert, one remove or one assignment: a panic elsewhere cannot leave it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// What the call asks now, and where answers go.
+    fn asks(&self, open: Arc<Vec<Question>>, answers: &mpsc::Sender<Offer>) {
+        if let Some(asked) = self.asking.lock().get_mut(&self.call) {
+            (asked.open, asked.answers) = (open, Some(answers.clone()));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut asking = self.asking.lock();
+        asking.remove(&self.call);
+        metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
     }
 }
 
@@ -144,7 +165,9 @@ impl Pipeline {
             given.insert(key, Given { question, answer });
         }
         let dialogue = Dialogue { takes: takes.into_iter().filter(|kind| asks.contains(kind)).collect(), given };
-        check_size(&dialogue).map_err(|problem| Rejection::InvalidArguments(vec![problem]))?;
+        if size(&dialogue.given) > MAX_ANSWERS {
+            return Err(Rejection::AnswersTooLarge);
+        }
         Ok(dialogue)
     }
 
@@ -173,7 +196,21 @@ impl Pipeline {
         outcome: &Outcome,
     ) -> Result<(), Option<(Intent, Ended)>> {
         let Asker { call, tool, arguments, key } = *asker;
-        let Some(room) = self.room_to_ask(call, arguments, questions) else {
+        if let Some(again) = questions.iter().find(|question| call.dialogue.given.contains_key(&question.key)) {
+            // A key stands for one question for as long as a task lives (ext-tasks): a client may have put it away for good.
+            let failure = Failure {
+                code: ErrorCode::Conflict,
+                message: format!(
+                    "what the tool asks as `{}` is not what was answered: things have changed since, and nothing was done; call it again to be \
+                     asked anew",
+                    again.key
+                ),
+                retry_after: None,
+            };
+            return Err(Some((intent, Ended::Failed(failure))));
+        }
+        let place = self.asking.enter(call.id, &call.principal, self.parts.admission.max_asking());
+        let Some((place, room)) = place.zip(self.room_to_ask(arguments, questions)) else {
             let failure = Failure {
                 code: ErrorCode::Overloaded,
                 message:
@@ -227,60 +264,73 @@ impl Pipeline {
             _room: Some(room),
             _span: None,
         };
-        self.await_answers(waiting, questions.to_vec(), until);
+        self.await_answers(waiting, place, questions.to_vec(), until);
         Ok(())
     }
 
+    /// Takes up a call that asked when the host stopped. More of them may wait than may be added.
+    pub(super) fn ask_on(self: &Arc<Self>, waiting: Waiting, open: Vec<Question>, until: Timestamp) {
+        let place = self.asking.enter(waiting.call.id, &waiting.call.principal, usize::MAX).expect("there is no limit");
+        self.await_answers(waiting, place, open, until);
+    }
+
     /// Keeps a call until its questions are answered, it is called off, or nobody answers in time.
-    pub(super) fn await_answers(self: &Arc<Self>, waiting: Waiting, open: Vec<Question>, until: Timestamp) {
+    fn await_answers(self: &Arc<Self>, waiting: Waiting, place: Place, open: Vec<Question>, until: Timestamp) {
         let (answers, offers) = mpsc::channel(1);
         let open = Arc::new(open);
-        self.asking.enter(waiting.call.id, Asked { principal: waiting.call.principal.clone(), open: open.clone(), answers });
+        place.asks(open.clone(), &answers);
         let pipeline = self.clone();
-        let wait = async move { pipeline.awaiting(waiting, open, until, offers).await };
+        let wait = async move { pipeline.awaiting(waiting, place, open, until, (answers, offers)).await };
         self.parts.tasks.spawn(wait.with_current_context());
     }
 
     async fn awaiting(
         self: &Arc<Self>,
         mut waiting: Waiting,
+        place: Place,
         mut open: Arc<Vec<Question>>,
         until: Timestamp,
-        mut offers: mpsc::Receiver<Offer>,
+        (answers, mut offers): (mpsc::Sender<Offer>, mpsc::Receiver<Offer>),
     ) {
-        let id = waiting.call.id;
         let left = Duration::from_millis(until.as_millis().saturating_sub(Timestamp::now().as_millis()));
         let (cancelled, over) = (waiting.call.cancelled.clone(), tokio::time::sleep(left));
+        let mut changes = self.changes();
         tokio::pin!(over);
         let rejection = loop {
+            // It holds on to no generation but the one in force: nobody knows how long it waits.
+            waiting.call.generation = self.parts.registry.current();
             let offer = tokio::select! {
                 biased;
-                () = cancelled.cancelled() => break Some(Rejection::Cancelled),
+                () = cancelled.cancelled() => break Rejection::Cancelled,
                 // INVARIANT: the row stays, and the next host takes it up.
-                () = self.parts.shutdown.cancelled() => return self.asking.leave(&id),
-                () = &mut over => break Some(Rejection::Unanswered { waited: self.parts.admission.ask_timeout() }),
+                () = self.parts.shutdown.cancelled() => return,
+                () = &mut over => break Rejection::Unanswered,
                 Some(offer) = offers.recv() => offer,
+                Ok(()) = changes.changed() => continue,
             };
-            let Offer { responses, taken } = offer;
-            let answered = self.take_answers(&mut waiting, &mut open, responses, until).await;
-            self.asking.ask_for(&id, open.clone());
+            let Offer { principal, responses, taken } = offer;
+            let answered = self.take_answers(&mut waiting, &mut open, principal, responses, until).await;
+            let is_over = open.is_empty();
             // Whoever answered may be gone; what was answered is kept all the same.
-            let _ = taken.send(answered);
-            if open.is_empty() {
-                break None;
-            }
-        };
-        self.asking.leave(&id);
-        let tool = self.parts.registry.current().tools.get(waiting.meant.tool()).cloned();
-        let refusal = match (rejection, tool) {
-            (Some(rejection), tool) => Refusal::of(rejection, tool),
-            (None, None) => *changed(&waiting.call, None),
-            (None, Some(tool)) => {
+            let tell = move || drop(taken.send(answered));
+            if is_over {
+                // In this order: whoever asks next must not be asked what it has answered.
+                drop(place);
+                tell();
+                let tool = waiting.call.generation.tools.get(waiting.meant.tool()).cloned();
+                let Some(tool) = tool else {
+                    let refusal = *changed(&waiting.call, None);
+                    return self.end_unstarted(waiting, refusal).await;
+                };
                 let ticket = self.parts.admission.enter_accepted(&ask(&waiting.call, &tool), Duration::ZERO);
                 return self.carry(waiting, ticket);
             }
+            place.asks(open.clone(), &answers);
+            tell();
         };
-        self.end_unstarted(waiting, refusal).await;
+        drop(place);
+        let tool = waiting.call.generation.tools.get(waiting.meant.tool()).cloned();
+        self.end_unstarted(waiting, Refusal::of(rejection, tool)).await;
     }
 
     /// Holds answers to what was asked, and keeps them, durably.
@@ -288,6 +338,7 @@ impl Pipeline {
         &self,
         waiting: &mut Waiting,
         open: &mut Arc<Vec<Question>>,
+        principal: Arc<Principal>,
         responses: Map<String, Value>,
         until: Timestamp,
     ) -> Answered {
@@ -303,13 +354,16 @@ impl Pipeline {
                 Err(problem) => problems.push(format!("the answer to `{key}`: {problem}")),
             }
         }
-        problems.extend(check_size(&dialogue).err());
+        if size(&dialogue.given) > MAX_ANSWERS {
+            problems.push(TOO_LARGE.to_owned());
+        }
         if !problems.is_empty() {
             return Answered::Invalid(problems);
         }
         if rest.len() == open.len() {
             return Answered::Taken;
         }
+        waiting.call.principal = principal;
         // With all answers it waits for its turn, for as long as any call would.
         let until = if rest.is_empty() { self.waits_until() } else { until };
         let facts = waiting.facts(&dialogue, &rest, until);
@@ -326,34 +380,36 @@ impl Pipeline {
     }
 
     /// Answers the questions of a call of this principal. Durable on return.
-    pub async fn answer(&self, principal: &Principal, call: CallId, responses: Map<String, Value>) -> Answered {
-        let sender = match self.parts.ledger.standing(&call) {
-            Ok(Some(state)) if state.is_of(principal) => match state.status {
-                CallStatus::Asking => self.asking.sender(&call),
-                _ => None,
-            },
+    pub async fn answer(&self, principal: &Arc<Principal>, call: CallId, responses: Map<String, Value>) -> Answered {
+        // An answer costs as much as a call does until it is admitted.
+        if let Err(retry_after) = self.parts.admission.throttle(principal) {
+            return Answered::TooMany { retry_after };
+        }
+        match self.parts.ledger.standing(&call) {
+            Ok(Some(state)) if state.is_of(principal) && state.status != CallStatus::Asking => return Answered::NothingAsked,
+            Ok(Some(state)) if state.is_of(principal) => {}
             Ok(_) => return Answered::Unknown,
             Err(error) => {
                 tracing::error!(%call, %error, "a call could not be looked up");
                 return Answered::Unavailable;
             }
-        };
-        let Some(sender) = sender else { return Answered::NothingAsked };
-        let (taken, answered) = oneshot::channel();
-        if sender.send(Offer { responses, taken }).await.is_err() {
-            return Answered::NothingAsked;
         }
-        // It ended, or the host stops, before it came to this.
+        if size(&responses) > MAX_ANSWERS {
+            return Answered::Invalid(vec![TOO_LARGE.to_owned()]);
+        }
+        // It asks, and nobody here holds it, or does any more: the host is stopping, or the ledger took nothing for a while.
+        let Some(sender) = self.asking.sender(&call) else { return Answered::Unavailable };
+        let (taken, answered) = oneshot::channel();
+        if sender.send(Offer { principal: principal.clone(), responses, taken }).await.is_err() {
+            return Answered::Unavailable;
+        }
         answered.await.unwrap_or(Answered::Unavailable)
     }
 
-    fn room_to_ask(&self, call: &Call, arguments: &Arguments, questions: &[Question]) -> Option<OwnedSemaphorePermit> {
-        if !self.asking.has_room(&call.principal, self.parts.admission.max_asking()) {
-            return None;
-        }
-        let length = serde_json::to_vec(questions).map_or(usize::MAX, |json| json.len());
-        let kib = u32::try_from(length.div_ceil(1024)).ok()?;
-        self.queue_room.clone().try_acquire_many_owned(room_of(arguments).checked_add(kib)?).ok()
+    /// Room for a call and all that may be answered to it.
+    fn room_to_ask(&self, arguments: &Arguments, questions: &[Question]) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from((size(&questions) + MAX_ANSWERS).div_ceil(1024)).ok()?;
+        self.queue_room.clone().try_acquire_many_owned(room_of(arguments, &Dialogue::default()).checked_add(kib)?).ok()
     }
 }
 
@@ -369,9 +425,8 @@ impl<'a> Asker<'a> {
     }
 }
 
-fn check_size(dialogue: &Dialogue) -> Result<(), String> {
-    let length = serde_json::to_vec(&dialogue.given).map_or(usize::MAX, |json| json.len());
-    if length <= MAX_ANSWERS { Ok(()) } else { Err(format!("the answers take up more than {MAX_ANSWERS} bytes")) }
+fn size(json: &impl Serialize) -> usize {
+    serde_json::to_vec(json).map_or(usize::MAX, |json| json.len())
 }
 
 fn count(questions: &[Question]) {

@@ -61,8 +61,15 @@ impl Pipeline {
             (None, _) => Answer::Error { envelope: unknown(), structured },
         };
         // INVARIANT: kept is the whole answer, delivered what the policies allow: whoever gets it later has it decided afresh.
-        let is_kept = handle_given || is_replayed;
-        let kept = is_kept.then(|| whole.kept_of(tool, rows.are_delivered().then_some(arguments)));
+        let is_kept = handle_given || is_replayed || matches!(whole, Answer::Asked { .. });
+        let kept = is_kept.then(|| match &whole {
+            // It was told that the call goes on while it still had another caller, who has to be asked.
+            Answer::Asked { .. } => {
+                let envelope = Envelope::asked_another(call.id, call.trace.trace_id());
+                Answer::Error { envelope, structured }.kept_of(tool, None)
+            }
+            whole => whole.kept_of(tool, rows.are_delivered().then_some(arguments)),
+        });
         let (answer, delivered) = rows.deliver(call, tool, whole);
         let told = answer.to_stored().expect("neither results nor errors are refusals");
         let facts = OutcomeFacts {

@@ -236,10 +236,7 @@ pub fn invocation(
             row_filter: Box::new(move || hint.hint()),
             ask: Box::new(move |questions| {
                 let may_have_changed = effect == Effect::Write && changes.asked_for_changes();
-                if may_have_changed {
-                    asker.say(4, "it asks after it sent a request that may change something, so nobody is asked any more");
-                }
-                inquiry.ask(questions, may_have_changed)
+                inquiry.ask(questions, may_have_changed, |why| asker.say(4, why))
             }),
             // On a task of the sandbox's own, whose log lines belong to the call all the same.
             send: Arc::new(move |request, patience| outbound.send_within(request, patience).with_context(logged.clone()).boxed()),

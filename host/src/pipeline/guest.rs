@@ -128,7 +128,7 @@ mod tests {
         });
         let span = watcher.begin(SpanKind::Internal, None, None);
         let arguments = json!({ "patient": "Mrs. Dalloway", "text": "hi" });
-        let scrub = ledger.scrub(arguments.as_object().expect("an object"), &["/patient".to_owned()]);
+        let scrub = ledger.scrub(arguments.as_object().expect("an object"), &["/patient".to_owned()], &Default::default());
         let (spans, scrub) = (span.spans(), Some(Arc::new(scrub)));
         let guest = Guest { span: Some(Arc::new(Mutex::new(Some(span)))), spans, call: CallId::random(), scrub };
         guest.say(6, "hi: seen Mrs. Dalloway with 4111 1111 1111 1111");

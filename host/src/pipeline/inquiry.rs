@@ -1,16 +1,16 @@
 //! What one run may ask of its caller: each question is answered from what is known already, or ends the run.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::question;
-use crate::model::{Dialogue, Question, QuestionKind};
+use crate::model::{Dialogue, Digest, Question, QuestionKind};
 use crate::registry::Tool;
 use crate::sandbox::{AskedFor, Unanswered};
 
 /// The most questions asked at a time.
 const MAX_AT_ONCE: usize = 8;
-/// The most questions of one run.
+/// The most questions of one call, whichever of its runs asks them.
 const MAX_IN_ALL: usize = 32;
 /// What the parameters of the questions of one run may take up, in bytes.
 const MAX_BYTES: usize = 64 << 10;
@@ -19,58 +19,101 @@ const MAX_BYTES: usize = 64 << 10;
 pub struct Inquiry {
     /// What the manifest lets the tool ask for.
     may: BTreeSet<QuestionKind>,
-    dialogue: Dialogue,
+    dialogue: Arc<Dialogue>,
     spent: Mutex<Spent>,
 }
 
 #[derive(Default)]
 struct Spent {
-    questions: usize,
+    /// What each key stands for.
+    keys: BTreeMap<String, Digest>,
     bytes: usize,
+    /// What the tool's author was told of why nobody is asked.
+    told: BTreeSet<&'static str>,
 }
 
 impl Inquiry {
     /// Of a run of `tool`, with what its caller has answered so far.
-    pub fn new(tool: &Tool, dialogue: &Dialogue) -> Self {
+    pub fn new(tool: &Tool, dialogue: &Arc<Dialogue>) -> Self {
         Self { may: tool.manifest.asks.clone(), dialogue: dialogue.clone(), spent: Mutex::default() }
     }
 
-    /// The answers to a guest's questions, in their order: nothing for what can't be asked.
+    /// The answers to a guest's questions, in their order: nothing for what can't be asked. Why not, its author is told with `say`.
     ///
     /// INVARIANT: a run that may have changed something asks nobody: it would be run again.
     ///
     /// # Errors
     /// The caller has to be asked first, or these are no questions. The run ends.
-    pub fn ask(&self, asked: Vec<AskedFor>, may_have_changed: bool) -> Result<Vec<Option<String>>, Unanswered> {
+    pub fn ask(
+        &self,
+        asked: Vec<AskedFor>,
+        may_have_changed: bool,
+        say: impl Fn(&str),
+    ) -> Result<Vec<Option<String>>, Unanswered> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        if asked.len() > MAX_AT_ONCE {
+            return Err(Unanswered::Malformed(format!("more than {MAX_AT_ONCE} at a time")));
+        }
         self.spend(&asked).map_err(Unanswered::Malformed)?;
         let questions: Vec<Question> =
             asked.into_iter().map(question::read).collect::<Result<_, _>>().map_err(Unanswered::Malformed)?;
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = questions.iter().find(|question| !seen.insert(&question.key)) {
-            return Err(Unanswered::Malformed(format!("two questions have the key `{}`", twice.key)));
+        self.tell_apart(&questions).map_err(Unanswered::Malformed)?;
+        let (mut answers, mut open) = (Vec::with_capacity(questions.len()), Vec::new());
+        for question in questions {
+            let answer = self.dialogue.answer(&question).filter(|_| self.may.contains(&question.kind));
+            // What was offered unasked may fit nothing. Then it is as good as none.
+            let answer = answer.filter(|answer| question::fits(&question, answer).is_ok());
+            answers.push(answer.map(ToString::to_string));
+            if answer.is_none() {
+                match self.why_not(&question, may_have_changed) {
+                    None => open.push(question),
+                    Some(why) if self.lock().told.insert(why) => say(&format!("nobody is asked `{}`: {why}", question.key)),
+                    Some(_) => {}
+                }
+            }
         }
-        let can_be_asked = |question: &Question| {
-            self.may.contains(&question.kind) && self.dialogue.takes.contains(&question.kind) && !may_have_changed
-        };
-        // What was offered unasked may fit nothing. Then it is as good as none.
-        let answer = |question: &Question| {
-            let answer = self.dialogue.answer(question).filter(|_| self.may.contains(&question.kind))?;
-            question::fits(question, answer).is_ok().then(|| answer.to_string())
-        };
-        let answers: Vec<_> = questions.iter().map(answer).collect();
-        let unanswered = questions.into_iter().zip(&answers).filter(|(_, answer)| answer.is_none()).map(|(question, _)| question);
-        let open: Vec<_> = unanswered.filter(can_be_asked).collect();
         if open.is_empty() { Ok(answers) } else { Err(Unanswered::Asks(open)) }
     }
 
+    /// Why a question can't be asked.
+    fn why_not(&self, question: &Question, may_have_changed: bool) -> Option<&'static str> {
+        match question.kind {
+            kind if !self.may.contains(&kind) => Some("the manifest does not name its kind among the tool's `asks`"),
+            kind if !self.dialogue.takes.contains(&kind) => Some("the client does not take such questions"),
+            _ if may_have_changed => Some("the call sent a request that may have changed something, and would be run again"),
+            _ => None,
+        }
+    }
+
+    /// A question may be asked again later, and then its answer is given again; under its key nothing else is asked.
+    fn tell_apart(&self, questions: &[Question]) -> Result<(), String> {
+        let mut spent = self.lock();
+        let mut at_once = BTreeSet::new();
+        for question in questions {
+            let print = question.print();
+            let before = spent.keys.insert(question.key.clone(), print);
+            if !at_once.insert(&question.key) || before.is_some_and(|before| before != print) {
+                return Err(format!("two questions have the key `{}`", question.key));
+            }
+        }
+        let in_all = spent.keys.keys().chain(self.dialogue.given.keys()).collect::<BTreeSet<_>>().len();
+        if in_all > MAX_IN_ALL { Err(format!("more than {MAX_IN_ALL} in one call")) } else { Ok(()) }
+    }
+
+    /// What is asked again costs nothing again.
     fn spend(&self, asked: &[AskedFor]) -> Result<(), String> {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.questions += asked.len();
-        spent.bytes += asked.iter().map(|asked| asked.params.len()).sum::<usize>();
-        if asked.len() > MAX_AT_ONCE || spent.questions > MAX_IN_ALL || spent.bytes > MAX_BYTES {
-            let limits = format!("{MAX_AT_ONCE} questions at a time, {MAX_IN_ALL} in a run, {MAX_BYTES} bytes of parameters");
-            return Err(format!("it asked more than it may ({limits})"));
+        let mut spent = self.lock();
+        let new = asked.iter().filter(|asked| !spent.keys.contains_key(&asked.key));
+        spent.bytes += new.map(|asked| asked.params.len()).sum::<usize>();
+        if spent.bytes > MAX_BYTES || asked.iter().any(|asked| asked.params.len() > MAX_BYTES) {
+            return Err(format!("more than {MAX_BYTES} bytes of parameters"));
         }
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spent> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

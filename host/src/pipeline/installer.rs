@@ -8,7 +8,7 @@ mod rules;
 
 use std::time::SystemTime;
 
-use crate::ledger::{Ledger, LedgerError, PluginAct, PluginContents};
+use crate::ledger::{Ledger, PluginAct, PluginContents};
 use crate::model::widening::compare;
 use crate::model::{Change, Face, GenerationChange, PolicyVersion, Timestamp};
 use crate::registry::Sources;
@@ -271,7 +271,7 @@ impl Installer<'_> {
                 if let Some(change) = change {
                     fail::fail_point!("install::unchanged", |_| {
                         let (what, problem) = ("the change".to_owned(), "a failpoint says so".to_owned());
-                        Err(LedgerError::Refused { what, problem }.into())
+                        Err(crate::ledger::LedgerError::Refused { what, problem }.into())
                     });
                     self.ledger.record_change(change).await?;
                 }

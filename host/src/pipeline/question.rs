@@ -3,36 +3,13 @@
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
+use super::form;
 use crate::model::{Question, QuestionKind};
 use crate::registry::Schema;
 use crate::sandbox::AskedFor;
 
 /// The longest name of a question, in characters.
 const MAX_KEY: usize = 64;
-
-/// What may be said of a form: no pattern, and nothing that leads to another schema.
-const OF_FORM: [&str; 7] = ["$schema", "additionalProperties", "description", "properties", "required", "title", "type"];
-
-/// What may be said of a field of a form (MCP 2026-07-28, `PrimitiveSchemaDefinition`).
-const OF_FIELD: [&str; 17] = [
-    "anyOf",
-    "const",
-    "default",
-    "description",
-    "enum",
-    "enumNames",
-    "format",
-    "items",
-    "maxItems",
-    "maxLength",
-    "maximum",
-    "minItems",
-    "minLength",
-    "minimum",
-    "oneOf",
-    "title",
-    "type",
-];
 
 /// The question that a guest asks.
 ///
@@ -69,10 +46,11 @@ pub fn fits(question: &Question, answer: &Value) -> Result<(), String> {
             let action = members.get("action").and_then(Value::as_str);
             match (action, question.kind) {
                 (Some("accept"), QuestionKind::Form) => {
-                    let content = members.get("content").filter(|content| content.is_object());
-                    let content = content.ok_or("it is accepted, so `content` must be an object")?;
                     let schema = question.params.get("requestedSchema").ok_or("its form is gone")?;
-                    Schema::compile(schema)?.check(content).map_err(|violations| violations.join("; "))
+                    // A form of which nothing was filled in may come back without any (`ElicitResult`).
+                    let nothing = Value::Object(Map::new());
+                    let content = members.get("content").unwrap_or(&nothing);
+                    Schema::compile_strictly(schema)?.check(content).map_err(|violations| violations.join("; "))
                 }
                 (Some("accept" | "decline" | "cancel"), _) => Ok(()),
                 _ => Err("its `action` must be `accept`, `decline` or `cancel`".into()),
@@ -108,50 +86,16 @@ fn check_message(params: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// Forms are flat, so that every client can draw them (MCP 2026-07-28, elicitation, "Requested Schema").
 fn check_form(params: &Map<String, Value>) -> Result<(), String> {
     check_message(params)?;
     let schema = params.get("requestedSchema").ok_or("`requestedSchema` is missing")?;
-    if let Some(name) = unknown(schema, &OF_FORM) {
-        return Err(format!("`requestedSchema` must not say `{name}`: clients draw flat forms"));
-    }
-    if schema.get("type").and_then(Value::as_str) != Some("object") {
-        return Err("`requestedSchema` must be of type `object`".into());
-    }
-    let fields = schema.get("properties").and_then(Value::as_object).ok_or("`requestedSchema` must have `properties`")?;
-    if let Some((name, _)) = fields.iter().find(|(_, field)| !is_primitive(field)) {
-        return Err(format!(
-            "the field `{name}` of `requestedSchema` must be a string, a number, an integer, a boolean or a choice: clients draw no others"
-        ));
-    }
-    // Only now: what is left of a schema is cheap to compile, whoever wrote it.
-    Schema::compile(schema).map(drop).map_err(|problem| format!("`requestedSchema` is no JSON Schema: {problem}"))
-}
-
-/// What a schema says that is none of `known`.
-fn unknown<'a>(schema: &'a Value, known: &[&str]) -> Option<&'a str> {
-    schema.as_object()?.keys().map(String::as_str).find(|name| !known.contains(name))
-}
-
-fn is_primitive(field: &Value) -> bool {
-    let parts = ["items", "anyOf", "oneOf"].into_iter().filter_map(|name| field.get(name));
-    let mut parts = parts.flat_map(|part| part.as_array().map_or(std::slice::from_ref(part), Vec::as_slice));
-    if unknown(field, &OF_FIELD).is_some() || parts.any(|part| unknown(part, &OF_FIELD).is_some()) {
-        return false;
-    }
-    match field.get("type").and_then(Value::as_str) {
-        Some("string" | "number" | "integer" | "boolean") => true,
-        Some("array") => field.get("items").is_some_and(|items| items.get("enum").or(items.get("anyOf")).is_some()),
-        _ => false,
-    }
+    form::check(schema)?;
+    Schema::compile_strictly(schema).map(drop).map_err(|problem| format!("`requestedSchema` is no JSON Schema: {problem}"))
 }
 
 /// A page that somebody is sent to must be one whose name can be trusted.
 fn check_url(params: &Map<String, Value>) -> Result<(), String> {
     check_message(params)?;
-    if !params.get("elicitationId").is_some_and(Value::is_string) {
-        return Err("`elicitationId` must be a text".into());
-    }
     let url = params.get("url").and_then(Value::as_str).ok_or("`url` must be a text")?;
     let url = Url::parse(url).map_err(|error| format!("`url` is none: {error}"))?;
     let is_here = match url.host() {
@@ -171,8 +115,14 @@ fn check_url(params: &Map<String, Value>) -> Result<(), String> {
 
 /// A message is asked for, and nothing else: no tools of the client's, and none of what it knows from other servers.
 fn check_sampling(params: &Map<String, Value>) -> Result<(), String> {
-    if !params.get("messages").and_then(Value::as_array).is_some_and(|messages| !messages.is_empty()) {
-        return Err("`messages` must be a list of messages".into());
+    let is_message = |message: &Value| {
+        let (role, content) = (message.get("role"), message.get("content"));
+        role.is_some_and(|role| role == "user" || role == "assistant")
+            && content.is_some_and(|content| content.is_object() || content.is_array())
+    };
+    let messages = params.get("messages").and_then(Value::as_array);
+    if !messages.is_some_and(|messages| !messages.is_empty() && messages.iter().all(is_message)) {
+        return Err("`messages` must be a list of messages, each with a `role` and a `content`".into());
     }
     if !params.get("maxTokens").and_then(Value::as_u64).is_some_and(|tokens| tokens > 0) {
         return Err("`maxTokens` must be a number above 0".into());
@@ -200,37 +150,18 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_flat() {
-        for field in [
-            json!({ "type": "string", "format": "email" }),
-            json!({ "type": "boolean" }),
-            json!({ "type": "integer", "minimum": 1 }),
-            json!({ "type": "string", "enum": ["a", "b"] }),
-            json!({ "type": "array", "items": { "enum": ["a", "b"] } }),
-        ] {
-            assert_eq!(form(&field).map(|question| question.kind), Ok(QuestionKind::Form), "{field}");
-        }
-        for field in [
-            json!({ "type": "object" }),
-            json!({ "type": "array", "items": {} }),
-            json!({ "type": ["string", "null"] }),
-            json!({ "type": "string", "pattern": "(a{9999}){9999}" }),
-            json!(true),
-        ] {
-            assert!(form(&field).expect_err("clients draw no such field").contains("`field`"), "{field}");
-        }
+    fn a_form_has_a_message_and_fields_that_clients_draw() {
+        assert_eq!(form(&json!({ "type": "string" })).map(|question| question.kind), Ok(QuestionKind::Form));
+        assert!(form(&json!({ "type": "object" })).expect_err("nested").contains("`field`"));
         assert!(ask("elicitation/create", &json!({ "message": "Which?" })).is_err());
-        assert!(
-            ask("elicitation/create", &json!({ "message": " ", "requestedSchema": { "type": "object", "properties": {} } }))
-                .is_err()
-        );
+        let empty = json!({ "type": "object", "properties": {} });
+        assert!(ask("elicitation/create", &json!({ "message": " ", "requestedSchema": empty })).is_err());
+        assert!(ask("elicitation/create", &json!({ "message": "Which?", "requestedSchema": empty, "mode": "other" })).is_err());
     }
 
     #[test]
     fn nobody_is_sent_to_a_page_that_cannot_be_trusted() {
-        let page = |url: &str| {
-            ask("elicitation/create", &json!({ "mode": "url", "message": "Sign in", "elicitationId": "1", "url": url }))
-        };
+        let page = |url: &str| ask("elicitation/create", &json!({ "mode": "url", "message": "Sign in", "url": url }));
         for url in ["https://bank.example/sign-in", "http://localhost:8080/", "http://127.0.0.1/", "http://[::1]/"] {
             assert_eq!(page(url).map(|question| question.kind), Ok(QuestionKind::Url), "{url}");
         }
@@ -260,6 +191,7 @@ mod tests {
             json!({ "tools": [] }),
             json!({ "maxTokens": 0 }),
             json!({ "messages": [] }),
+            json!({ "messages": ["hi"] }),
         ] {
             assert!(sample(&more).is_err(), "{more}");
         }

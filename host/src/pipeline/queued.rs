@@ -132,21 +132,22 @@ impl Pipeline {
             dialogue: Arc::new(dialogue),
         };
         let live = self.handles.enter(id, &call.cancelled, Attachment::of_queued());
-        let current = call.generation.tools.get(&tool).cloned();
+        let meant = Meant { tool, plugin, face };
+        let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments, &call.dialogue)).ok();
+        let waiting = Waiting { call, meant, effect, arguments, key, queued, live, _room, _span: Some(span) };
+        if !asks.is_empty() {
+            return self.ask_on(waiting, asks, until);
+        }
+        let Waiting { call, queued, .. } = &waiting;
+        let current = call.generation.tools.get(&waiting.meant.tool).cloned();
         let now = Timestamp::now();
         let waited = Duration::from_millis(now.as_millis().saturating_sub(queued.queued_at().as_millis()));
         let ticket = match &current {
             None => Err(Rejection::ToolChanged),
             // The host was away for longer than anybody would wait for an answer.
             Some(_) if until <= now => Err(Rejection::Overloaded { retry_after: self.parts.admission.retry_after() }),
-            Some(current) => Ok(self.parts.admission.enter_accepted(&ask(&call, current), waited)),
+            Some(current) => Ok(self.parts.admission.enter_accepted(&ask(call, current), waited)),
         };
-        let meant = Meant { tool, plugin, face };
-        let _room = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)).ok();
-        let waiting = Waiting { call, meant, effect, arguments, key, queued, live, _room, _span: Some(span) };
-        if !asks.is_empty() {
-            return self.await_answers(waiting, asks, until);
-        }
         match ticket {
             Ok(ticket) => self.carry(waiting, ticket),
             Err(rejection) => {

@@ -128,7 +128,7 @@ impl Pipeline {
 
         fail::fail_point!("call::intended", |_| std::process::abort());
         let timer = self.stages.start(Stage::Execute, &call.spans);
-        let scrub = || self.parts.ledger.scrub(&arguments, &tool.manifest.redact);
+        let scrub = || self.parts.ledger.scrub(&arguments, &tool.manifest.redact, &call.dialogue);
         let guest = Guest::begin(&timer.span.below(&call.spans), &tool, call.id, scrub);
         let scope = facts::call_scope(&call, &tool, claim, &self.parts.ledger, &permit);
         let outbound = self.parts.outbound.begin(CallScope { trace: guest.spans().clone(), ..scope });

@@ -14,7 +14,7 @@ use super::stages::Stage;
 use super::{Answer, Call, Job, Keyed, Pending, PendingState, Pipeline, Right, facts};
 use crate::admission::{Ask, Permit, Ticket};
 use crate::ledger::{LedgerError, WhyNot};
-use crate::model::{Arguments, CallId, Rejection, Timestamp};
+use crate::model::{Arguments, CallId, Dialogue, Rejection, Timestamp};
 use crate::registry::Tool;
 use crate::store::StoreError;
 
@@ -91,7 +91,7 @@ impl Pipeline {
         let Ready { call, tool, arguments, key, .. } = ready;
         let (key, lease) = key.map(|Keyed { key, lease }| (key, lease)).unzip();
         let again = lease.as_ref().is_some_and(|lease| lease.again().is_some());
-        let Ok(room) = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments)) else {
+        let Ok(room) = self.queue_room.clone().try_acquire_many_owned(room_of(&arguments, &call.dialogue)) else {
             let rejection = Rejection::Overloaded { retry_after: self.parts.admission.retry_after() };
             let refusal = Refusal::of(rejection, Some(tool.clone()));
             return self.reject(&call, if again { refusal.after_another() } else { refusal }).await;
@@ -148,7 +148,7 @@ impl Pipeline {
             state,
             created,
             updated: Timestamp::now(),
-            asks: self.asking.questions(&call),
+            asks: self.asking.questions(&call).filter(|_| state == PendingState::Asking),
             retry_after: self.parts.admission.poll_after(wait),
             kept_for: self.parts.ledger.keeps_answers(),
         }
@@ -162,7 +162,10 @@ impl Pipeline {
         match answer {
             Answer::Error { envelope, .. } if has_handle => {
                 let wait = Duration::from_secs(envelope.retry_after_seconds.unwrap_or(1));
-                let state = self.handles.state(&first).unwrap_or(PendingState::Running);
+                let state = match self.handles.state(&first) {
+                    _ if self.asking.questions(&first).is_some() => PendingState::Asking,
+                    state => state.unwrap_or(PendingState::Running),
+                };
                 Answer::Pending(self.pending(first, state, since, wait))
             }
             answer => answer,
@@ -171,8 +174,8 @@ impl Pipeline {
 }
 
 /// The room that a queued call takes up, in KiB.
-pub(super) fn room_of(arguments: &Arguments) -> u32 {
-    let length = serde_json::to_vec(arguments).map_or(usize::MAX, |json| json.len());
+pub(super) fn room_of(arguments: &Arguments, dialogue: &Dialogue) -> u32 {
+    let length = serde_json::to_vec(&(arguments, &dialogue.given)).map_or(usize::MAX, |json| json.len());
     u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
 }
 

@@ -63,12 +63,15 @@ pub fn advertise(definition: Definition, manifest: &ToolManifest, keep_answers: 
 fn face(definition: &Definition, manifest: &ToolManifest) -> Digest {
     let Definition { name, title, description, input_schema, output_schema, annotations } = definition;
     let rows = manifest.rows_at().map(|rows| (&rows.pointer, &rows.resource));
-    let face = json!({
+    let mut face = json!({
         "name": name, "title": title, "description": description, "input": input_schema, "output": output_schema,
         "annotations": annotations, "effect": manifest.effect, "key_from": manifest.key_from, "keyed": manifest.backend_keyed,
         "scopes": manifest.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(), "redact": manifest.redact,
         "risk": manifest.risk, "rows": rows, "requires_client": manifest.requires_client,
     });
+    if !manifest.asks.is_empty() {
+        face["asks"] = json!(manifest.asks);
+    }
     Digest(Sha256::digest(face.to_string()).into())
 }
 

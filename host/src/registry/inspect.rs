@@ -30,7 +30,7 @@ pub fn tool_row(manifest: &Manifest, tool: &ToolManifest, is_built: bool) -> Val
         "plugin": manifest.name, "version": manifest.version, "tool": tool.name, "effect": tool.effect,
         "scopes": tool.scopes.iter().map(Scope::to_string).collect::<Vec<_>>(), "fuel": tool.fuel,
         "deadline": tool.deadline.to_string(), "slow": tool.slow, "risk": tool.risk, "memory": Bytes::to_string(&manifest.sandbox.memory),
-        "backend_keyed": tool.backend_keyed, "built": is_built,
+        "backend_keyed": tool.backend_keyed, "asks": tool.asks, "requires_client": tool.requires_client, "built": is_built,
     })
 }
 

@@ -15,6 +15,18 @@ impl Schema {
     /// # Errors
     /// The schema is not an object schema of JSON Schema 2020-12, names another dialect, or refers to another document.
     pub fn compile(schema: &Value) -> Result<Self, String> {
+        Self::with(schema, false)
+    }
+
+    /// The same, holding texts to their `format` as well: of what people fill in, nobody else does.
+    ///
+    /// # Errors
+    /// As [`Schema::compile`].
+    pub fn compile_strictly(schema: &Value) -> Result<Self, String> {
+        Self::with(schema, true)
+    }
+
+    fn with(schema: &Value, formats: bool) -> Result<Self, String> {
         let Some(object) = schema.as_object() else { return Err("it is not a JSON object".into()) };
         if let Some(dialect) = object.get("$schema")
             && dialect.as_str().map(|uri| uri.trim_end_matches('#')) != Some("https://json-schema.org/draft/2020-12/schema")
@@ -26,6 +38,7 @@ impl Schema {
             .with_draft(Draft::Draft202012)
             // Linear-time patterns only: a schema is the author's, but the string matched is the caller's.
             .with_pattern_options(PatternOptions::regex())
+            .should_validate_formats(formats)
             .offline()
             .build(schema)
             .map(Self)

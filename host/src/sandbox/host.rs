@@ -115,6 +115,7 @@ impl host::Host for State {
         let Some(call) = &self.call else {
             wasmtime::bail!("`ask` was called while describing, where there is nobody to ask");
         };
+        self.meter.charge(PERMITS);
         for question in &questions {
             self.meter.charge(PERMITS);
             self.meter.charge_bytes(question.key.len() + question.method.len() + question.params.len());

@@ -194,6 +194,9 @@ impl Wire {
             (Rejection::StateInvalid, None) => Self::Error(RpcError::invalid_params(
                 "`params.requestState` is none of this call: it was changed, is too old, or was made for another caller, tool, key or other arguments; call again without it to be asked anew",
             )),
+            (Rejection::AnswersTooLarge, None) => Self::Error(RpcError::invalid_params(
+                "`params.inputResponses`: the answers of one call may take up 64 KiB in all",
+            )),
             (Rejection::ClientLacks(capabilities), None) => Self::Error(RpcError::missing_capabilities(capabilities)),
             (_, None) => Self::Error(RpcError::internal("the call was refused")),
         };

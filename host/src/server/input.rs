@@ -40,8 +40,9 @@ pub fn taken(meta: Meta<'_>, era: Era) -> BTreeSet<QuestionKind> {
     let has = |name: &str| declared.get(name).is_some_and(Value::is_object);
     let elicits = declared.get("elicitation").and_then(Value::as_object);
     // One that names no mode means forms.
-    let draws_forms = elicits.is_some_and(|modes| modes.contains_key("form") || !modes.contains_key("url"));
-    let opens_pages = elicits.is_some_and(|modes| modes.contains_key("url"));
+    let declares = |mode: &str| elicits.is_some_and(|modes| modes.get(mode).is_some_and(Value::is_object));
+    let opens_pages = declares("url");
+    let draws_forms = declares("form") || elicits.is_some_and(|modes| !modes.contains_key("form")) && !opens_pages;
     let kinds = [
         (QuestionKind::Form, draws_forms),
         (QuestionKind::Url, opens_pages),
@@ -99,6 +100,8 @@ mod tests {
             ["elicitation", "elicitation/url", "roots"]
         );
         assert_eq!(modern(json!({ "sampling": {}, "elicitation": true })), ["sampling"]);
+        assert_eq!(modern(json!({ "elicitation": { "url": null } })), ["elicitation"]);
+        assert_eq!(modern(json!({ "elicitation": { "form": false } })), [""; 0]);
         assert_eq!(modern(json!({})), [""; 0]);
         assert_eq!(taken_of(&json!({ "elicitation": {} }), Era::Legacy), [""; 0]);
     }

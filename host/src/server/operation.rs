@@ -169,7 +169,7 @@ impl Operation {
         self.end(match &reply.answer {
             Answer::Output(_) | Answer::Asked { .. } | Answer::Pending(_) => End::Well,
             Answer::Error { envelope, .. } => End::Tool(envelope.error),
-            Answer::Refused(Rejection::UnknownTool(_) | Rejection::StateInvalid) => End::Rpc(-32602),
+            Answer::Refused(Rejection::UnknownTool(_) | Rejection::StateInvalid | Rejection::AnswersTooLarge) => End::Rpc(-32602),
             Answer::Refused(Rejection::ClientLacks(_)) => End::Rpc(-32021),
             Answer::Refused(rejection) => End::Otherwise(rejection.as_str(), rejection.is_callers_doing()),
         });

@@ -24,8 +24,8 @@ pub fn told(pending: &Pending, calls_at: &str) -> Value {
             "poll_tool": POLL_TOOL,
             "poll_url": format!("{calls_at}{}", pending.call),
             "message": format!(
-                "the call waits for answers to `input_requests`, which this client can't be asked; a program can send them with POST \
-                 to poll_url, as {{\"input_responses\": {{…}}}}, and until then `{POLL_TOOL}` tells the same"
+                "the call waits for answers to `input_requests`: call the tool `{POLL_TOOL}` with this call_id, and a client that takes \
+                 such questions is asked; or have a program send them with POST to poll_url, as {{\"input_responses\": {{…}}}}"
             ),
         });
     }

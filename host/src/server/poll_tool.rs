@@ -15,7 +15,8 @@ use crate::pipeline::{Answer, Answered, Pending, Pipeline, Polled, Reply};
 pub fn listed() -> Tool {
     let description = "Gives the result of an earlier call that was answered with `\"status\": \"pending\"`. Pass the call_id from \
                        that answer, after the `retry_after_seconds` it names. If the call is still not finished, the answer is \
-                       pending again: wait as long as it says, then ask again. Never repeat a pending call, ask for its result.";
+                       pending again: wait as long as it says, then ask again. If the call waits for answers, they are asked for here. Never repeat \
+                       a pending call, ask for its result.";
     let schema = json!({
         "type": "object",
         "properties": {
@@ -57,10 +58,16 @@ pub async fn answer(
         }
     };
     let responses = request.offered_answers.responses;
-    if !responses.is_empty()
-        && let Answered::Invalid(problems) = pipeline.answer(principal, call, responses).await
-    {
-        return Err(RpcError::invalid_params(problems.join("; ")));
+    if !responses.is_empty() {
+        match pipeline.answer(principal, call, responses).await {
+            // What does not fit is asked for again below.
+            Answered::Taken | Answered::NothingAsked | Answered::Invalid(_) | Answered::Unknown => {}
+            Answered::Unavailable => return refused(call, Envelope::call_unreadable(call, trace.trace_id())),
+            Answered::TooMany { retry_after } => {
+                let envelope = Envelope::of_rejection(&Rejection::RateLimited { retry_after }, call, trace.trace_id());
+                return refused(call, envelope.expect("it has an envelope"));
+            }
+        }
     }
     match pipeline.poll(principal, call, trace).await {
         Polled::Pending(Pending { asks: Some(asks), .. }) if takes_all(recipient, &asks) => {

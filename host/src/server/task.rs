@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::convert::{CallResult, Recipient, ResultMeta, Wire};
 use super::input;
-use super::pending::{iso_8601, whole_millis};
+use super::pending::{iso_8601, whole_millis, whole_seconds};
 use super::rpc::RpcError;
 use crate::model::dialogue::to_requests;
 use crate::model::envelope::EffectState;
 use crate::model::{CallId, ErrorCode, Principal, TASKS_EXTENSION, Timestamp, TraceContext};
-use crate::pipeline::{Answer, Answered, Cancelled, Ended, Pending, Pipeline, Polled};
+use crate::pipeline::{Answer, Answered, Cancelled, Ended, Pending, PendingState, Pipeline, Polled};
 
 /// A call as a task: what a `tools/call` is answered with, and what `tasks/get` answers.
 #[derive(Debug, Serialize)]
@@ -154,6 +154,10 @@ impl TaskRequest {
                 Answered::Invalid(problems) => Err(RpcError::invalid_params(problems.join("; "))),
                 Answered::Unknown => Err(unknown()),
                 Answered::Unavailable => Err(unavailable()),
+                Answered::TooMany { retry_after } => Err(RpcError::internal(format!(
+                    "you call more often than you may; answer again in {} s",
+                    whole_seconds(retry_after)
+                ))),
             };
         }
         match pipeline.poll(principal, call, trace).await {
@@ -164,12 +168,7 @@ impl TaskRequest {
                 let task = TaskResult::created(&pending, meta);
                 Ok(Told::Task(Box::new(match &pending.asks {
                     None => TaskResult { result_type: "complete", ..task },
-                    Some(asks) => TaskResult {
-                        result_type: "complete",
-                        status: Status::InputRequired,
-                        input_requests: Some(to_requests(asks)),
-                        ..task
-                    },
+                    Some(asks) => TaskResult { result_type: "complete", input_requests: Some(to_requests(asks)), ..task },
                 })))
             }
             Polled::Ended(ended) => {
@@ -186,12 +185,12 @@ impl TaskResult {
         Self {
             result_type: "task",
             task_id: pending.call,
-            status: Status::Working,
+            status: if pending.state == PendingState::Asking { Status::InputRequired } else { Status::Working },
             status_message: Some(pending.state.as_str()),
             created_at: iso_8601(pending.created),
             last_updated_at: iso_8601(pending.updated),
-            // It can't end before it began, so it is kept for at least as long as this.
-            ttl_ms: Some(whole_millis(pending.kept_for)),
+            // It can't end before now, so it is kept for at least as long as this.
+            ttl_ms: Some(whole_millis(pending.kept_for).saturating_add(lifetime_so_far(pending))),
             poll_interval_ms: Some(whole_millis(pending.retry_after)),
             input_requests: None,
             result: None,
@@ -237,6 +236,10 @@ impl Acknowledgement {
 /// Whether the call ended because it was called off, having changed nothing.
 fn is_cancelled(answer: &Answer) -> bool {
     matches!(answer, Answer::Error { envelope, .. } if envelope.error == ErrorCode::Cancelled && envelope.effect == EffectState::None)
+}
+
+fn lifetime_so_far(pending: &Pending) -> u64 {
+    pending.updated.as_millis().saturating_sub(pending.created.as_millis())
 }
 
 fn lifetime(created: Timestamp, expires: Timestamp) -> u64 {

@@ -57,6 +57,8 @@ const METRICS: &[Metric] = &[
     // Admission.
     gauge("tidegate_running_calls", Unit::Count, "calls that hold a slot, by tool"),
     gauge("tidegate_queued_calls", Unit::Count, "calls that wait for a slot, by tool"),
+    gauge("tidegate_calls_asking", Unit::Count, "calls that wait for answers of their callers"),
+    counter("tidegate_questions_total", "questions that tools asked their callers, by kind"),
     gauge("tidegate_estimated_wait_seconds", Unit::Seconds, "how long the whole backlog takes"),
     seconds("tidegate_queue_wait_seconds", WAITS, "how long calls waited before they started"),
     counter("tidegate_charged_fuel_total", "wasmtime fuel charged to the accounts of callers, by tool"),

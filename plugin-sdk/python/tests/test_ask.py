@@ -52,7 +52,7 @@ class Questions(unittest.TestCase):
         age = {"type": "integer", "minimum": 0, "maximum": 150}
         form = {"type": "object", "properties": {"name": name, "age": age}, "required": ["name"]}
         messages = [{"role": "user", "content": {"type": "text", "text": "A title?"}}]
-        url = {"mode": "url", "message": "Pay here.", "url": "https://pay.example/7", "elicitationId": "pay"}
+        url = {"mode": "url", "message": "Pay here.", "url": "https://pay.example/7"}
         for question, kind, method, params in [
             (Question.form("who", "Who?", Person), "elicitation", "elicitation/create", {"message": "Who?", "requestedSchema": form}),
             (Question.url("pay", "Pay here.", "https://pay.example/7"), "elicitation/url", "elicitation/create", url),
@@ -150,19 +150,21 @@ class Questions(unittest.TestCase):
         failure = self.refused(lambda context: context.confirm("sure", "Sure?"), host)
         self.assertEqual(failure.code, code.FAILED)
         self.assertIn("needs an answer from the person in front of the client (`sure`)", failure.message)
-        self.assertIn("declares the MCP capability `elicitation`,", failure.message)
+        self.assertIn("declares the capability `elicitation`,", failure.message)
         failure = self.refused(lambda context: context.open_url("page", "Open.", "https://a.example"), host)
         self.assertEqual(failure.code, INPUT_REQUIRED)
 
     def test_nothing_is_asked_once_something_may_have_changed(self):
-        host = Host(answers={"folders": {"roots": []}}).backend("billing", lambda request: reply(200, {}))
+        answers = {"folders": {"roots": []}, "more": {"roots": []}}
+        host = Host(answers=answers).backend("billing", lambda request: reply(200, {}))
         with host.running() as context:
             http.get("http://billing/")
             with self.assertRaises(http.Refused):
                 http.post("http://mail/", json={})
             self.assertEqual(context.ask(Question.roots("folders")), [{"roots": []}])
             http.post("http://billing/", json={})
-            self.assertEqual(context.ask(Question.roots("folders")), [None])
+            self.assertEqual(context.ask(Question.roots("more")), [None])
+            self.assertEqual(context.ask(Question.roots("folders")), [{"roots": []}], "what was answered before is still answered")
         with host.running() as context:
             self.assertEqual(context.roots("folders"), [], "it is the call that has changed something")
 

@@ -41,7 +41,7 @@ class Question:
     @staticmethod
     def url(key: str, message: str, url: str) -> Question:
         """Asks the person to open a page: to sign in, to pay, to enter a secret. `Elicited.read` reads the answer."""
-        return Question(key, "elicitation/create", {"mode": "url", "message": message, "url": url, "elicitationId": key})
+        return Question(key, "elicitation/create", {"mode": "url", "message": message, "url": url})
 
     @staticmethod
     def sampling(key: str, prompt: str, max_tokens: int, **params: Any) -> Question:
@@ -71,7 +71,7 @@ class Question:
         }.get(self.kind, ("the client", "roots"))
         return Failure.failed(
             f"the tool needs an answer from {whom} (`{self.key}`), and can't ask in this call; the same call will work no better: make "
-            f"it through a client that declares the MCP capability `{capability}`, or do without this tool"
+            f"it through a client that speaks MCP 2026-07-28 and declares the capability `{capability}`, or do without this tool"
         )
 
 

@@ -169,12 +169,13 @@ class _Link:
         self._host.logs.append((Level(level), message))
 
     def ask(self, questions: Sequence[Question]) -> list[str | None]:
+        before = set(self._asked)
         self._check(questions)
         self._host.asked.extend(questions)
-        # To ask is to be run again, and what was changed would be changed twice.
-        if self._has_changed:
-            return [None] * len(questions)
         askable = [question for question in questions if question.kind not in self._host._cannot_ask]
+        # To ask is to be run again, and what was changed would be changed twice. What was answered before stays answered.
+        if self._has_changed:
+            askable = [question for question in askable if question.key in before and question.key in self._host.answers]
         open = [f"`{question.key}` ({question.kind})" for question in askable if question.key not in self._host.answers]
         if open:
             raise Failure(INPUT_REQUIRED, f"the run ends here until there is an answer to {', '.join(open)}")

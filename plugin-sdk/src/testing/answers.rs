@@ -36,16 +36,22 @@ impl Answers {
         self.unaskable.push(kind.to_owned());
     }
 
+    /// The answer to a question, if it can be asked and there is one.
+    pub(super) fn ready(&self, question: &Question) -> Option<String> {
+        let can_ask = !self.unaskable.iter().any(|kind| kind == question.kind());
+        can_ask.then(|| self.ready.get(question.key())).flatten().map(Value::to_string)
+    }
+
     /// An answer for each question, or the failure that stands for the end of the run.
     pub(super) fn to(&self, questions: &[Question]) -> Result<Vec<Option<String>>, Failure> {
         let (mut answers, mut open) = (Vec::new(), Vec::new());
         for question in questions {
             let can_ask = !self.unaskable.iter().any(|kind| kind == question.kind());
-            let answer = can_ask.then(|| self.ready.get(question.key())).flatten();
+            let answer = self.ready(question);
             if can_ask && answer.is_none() {
                 open.push(format!("`{}` ({})", question.key(), question.kind()));
             }
-            answers.push(answer.map(Value::to_string));
+            answers.push(answer);
         }
         if open.is_empty() {
             return Ok(answers);

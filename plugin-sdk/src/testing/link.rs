@@ -61,12 +61,14 @@ impl Link {
     }
 
     pub(crate) fn ask(&self, questions: &[Question]) -> Result<Vec<Option<String>>, Failure> {
+        let before = self.asked.borrow().clone();
         answers::check(&mut self.asked.borrow_mut(), questions);
         let mut state = self.state.borrow_mut();
         state.asked.extend_from_slice(questions);
-        // To ask is to be run again, and what was changed would be changed twice.
+        // To ask is to be run again, and what was changed would be changed twice. What was answered before stays answered.
         if self.has_changed.get() {
-            return Ok(vec![None; questions.len()]);
+            let known = |question: &Question| before.contains(question).then(|| state.answers.ready(question)).flatten();
+            return Ok(questions.iter().map(known).collect());
         }
         state.answers.to(questions)
     }

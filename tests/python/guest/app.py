@@ -152,3 +152,23 @@ def misbehave(how: Literal["crash", "spin", "hoard", "recurse", "exit", "lie", "
 
 def recurse(depth: int) -> dict[str, int]:
     return recurse(depth + 1)
+
+
+@dataclass
+class Person:
+    """Somebody."""
+
+    name: str
+
+
+@tool
+def inquire(context: Context) -> Content:
+    """Asks one thing after the other, and would rather not be ended for it."""
+    try:
+        answer = context.elicit("person", "Who are you?", Person)
+    except BaseException as swallowed:
+        return Content().text(f"swallowed {swallowed!r}")
+    name = answer.value.name if answer.value else answer.action
+    folders = [root.uri for root in context.roots("folders")]
+    sure = context.confirm("sure", f"Are you sure, {name}?")
+    return Content().text(f"{name} {folders} {sure}")

@@ -121,8 +121,9 @@ fn describe(plugin: &Value, came: &[String]) -> String {
     lines.extend_from_slice(came);
     for tool in plugin["tools"].as_array().into_iter().flatten() {
         lines.push(format!("\n{} ({})", text(&tool["tool"]), text(&tool["effect"])));
-        let keys = ["description", "scopes", "fuel", "deadline", "slow", "risk", "input_schema", "output_schema", "annotations"];
-        lines.extend(keys.map(|key| format!("  {key:<14} {}", text(&tool[key]))));
+        let keys = ["description", "scopes", "asks", "requires_client", "fuel", "deadline", "slow", "risk"];
+        let documents = ["input_schema", "output_schema", "annotations"];
+        lines.extend(keys.into_iter().chain(documents).map(|key| format!("  {key:<15} {}", text(&tool[key]))));
     }
     lines.join("\n")
 }

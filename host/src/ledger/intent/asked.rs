@@ -60,10 +60,11 @@ impl Ledger {
             let since = open.queued_at.unwrap_or(open.started);
             let queued = QueuedCall::back(&Arc::clone(ledger), call, origin.take_lease(), tx, draft, since)?;
             place.vacate();
-            Ok::<_, LedgerError>((pending, queued))
+            // In this order: a call that runs no more, by the time the first one is dropped, waits.
+            Ok::<_, LedgerError>((queued, pending))
         };
         let receipt = inner.store.submit(slot, Urgency::Now, write);
-        let (pending, mut queued) = receipt.durable().await.map_err(|error| NotAsked { error, intent: None })?;
+        let (mut queued, pending) = receipt.durable().await.map_err(|error| NotAsked { error, intent: None })?;
         // In this order: at every moment the call can be found.
         queued.is_back();
         drop(pending);

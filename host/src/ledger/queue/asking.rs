@@ -45,7 +45,8 @@ impl Draft {
         Ok(Self { row, epoch, file, subject: subject.id })
     }
 
-    /// INVARIANT: on the writer thread: a call that is accepted behind an erasure can be read as long as it waits.
+    /// Refuses what could not be read any more once this process is gone. On the writer thread: a call that is accepted behind an
+    /// erasure can be read as long as it waits.
     pub fn check(&self, inner: &Inner, call: &CallId) -> Result<(), LedgerError> {
         if inner.subjects.is_retired(&self.subject) {
             let problem = "its caller was erased at this moment; try again".to_owned();

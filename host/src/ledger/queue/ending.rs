@@ -1,4 +1,4 @@
-//! The end of a call that waited and did not run: its row goes, its key is given back, and what it is answered is kept.
+//! The end of a call that waited and did not run, or did no more than ask: its row goes, its key is given back, and what it is answered is kept.
 
 use super::row::QueuedRow;
 use crate::ledger::calls::{self, EndedRow, Kept};

@@ -190,7 +190,7 @@ fn restore(inner: &Inner, call: &CallId, row: &QueuedRow) -> Result<(), LedgerEr
     Ok(())
 }
 
-/// Ends a call whose row makes no sense. That it is there tells that the call has not run; whose it was, nobody knows.
+/// Ends a call whose row makes no sense. That it is there tells that the call has changed nothing; whose it was, nobody knows.
 fn end_damaged(tx: &mut Tx<'_>, ledger: &Inner, call: &CallId) -> Result<(), LedgerError> {
     tx.delete(keys::queued(call));
     for (key, row) in tx.scan(keys::CLAIM_START, keys::CLAIM_END, ALL)? {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Asked, Body, Front, Refusal, json as json_response, media};
 use crate::model::dialogue::to_requests;
 use crate::model::envelope::EffectState;
-use crate::model::{CallId, CallRequest, Envelope, ErrorCode, Principal, TraceContext};
+use crate::model::{CallId, CallRequest, Envelope, ErrorCode, Principal, Rejection, TraceContext};
 use crate::pipeline::{Answer, Answered, Cancelled, Ended, Polled};
 use crate::server::bearer;
 use crate::server::body::RequestBody;
@@ -161,6 +161,11 @@ impl Front {
             }
             Answered::Unknown => Standing::unknown(call, trace),
             Answered::Unavailable => Standing::unreadable(call, trace),
+            Answered::TooMany { retry_after } => {
+                let envelope = Envelope::of_rejection(&Rejection::RateLimited { retry_after }, call, trace_id);
+                let told = envelope.expect("it has an envelope").to_json();
+                Standing { retry_after: Some(retry_after), ..Standing::new(StatusCode::TOO_MANY_REQUESTS, told) }
+            }
         };
         Ok(told.response())
     }
