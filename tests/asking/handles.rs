@@ -225,14 +225,20 @@ fn a_handle_to_a_call_that_asked_somebody_else_leads_to_an_answer_all_the_same()
     let billing = Billing::start(&[]);
     let (_plugins, host) = start(&billing, "");
     let client = host.client();
-    let talk = Asking::keyed("converse", json!({ "forms": 1, "after_ms": 1500 }), "talk-1");
+    let talk = Asking::keyed("converse", json!({ "forms": 1, "after_ms": 4000 }), "talk-1");
     let (first, second) = std::thread::scope(|scope| {
         let first = scope.spawn(|| talk.first(&client));
         // Once it runs it has a handle to give.
-        let second = std::iter::repeat_with(|| talk.first(&client)).find(|answer| answer.is_pending()).expect("it runs");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !host.admin("/readyz").1.contains("\"running\":1") {
+            assert!(std::time::Instant::now() < deadline, "it never ran");
+        }
+        // Its intent is durable a moment later.
+        let second = std::iter::repeat_with(|| talk.first(&client)).take(200).find(|answer| answer.is_pending());
         (first.join().expect("it is answered"), second)
     });
     assert!(questions(&first)["word_0"].is_object());
+    let second = second.expect("it ran for seconds");
     let poll = Asking::of(POLL_TOOL, json!({ "call_id": second.body["result"]["_meta"]["dev.tidegate/call-id"] }));
     let mut told = poll.first(&client);
     while told.is_pending() {

@@ -14,12 +14,13 @@ use super::basis::Basis;
 use super::body::{Body, Unsealed, fresh_salt};
 use super::facts::{IntentFacts, OutcomeFacts};
 use super::hex::{Hex, Sha256Hex};
+use super::log_tail::LogTail;
 use super::redact::{Redacted, Scrubber, Secrets};
 use super::requests::{self, SentBody};
 use super::secret::Secret;
 use super::subjects::SubjectKey;
 use crate::model::scope::Delta;
-use crate::model::{CallId, Decision, Digest, Effect, Ended, GuestLog, Risk, RowTally, Scope, ToolName, Trap, Verdict};
+use crate::model::{CallId, Decision, Digest, Effect, Ended, Risk, RowTally, Scope, ToolName, Trap, Verdict};
 
 /// The longest answer that is written down in full with an unkeyed call's outcome, in bytes; of a longer one, its digest.
 const ANSWER_MAX: usize = 2048;
@@ -126,7 +127,7 @@ pub(super) fn of_outcome(
         intent,
         is_error: facts.answer.is_error,
         latency_us: micros(outcome.latency),
-        log: log_tail(&outcome.log, LOG_MAX, &fit),
+        log: LogTail::of(&outcome.log, LOG_MAX, &fit),
         memory_peak: outcome.memory_peak,
         permits: TallyBody::of(facts.asked),
         risk: about.risk.as_str(),
@@ -149,7 +150,7 @@ pub(super) fn of_outcome(
     if body.is_inline() {
         return body.sealed(&about.key);
     }
-    content.log = LogTail { dropped_bytes: log_bytes(&outcome.log), lines: Vec::new() };
+    content.log = LogTail::forgotten(&outcome.log);
     (content.sent, content.unsent) = (Vec::new(), Vec::new());
     // The counts stay, whatever else has to go.
     [&mut content.permits, &mut content.rows].into_iter().flatten().for_each(TallyBody::forget_reasons);
@@ -338,18 +339,6 @@ struct LostBody {
     risk: &'static str,
 }
 
-#[derive(Serialize)]
-struct LogTail<'a> {
-    dropped_bytes: u64,
-    lines: Vec<Cow<'a, str>>,
-}
-
-impl LogTail<'_> {
-    fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.dropped_bytes == 0
-    }
-}
-
 /// How a call came to its end, in a word.
 pub(super) fn ended(ended: &Ended) -> &'static str {
     match ended {
@@ -371,24 +360,6 @@ fn detail(ended: &Ended) -> Option<&str> {
         Ended::Failed(failure) => Some(&failure.message),
         _ => None,
     }
-}
-
-/// The last lines of the guest's log that together are no longer than `max` bytes.
-fn log_tail<'a>(log: &'a GuestLog, max: usize, fit: &Scrubber<'_>) -> LogTail<'a> {
-    let mut room = max;
-    let fits = |line: &&String| {
-        let fits = line.len() <= room;
-        room = room.saturating_sub(line.len());
-        fits
-    };
-    let mut lines: Vec<_> = log.lines.iter().rev().take_while(fits).map(|line| fit.text(line)).collect();
-    lines.reverse();
-    let dropped = log.lines[..log.lines.len() - lines.len()].iter().map(|line| line.len() as u64).sum::<u64>();
-    LogTail { dropped_bytes: log.dropped_bytes + dropped, lines }
-}
-
-fn log_bytes(log: &GuestLog) -> u64 {
-    log.dropped_bytes + log.lines.iter().map(|line| line.len() as u64).sum::<u64>()
 }
 
 pub(super) fn first<T>(list: &[T]) -> &[T] {

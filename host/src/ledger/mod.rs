@@ -38,6 +38,7 @@ mod index;
 mod intent;
 mod keys;
 mod listing;
+mod log_tail;
 mod mark;
 mod mend;
 mod newcomers;

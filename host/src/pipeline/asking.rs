@@ -1,8 +1,10 @@
 //! Calls whose callers are asked something. Whoever waits at the other end is told the questions and comes again with the answers;
 //! a call whose handle somebody has stays, durably, and goes on once they are there.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod places;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::context::FutureExt as _;
@@ -10,6 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+pub use self::places::Asking;
+use self::places::{Offer, Place};
 use super::attachment::Attachment;
 use super::queued::{Meant, Waiting, changed};
 use super::refusal::Refusal;
@@ -27,9 +31,6 @@ use crate::registry::Tool;
 const MAX_ANSWERS: usize = 64 << 10;
 
 const TOO_LARGE: &str = "the answers of one call may take up 64 KiB in all";
-
-/// One principal may have this part of the calls that wait for answers.
-const SHARE: usize = 10;
 
 /// What came of answering a call's questions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,77 +50,6 @@ pub enum Answered {
         /// When it may again.
         retry_after: Duration,
     },
-}
-
-/// The calls of this process that wait for answers.
-#[derive(Default)]
-pub struct Asking(Mutex<HashMap<CallId, Asked>>);
-
-struct Asked {
-    principal: Arc<Principal>,
-    open: Arc<Vec<Question>>,
-    /// None until what it asks is durable.
-    answers: Option<mpsc::Sender<Offer>>,
-}
-
-/// A place among the calls that wait for answers, given up on drop.
-pub(super) struct Place {
-    asking: Arc<Asking>,
-    call: CallId,
-}
-
-/// Answers on their way to a call.
-struct Offer {
-    /// Who answers: the call goes on in the name, and with the rights, that its caller has now.
-    principal: Arc<Principal>,
-    responses: Map<String, Value>,
-    taken: oneshot::Sender<Answered>,
-}
-
-impl Asking {
-    /// What the caller of a call has to be asked; nothing if the call does not wait for answers.
-    pub fn questions(&self, call: &CallId) -> Option<Arc<Vec<Question>>> {
-        self.lock().get(call).filter(|asked| asked.answers.is_some()).map(|asked| asked.open.clone())
-    }
-
-    /// A place for one more call, of `max` in all. `None` if there is none, or none for this principal.
-    fn enter(self: &Arc<Self>, call: CallId, principal: &Arc<Principal>, max: usize) -> Option<Place> {
-        let mut asking = self.lock();
-        let is_theirs =
-            |asked: &&Asked| asked.principal.issuer == principal.issuer && asked.principal.subject == principal.subject;
-        if asking.len() >= max || asking.values().filter(is_theirs).count() >= max.div_ceil(SHARE) {
-            return None;
-        }
-        asking.insert(call, Asked { principal: principal.clone(), open: Arc::default(), answers: None });
-        metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
-        Some(Place { asking: self.clone(), call })
-    }
-
-    fn sender(&self, call: &CallId) -> Option<mpsc::Sender<Offer>> {
-        self.lock().get(call)?.answers.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Asked>> {
-        // Each change is one insert, one remove or one assignment: a panic elsewhere cannot leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    /// What the call asks now, and where answers go.
-    fn asks(&self, open: Arc<Vec<Question>>, answers: &mpsc::Sender<Offer>) {
-        if let Some(asked) = self.asking.lock().get_mut(&self.call) {
-            (asked.open, asked.answers) = (open, Some(answers.clone()));
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut asking = self.asking.lock();
-        asking.remove(&self.call);
-        metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
-    }
 }
 
 /// A run that ended with questions.

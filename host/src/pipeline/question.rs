@@ -124,7 +124,7 @@ fn check_sampling(params: &Map<String, Value>) -> Result<(), String> {
     if !messages.is_some_and(|messages| !messages.is_empty() && messages.iter().all(is_message)) {
         return Err("`messages` must be a list of messages, each with a `role` and a `content`".into());
     }
-    if !params.get("maxTokens").and_then(Value::as_u64).is_some_and(|tokens| tokens > 0) {
+    if params.get("maxTokens").and_then(Value::as_u64).is_none_or(|tokens| tokens == 0) {
         return Err("`maxTokens` must be a number above 0".into());
     }
     let asks_context = params.get("includeContext").is_some_and(|include| include != "none");
