@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Asking, host_with, questions, start, word, yes};
-use crate::harness::{Answer, Billing, Host, records};
+use super::{Asking, IMPATIENT, host_with, questions, start, word, yes};
+use crate::harness::{Answer, Billing, Host, records, tidegate};
 
 #[test]
 fn an_invoice_is_paid_once_it_is_confirmed_and_once_only() {
@@ -197,4 +197,24 @@ fn what_was_asked_and_answered_is_written_down_and_secrets_are_not() {
     let answers = second[0]["body"]["answers"]["word_0"]["content"]["word"].as_str().expect("words").to_owned();
     assert!(answers.starts_with("my card is [card ") && !answers.contains("4111"), "{answers}");
     assert!(!first[1]["body"].to_string().contains(asked.body["result"]["requestState"].as_str().expect("a state")));
+}
+
+#[test]
+fn the_command_line_answers_what_it_was_told_to_and_says_how_to_answer_the_rest() {
+    let billing = Billing::start(&[]);
+    for config in ["", IMPATIENT] {
+        let (_plugins, host) = start(&billing, config);
+        let call = |answers: &[&str]| {
+            let command = ["call", "converse", "forms:=2", "page=https://tidegate.example/help", "--url", &host.mcp];
+            let answers = answers.iter().flat_map(|answer| ["--answer", answer]);
+            tidegate(&command.into_iter().chain(answers).collect::<Vec<_>>())
+        };
+        let done = call(&["word_0={\"word\": \"one\"}", "word_1=decline", "page=accept"]);
+        assert!(done.status.success(), "{done:?}");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(said.contains("[\"one\",\"(declined)\",\"page: true\"]"), "{said}");
+        let open = call(&["word_0={\"word\": \"one\"}"]);
+        let said = String::from_utf8_lossy(&open.stderr).into_owned();
+        assert!(!open.status.success() && said.contains("--answer 'word_1={\"word\": …}'"), "{said}");
+    }
 }

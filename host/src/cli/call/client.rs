@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::asked::Answers;
 use crate::model::TraceContext;
 
 /// The protocol version spoken.
@@ -25,15 +26,34 @@ pub struct Client<'a> {
     pub url: &'a str,
     /// The bearer token, if the host wants one.
     pub token: Option<&'a str>,
+    /// Whether somebody is there to answer what tools ask.
+    pub can_be_asked: bool,
+}
+
+/// One call of a tool, which may take more than one request.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// The idempotency key.
+    pub key: String,
 }
 
 impl Client<'_> {
-    /// Calls a tool.
+    /// Calls a tool, perhaps with answers to what it `asked` before.
     ///
     /// # Errors
     /// The host does not answer, or not with a result.
-    pub fn call(&self, tool: &str, arguments: &Value, key: &str) -> Result<Value> {
-        let params = json!({ "name": tool, "arguments": arguments, "_meta": { "dev.tidegate/idempotency-key": key } });
+    pub fn call(&self, ToolCall { tool, arguments, key }: &ToolCall, answers: Option<Answers>) -> Result<Value> {
+        let mut params = json!({ "name": tool, "arguments": arguments, "_meta": { "dev.tidegate/idempotency-key": key } });
+        if let Some(Answers { responses, state }) = answers {
+            params["inputResponses"] = responses.into();
+            if !state.is_null() {
+                params["requestState"] = state;
+            }
+        }
         self.request("tools/call", Some(tool), params)
     }
 
@@ -59,9 +79,10 @@ impl Client<'_> {
     }
 
     fn request(&self, method: &str, name: Option<&str>, mut params: Value) -> Result<Value> {
+        let takes = if self.can_be_asked { json!({ "elicitation": { "form": {}, "url": {} } }) } else { json!({}) };
         let meta = [
             ("io.modelcontextprotocol/protocolVersion", json!(PROTOCOL)),
-            ("io.modelcontextprotocol/clientCapabilities", json!({})),
+            ("io.modelcontextprotocol/clientCapabilities", takes),
             ("io.modelcontextprotocol/clientInfo", json!({ "name": "tidegate-call", "version": env!("CARGO_PKG_VERSION") })),
             ("traceparent", json!(TraceContext::random().to_string())),
         ];

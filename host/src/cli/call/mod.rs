@@ -1,6 +1,7 @@
 //! `tidegate call`: one tool call against a running host, as an MCP client makes it.
 
 mod arguments;
+mod asked;
 mod client;
 mod show;
 mod trace;
@@ -15,10 +16,13 @@ use serde_json::{Value, json};
 use super::{Output, WhichHost, print};
 use crate::model::{CallId, POLL_TOOL, document};
 use arguments::Typed;
-use client::Client;
+use client::{Client, ToolCall};
 
 /// The longest pause between two questions for one result, whatever the host says.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often a tool may ask for one result.
+const MAX_ROUNDS: u32 = 32;
 
 /// How many questions for one result may get lost in a row, a second apart: a host may just be starting again.
 const LOST_QUESTIONS: u32 = 30;
@@ -37,6 +41,10 @@ pub struct CallArgs {
     /// The idempotency key of a write; a new one is made up, and printed, if absent.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
+    /// The answer to a question of the tool: `KEY={"field": …}` for a form that is filled in, `KEY=accept`, `KEY=decline` or
+    /// `KEY=cancel`. On a terminal what is not answered so is asked.
+    #[arg(long = "answer", value_name = "KEY=ANSWER", value_parser = asked::parse)]
+    pub answers: Vec<(String, Value)>,
     /// A bearer token, if the host wants one; better in the variable than on the command line.
     #[arg(long, env = "TIDEGATE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -59,7 +67,8 @@ pub struct CallArgs {
 
 impl CallArgs {
     fn client(&self) -> Client<'_> {
-        Client { url: &self.url, token: self.token.as_deref() }
+        let can_be_asked = !self.answers.is_empty() || asked::is_somebody_there();
+        Client { url: &self.url, token: self.token.as_deref(), can_be_asked }
     }
 }
 
@@ -67,7 +76,8 @@ impl CallArgs {
 pub fn run(args: &CallArgs) -> Result<ExitCode> {
     let arguments = arguments(args)?;
     let key = args.key.clone().unwrap_or_else(|| CallId::random().to_string().replace("call_", "cli-"));
-    let called = args.client().call(&args.tool, &arguments, &key).and_then(|told| await_end(args, told));
+    let call = ToolCall { tool: args.tool.clone(), arguments, key: key.clone() };
+    let called = args.client().call(&call, None).and_then(|told| await_end(args, call, told));
     let mut result = match called {
         Ok(result) => result,
         Err(error) => {
@@ -120,36 +130,46 @@ fn arguments(args: &CallArgs) -> Result<Value> {
     typed.fit(tool)
 }
 
-/// Asks for the result of a call that is pending until it is there, or the caller's patience is at its end.
-fn await_end(args: &CallArgs, mut told: Value) -> Result<Value> {
+/// Answers what the tool asks, and asks for the result of a call that is pending, until it is there, or the caller's patience is at its
+/// end.
+fn await_end(args: &CallArgs, mut call: ToolCall, mut told: Value) -> Result<Value> {
     let until = Instant::now().checked_add(args.wait);
-    while let Some(call) = pending(&told).filter(|_| !args.no_wait) {
+    let mut rounds = 0;
+    loop {
+        if let Some(questions) = asked::questions(&told) {
+            rounds += 1;
+            if rounds > MAX_ROUNDS {
+                bail!("the tool asked {MAX_ROUNDS} times, and asks again; it was given up");
+            }
+            let answers = asked::answer(&questions, &args.answers, told["requestState"].take())?;
+            told = args.client().call(&call, Some(answers))?;
+            continue;
+        }
+        let Some(id) = pending(&told).filter(|_| !args.no_wait) else { return Ok(told) };
         let pause = pause(&told);
         if until.is_some_and(|until| Instant::now() + pause > until) {
-            eprintln!(
-                "{call} is not finished; ask for its result later: tidegate call {POLL_TOOL} '{{\"call_id\": \"{call}\"}}'"
-            );
-            break;
+            eprintln!("{id} is not finished; ask for its result later: tidegate call {POLL_TOOL} '{{\"call_id\": \"{id}\"}}'");
+            return Ok(told);
         }
-        eprintln!("{call} is not finished; asking again in {} s", pause.as_secs());
+        eprintln!("{id} is not finished; asking again in {} s", pause.as_secs());
         std::thread::sleep(pause);
-        told = ask(args, &call)?;
+        // From here on it is asked for by its id, and what it asks is asked, and answered, there.
+        call = ToolCall { tool: POLL_TOOL.to_owned(), arguments: json!({ "call_id": id }), key: String::new() };
+        told = ask(args, &call, &id)?;
     }
-    Ok(told)
 }
 
-/// Asks once for the result of `call`. A question that got lost is asked again: asking changes nothing.
-fn ask(args: &CallArgs, call: &str) -> Result<Value> {
-    let question = json!({ "call_id": call });
+/// Asks once for the result of the call `id`. A question that got lost is asked again: asking changes nothing.
+fn ask(args: &CallArgs, poll: &ToolCall, id: &str) -> Result<Value> {
     let mut tries = 0;
     loop {
-        match args.client().call(POLL_TOOL, &question, "") {
+        match args.client().call(poll, None) {
             Err(error) if tries < LOST_QUESTIONS && error.downcast_ref::<ureq::Error>().is_some() => {
                 tries += 1;
                 std::thread::sleep(Duration::from_secs(1));
             }
             answered => {
-                return answered.with_context(|| format!("the call goes on; its id is {call}"));
+                return answered.with_context(|| format!("the call goes on; its id is {id}"));
             }
         }
     }

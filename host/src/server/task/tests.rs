@@ -54,7 +54,7 @@ fn a_new_task_is_flat_and_says_when_to_ask() {
     let expected = json!({
         "resultType": "task", "taskId": CALL, "status": "working", "statusMessage": "queued",
         "createdAt": "2027-01-15T08:00:00.000Z", "lastUpdatedAt": "2027-01-15T08:00:01.000Z",
-        "ttlMs": 86_400_000, "pollIntervalMs": 2500,
+        "ttlMs": 86_401_000, "pollIntervalMs": 2500,
     });
     assert_eq!(task, expected);
     assert_eq!((&meta["dev.tidegate/call-id"], &meta["dev.tidegate/pending"]), (&json!(CALL), &json!(true)));
