@@ -166,8 +166,10 @@ fn the_url_of_a_call_is_guarded_as_the_endpoint_is() {
     assert_eq!(status("GET", &path, &[("origin", "https://evil.example.com")]), 403);
     assert_eq!(status("GET", &path, &[("host", "evil.example.com")]), 403);
     assert_eq!(status("GET", &format!("{path}?access_token=x"), &[]), 400);
-    let posted = at(&host, "POST", &path, &[]);
-    assert_eq!((posted.status, &posted.headers["allow"]), (405, &"GET, HEAD, DELETE".parse().expect("a value")));
+    let put = at(&host, "PUT", &path, &[]);
+    assert_eq!((put.status, &put.headers["allow"]), (405, &"GET, HEAD, POST, DELETE".parse().expect("a value")));
+    assert_eq!(at(&host, "POST", &path, &[("origin", "https://evil.example.com")]).status, 403);
+    assert_eq!(at(&host, "POST", &path, &[("authorization", "Bearer forged")]).status, 401);
     let forged = at(&host, "GET", &path, &[("authorization", "Bearer forged")]);
     assert_eq!(forged.status, 401);
     assert!(forged.headers["www-authenticate"].to_str().expect("text").contains("invalid_token"));

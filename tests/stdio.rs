@@ -221,3 +221,24 @@ fn a_call_that_goes_on_without_its_caller_is_asked_for_over_the_same_connection(
         "{told}"
     );
 }
+
+#[test]
+fn a_tool_asks_over_stdio_as_over_http() {
+    let (plugins, data) = (plugins(&["asker"]), tempfile::tempdir().expect("a folder"));
+    let mut session = Session::start_with(plugins.path(), data.path(), &["--backend", "billing=http://127.0.0.1:9"]);
+    let mut call = |more: Value| {
+        let mut params = json!({"name": "converse", "arguments": {"forms": 2}});
+        params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        session.request_with(&json!({"elicitation": {}}), "tools/call", params)
+    };
+    let mut asked = call(json!({}))["result"].clone();
+    for (key, word) in [("word_0", "one"), ("word_1", "two")] {
+        assert!(asked["inputRequests"][key].is_object(), "{asked}");
+        let answer = json!({key: {"action": "accept", "content": {"word": word}}});
+        asked = call(json!({"inputResponses": answer, "requestState": asked["requestState"]}))["result"].clone();
+    }
+    assert_eq!(asked["structuredContent"]["words"], json!(["one", "two"]), "{asked}");
+    for malformed in [json!({"requestState": "garbage"}), json!({"requestState": 9}), json!({"inputResponses": 7})] {
+        assert_eq!(call(malformed.clone())["error"]["code"], -32602, "{malformed}");
+    }
+}

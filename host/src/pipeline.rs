@@ -141,7 +141,7 @@ impl Pipeline {
     pub fn new(parts: Parts) -> Self {
         let kib = parts.admission.queue_bytes().as_usize().div_ceil(1024);
         let queue_room = Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)));
-        Self { parts, stages: Stages::new(), handles: Arc::default(), asking: Arc::default(), queue_room }
+        Self { parts, stages: Stages::new(), handles: Arc::default(), asking: Arc::new(Asking::new()), queue_room }
     }
 
     /// Who presents these credentials.

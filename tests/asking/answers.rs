@@ -216,5 +216,22 @@ fn the_command_line_answers_what_it_was_told_to_and_says_how_to_answer_the_rest(
         let open = call(&["word_0={\"word\": \"one\"}"]);
         let said = String::from_utf8_lossy(&open.stderr).into_owned();
         assert!(!open.status.success() && said.contains("--answer 'word_1={\"word\": …}'"), "{said}");
+        let unfit = call(&["word_0={\"word\": 7}"]);
+        let said = String::from_utf8_lossy(&unfit.stderr).into_owned();
+        assert!(!unfit.status.success() && said.contains("no answer that fits"), "{said}");
     }
+}
+
+/// A yes counts once: it is good for no longer than the answer to the call is kept that it led to.
+#[test]
+fn a_state_is_good_for_no_longer_than_answers_are_kept() {
+    let billing = Billing::start(&[]);
+    let (_plugins, host) = start(&billing, "[ledger]\nkeep_answers = \"2s\"\n");
+    let (client, invoice) = (host.client(), billing.invoice_of("u1"));
+    let pay = Asking::keyed("pay", json!({ "invoice_id": invoice }), "pay-1");
+    let asked = pay.first(&client);
+    assert_eq!(pay.answer(&client, &asked, yes()).structured(), &json!({ "paid": true }));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let again = pay.answer(&client, &asked, yes());
+    assert!(again.body["error"]["code"] == -32602 || again.is_replayed(), "{again:?}");
 }

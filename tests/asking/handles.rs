@@ -295,3 +295,56 @@ fn whoever_answers_too_often_is_told_to_wait() {
     let heard = heard.expect("one is too many");
     assert!(heard.body["error"]["message"].as_str().expect("words").contains("more often than you may"), "{heard:?}");
 }
+
+/// Whoever answers twice at once, or while the call is called off, is not told that anything is broken.
+#[test]
+fn of_two_answers_at_once_one_counts_and_both_are_heard() {
+    let billing = Billing::start(&[]);
+    let (_plugins, host) = start(&billing, IMPATIENT);
+    let client = host.client();
+    for round in 0..20 {
+        let task = task_of(&Asking::of("converse", json!({ "forms": 1 })), &client);
+        task_that_is(&client, &task, &["input_required"]);
+        let other = || match round % 2 {
+            0 => update(&client, &task, word(0, "second")),
+            _ => ask_task(&client, "tasks/cancel", json!({ "taskId": task })),
+        };
+        std::thread::scope(|scope| {
+            let both = [scope.spawn(|| update(&client, &task, word(0, "first"))), scope.spawn(other)];
+            for heard in both.map(|answer| answer.join().expect("it is answered")) {
+                assert_eq!(heard.body["result"]["resultType"], "complete", "{heard:?}");
+            }
+        });
+        let ended = task_that_is(&client, &task, &["completed", "cancelled"]);
+        let words = &ended["result"]["structuredContent"]["words"];
+        assert!(ended["status"] == "cancelled" || words == &json!(["first"]) || words == &json!(["second"]), "{ended}");
+    }
+}
+
+#[test]
+fn what_waits_for_answers_may_take_up_so_much_and_one_principal_a_tenth() {
+    let billing = Billing::start(&[]);
+    let (_plugins, host) = start(&billing, &format!("{IMPATIENT}ask_bytes = \"1MiB\"\n"));
+    let token = |subject: &str| host.caller(&json!({ "subject": subject, "scopes": ["use:asker"] }));
+    let (ada, bob) = (token("ada"), token("bob"));
+    let talk = Asking::of("converse", json!({ "forms": 1 }));
+    task_that_is(&ada, &task_of(&talk, &ada), &["input_required"]);
+    let refused = task_that_is(&ada, &task_of(&talk, &ada), &["completed", "input_required"]);
+    assert!(refused.to_string().contains("overloaded"), "{refused}");
+    task_that_is(&bob, &task_of(&talk, &bob), &["input_required"]);
+}
+
+/// What was offered beside the first call and fits nothing was never an answer.
+#[test]
+fn a_task_asks_what_was_answered_wrongly_from_the_start() {
+    let billing = Billing::start(&[]);
+    let (_plugins, host) = start(&billing, IMPATIENT);
+    let client = host.client();
+    let talk = Asking::of("converse", json!({ "forms": 1 })).from(tasks());
+    let wrong = json!({ "inputResponses": { "word_0": { "action": "accept", "content": { "word": 7 } } } });
+    let task = talk.send(&client, wrong).body["result"]["taskId"].clone();
+    task_that_is(&client, &task, &["input_required"]);
+    update(&client, &task, word(0, "one"));
+    let done = task_that_is(&client, &task, &["completed"]);
+    assert_eq!(done["result"]["structuredContent"]["words"], json!(["one"]), "{done}");
+}

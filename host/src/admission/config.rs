@@ -29,7 +29,9 @@ pub struct AdmissionConfig {
     /// Calls that wait for answers of their callers; a tool that has to ask then fails with `overloaded`. One principal may have a
     /// tenth of them.
     pub max_asking: usize,
-    /// The longest a question waits for its answer.
+    /// What those take up, with all that may be answered; one principal's, a tenth of it.
+    pub ask_bytes: Bytes,
+    /// The longest a question waits for its answer, or an answer counts; no longer than answers of calls are kept.
     pub ask_timeout: Span,
     /// The longest a call waits for a slot. One that would wait longer is refused at once, with `overloaded`.
     pub max_wait: Span,
@@ -57,6 +59,7 @@ impl Default for AdmissionConfig {
             queue_fuel: None,
             queue_bytes: Bytes::mib(256),
             max_asking: 1_000,
+            ask_bytes: Bytes::mib(128),
             ask_timeout: Span::seconds(3_600),
             max_wait: Span::seconds(300),
             sync_budget: Span::seconds(5),
@@ -133,6 +136,7 @@ impl AdmissionConfig {
         nonzero("queue", self.queue as u64, "no call could wait")?;
         nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
         nonzero("max_asking", self.max_asking as u64, "no tool could ask anything")?;
+        nonzero("ask_bytes", self.ask_bytes.0, "no tool could ask anything")?;
         nonzero("ask_timeout", u64::from(!self.ask_timeout.duration().is_zero()), "nobody could answer anything")?;
         nonzero("queue_bytes", self.queue_bytes.0, "no call could be told to wait")?;
         nonzero("memory", self.memory.0, "no guest could start")?;

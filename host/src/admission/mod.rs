@@ -51,8 +51,22 @@ pub struct Admission {
     max_wait: Duration,
     sync_budget: Duration,
     queue_bytes: Bytes,
-    max_asking: usize,
+    asks: AskLimits,
     ask_timeout: Duration,
+}
+
+/// What all calls together may be that wait for answers of their callers.
+#[derive(Clone, Copy, Debug)]
+pub struct AskLimits {
+    /// So many.
+    pub calls: usize,
+    /// Taking up so much, in bytes.
+    pub bytes: usize,
+}
+
+impl AskLimits {
+    /// No limit.
+    pub const NONE: Self = Self { calls: usize::MAX, bytes: usize::MAX };
 }
 
 /// What a call asks for.
@@ -104,10 +118,11 @@ impl Admission {
     fn with_clock(config: AdmissionConfig, capacity: u64, clock: Clock) -> Result<Self, AdmissionConfigError> {
         config.check()?;
         let (max_wait, sync_budget) = (config.max_wait.duration(), config.sync_budget.duration());
-        let (queue_bytes, max_asking, ask_timeout) = (config.queue_bytes, config.max_asking, config.ask_timeout.duration());
+        let (queue_bytes, ask_timeout) = (config.queue_bytes, config.ask_timeout.duration());
+        let asks = AskLimits { calls: config.max_asking, bytes: config.ask_bytes.as_usize() };
         let throttle = Arc::new(Throttle::new(&config));
         let shared = Shared::new(Gate::new(config, capacity.max(1)), clock);
-        Ok(Self { throttle, shared, max_wait, sync_budget, queue_bytes, max_asking, ask_timeout })
+        Ok(Self { throttle, shared, max_wait, sync_budget, queue_bytes, asks, ask_timeout })
     }
 
     /// Counts one more call of `principal`, before anything else is done for it.
@@ -161,9 +176,9 @@ impl Admission {
         self.queue_bytes
     }
 
-    /// The most calls that wait for answers of their callers.
-    pub fn max_asking(&self) -> usize {
-        self.max_asking
+    /// How many calls may wait for answers of their callers, and what they may take up.
+    pub fn asks(&self) -> AskLimits {
+        self.asks
     }
 
     /// Until when a question may be answered that is asked `now`.

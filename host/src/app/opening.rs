@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{KEYS, grants};
-use crate::admission::Admission;
+use crate::admission::{Admission, AdmissionConfig};
 use crate::auth::{self, AdminToken};
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -177,5 +177,7 @@ pub fn admission(config: &Config, sandbox: &Sandbox) -> Result<Admission> {
     };
     let source = if gate.capacity.is_some() { "config" } else { "measured" };
     tracing::info!(fuel_per_second = capacity, source, slots = gate.slots, "the gate is open");
-    Ok(Admission::new(gate.clone(), capacity)?)
+    // INVARIANT: a yes counts once: what comes with it again finds the answer kept for as long as it would be taken.
+    let ask_timeout = gate.ask_timeout.min(config.ledger.keep_answers);
+    Ok(Admission::new(AdmissionConfig { ask_timeout, ..gate.clone() }, capacity)?)
 }

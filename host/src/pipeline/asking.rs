@@ -10,7 +10,7 @@ use std::time::Duration;
 use opentelemetry::context::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::places::Asking;
 use self::places::{Offer, Place};
@@ -20,6 +20,7 @@ use super::refusal::Refusal;
 use super::rows::Rows;
 use super::turn::{ask, room_of};
 use super::{Answer, Call, Pipeline, facts, question};
+use crate::admission::AskLimits;
 use crate::ledger::{CallStatus, Disposition, Intent, NotAsked, OutcomeFacts, QueuedFacts, RequestState, StateOf};
 use crate::model::{
     Arguments, CallId, Dialogue, Ended, ErrorCode, Failure, Given, IdempotencyKey, OfferedAnswers, Outcome, Principal, Question,
@@ -126,7 +127,11 @@ impl Pipeline {
         outcome: &Outcome,
     ) -> Result<(), Option<(Intent, Ended)>> {
         let Asker { call, tool, arguments, key } = *asker;
-        if let Some(again) = questions.iter().find(|question| call.dialogue.given.contains_key(&question.key)) {
+        let is_another = |question: &&Question| {
+            let given = call.dialogue.given.get(&question.key).and_then(|given| given.question);
+            given.is_some_and(|answered| answered != question.print())
+        };
+        if let Some(again) = questions.iter().find(is_another) {
             // A key stands for one question for as long as a task lives (ext-tasks): a client may have put it away for good.
             let failure = Failure {
                 code: ErrorCode::Conflict,
@@ -139,8 +144,8 @@ impl Pipeline {
             };
             return Err(Some((intent, Ended::Failed(failure))));
         }
-        let place = self.asking.enter(call.id, &call.principal, self.parts.admission.max_asking());
-        let Some((place, room)) = place.zip(self.room_to_ask(arguments, questions)) else {
+        let bytes = size(arguments) + size(&questions) + MAX_ANSWERS;
+        let Some(place) = self.asking.enter(call.id, &call.principal, bytes, self.parts.admission.asks()) else {
             let failure = Failure {
                 code: ErrorCode::Overloaded,
                 message:
@@ -191,7 +196,8 @@ impl Pipeline {
             key: key.cloned(),
             queued,
             live,
-            _room: Some(room),
+            // It is in no queue yet.
+            _room: None,
             _span: None,
         };
         self.await_answers(waiting, place, questions.to_vec(), until);
@@ -200,7 +206,7 @@ impl Pipeline {
 
     /// Takes up a call that asked when the host stopped. More of them may wait than may be added.
     pub(super) fn ask_on(self: &Arc<Self>, waiting: Waiting, open: Vec<Question>, until: Timestamp) {
-        let place = self.asking.enter(waiting.call.id, &waiting.call.principal, usize::MAX).expect("there is no limit");
+        let place = self.asking.enter(waiting.call.id, &waiting.call.principal, 0, AskLimits::NONE).expect("there is no limit");
         self.await_answers(waiting, place, open, until);
     }
 
@@ -252,6 +258,8 @@ impl Pipeline {
                     let refusal = *changed(&waiting.call, None);
                     return self.end_unstarted(waiting, refusal).await;
                 };
+                waiting._room =
+                    self.queue_room.clone().try_acquire_many_owned(room_of(&waiting.arguments, &waiting.call.dialogue)).ok();
                 let ticket = self.parts.admission.enter_accepted(&ask(&waiting.call, &tool), Duration::ZERO);
                 return self.carry(waiting, ticket);
             }
@@ -327,19 +335,17 @@ impl Pipeline {
         if size(&responses) > MAX_ANSWERS {
             return Answered::Invalid(vec![TOO_LARGE.to_owned()]);
         }
-        // It asks, and nobody here holds it, or does any more: the host is stopping, or the ledger took nothing for a while.
-        let Some(sender) = self.asking.sender(&call) else { return Answered::Unavailable };
         let (taken, answered) = oneshot::channel();
-        if sender.send(Offer { principal: principal.clone(), responses, taken }).await.is_err() {
-            return Answered::Unavailable;
-        }
-        answered.await.unwrap_or(Answered::Unavailable)
-    }
-
-    /// Room for a call and all that may be answered to it.
-    fn room_to_ask(&self, arguments: &Arguments, questions: &[Question]) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from((size(&questions) + MAX_ANSWERS).div_ceil(1024)).ok()?;
-        self.queue_room.clone().try_acquire_many_owned(room_of(arguments, &Dialogue::default()).checked_add(kib)?).ok()
+        let offer = Offer { principal: principal.clone(), responses, taken };
+        let told = match self.asking.sender(&call) {
+            // An offer that nobody comes to is dropped, and with it the other end of this.
+            Some(sender) if sender.send(offer).await.is_ok() => answered.await.ok(),
+            _ => None,
+        };
+        // Another answer, or the end of the call, was there first; unless the host is stopping, or the ledger took nothing for a while:
+        // then it asks on, once somebody holds it again.
+        let may_ask_on = || self.parts.shutdown.is_cancelled() || self.parts.ledger.has_unheld_calls() || !self.takes_intents();
+        told.unwrap_or_else(|| if may_ask_on() { Answered::Unavailable } else { Answered::NothingAsked })
     }
 }
 

@@ -22,12 +22,13 @@ pub fn read(asked: AskedFor) -> Result<Question, String> {
         return Err(format!("a key is 1 to {MAX_KEY} characters of `A-Z a-z 0-9 _ . -`"));
     }
     let wrong = |problem: String| format!("the question `{key}`: {problem}");
-    let params: Map<String, Value> =
+    let mut params: Map<String, Value> =
         serde_json::from_str(&params).map_err(|error| wrong(format!("its parameters are no JSON object: {error}")))?;
     let kind = kind(&method, &params).map_err(wrong)?;
     match kind {
         QuestionKind::Form => check_form(&params),
-        QuestionKind::Url => check_url(&params),
+        // In the one spelling in which nothing looks like something else.
+        QuestionKind::Url => check_url(&params).map(|url| drop(params.insert("url".to_owned(), String::from(url).into()))),
         QuestionKind::Sampling => check_sampling(&params),
         QuestionKind::Roots => Ok(()),
     }
@@ -94,7 +95,7 @@ fn check_form(params: &Map<String, Value>) -> Result<(), String> {
 }
 
 /// A page that somebody is sent to must be one whose name can be trusted.
-fn check_url(params: &Map<String, Value>) -> Result<(), String> {
+fn check_url(params: &Map<String, Value>) -> Result<Url, String> {
     check_message(params)?;
     let url = params.get("url").and_then(Value::as_str).ok_or("`url` must be a text")?;
     let url = Url::parse(url).map_err(|error| format!("`url` is none: {error}"))?;
@@ -110,7 +111,7 @@ fn check_url(params: &Map<String, Value>) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("`url` must not hold credentials".into());
     }
-    Ok(())
+    Ok(url)
 }
 
 /// A message is asked for, and nothing else: no tools of the client's, and none of what it knows from other servers.
@@ -165,6 +166,8 @@ mod tests {
         for url in ["https://bank.example/sign-in", "http://localhost:8080/", "http://127.0.0.1/", "http://[::1]/"] {
             assert_eq!(page(url).map(|question| question.kind), Ok(QuestionKind::Url), "{url}");
         }
+        let cyrillic = page("https://b\u{430}nk.example/\u{202e}x").expect("a page");
+        assert_eq!(cyrillic.params["url"], "https://xn--bnk-8cd.example/%E2%80%AEx");
         for url in [
             "http://bank.example/",
             "javascript:alert(1)",

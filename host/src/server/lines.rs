@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::tool_and_arguments;
+use super::input;
 use super::json::JsonLimits;
 use super::message::{self, MAX_SMALL_MESSAGE, Message};
 use super::meta::Meta;
@@ -283,12 +284,18 @@ impl InFlight {
 /// A `tools/call` as rmcp has it, from parameters that were parsed already.
 fn tool_call(mut params: Map<String, Value>) -> Result<CallToolRequest, RpcError> {
     let (tool, arguments) = tool_and_arguments(&mut params)?;
+    let answers = input::offered(&mut params)?;
     Meta::of(&params)?;
     let meta = match params.remove("_meta") {
         Some(Value::Object(meta)) => meta,
         _ => Map::new(),
     };
-    let mut call = CallToolRequest::new(CallToolRequestParams::new(tool).with_arguments(arguments));
+    let mut call = CallToolRequestParams::new(tool).with_arguments(arguments);
+    if !answers.responses.is_empty() {
+        call.input_responses = Some(answers.responses.into_iter().collect());
+    }
+    call.request_state = answers.state;
+    let mut call = CallToolRequest::new(call);
     call.extensions.insert(RequestMetaObject(MetaObject(meta)));
     Ok(call)
 }

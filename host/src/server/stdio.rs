@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::calls::{Call, Event};
 use super::convert::{Recipient, Wire};
 use super::era::Era;
-use super::input;
 use super::json::JsonLimits;
 use super::lines::Lines;
 use super::mcp::Mcp;
@@ -30,7 +29,7 @@ use super::pending::CALLS_PATH;
 use super::poll_tool;
 use super::rpc::RpcError;
 use super::task::{TaskMethod, TaskRequest};
-use crate::model::{Bytes, POLL_TOOL, QuestionKind, Span};
+use crate::model::{Bytes, OfferedAnswers, POLL_TOOL, QuestionKind, Span};
 use crate::pipeline::{Pipeline, Progress};
 
 /// The limits of one connection.
@@ -192,10 +191,12 @@ impl Connection {
         era: Era,
         mut operation: Operation,
     ) -> Result<ServerResult, ErrorData> {
-        let mut whole = params_of(&params);
+        let answers = OfferedAnswers {
+            responses: params.input_responses.unwrap_or_default().into_iter().collect(),
+            state: params.request_state,
+        };
         let (tool, arguments) = (params.name.into_owned(), params.arguments.unwrap_or_default());
         operation.calls(&self.pipeline, &tool);
-        let answers = input::offered(&mut whole).inspect_err(|error| operation.answered(Some(error.code))).map_err(error_data)?;
         let call = Call::new(tool, arguments, answers, Meta::new(&context.meta), era, None, operation.spans());
         let mut call = call.inspect_err(|error| operation.answered(Some(error.code))).map_err(error_data)?;
         if let (Era::Legacy, Some(client)) = (era, context.peer.peer_info()) {

@@ -51,13 +51,14 @@ pub fn questions(result: &Value) -> Option<Map<String, Value>> {
 ///
 /// # Errors
 /// Nobody is there to be asked, or whoever is gave up.
-pub fn answer(questions: &Map<String, Value>, given: &[(String, Value)], state: Value) -> Result<Answers> {
+pub fn answer(questions: &Map<String, Value>, given: &mut Vec<(String, Value)>, state: Value) -> Result<Answers> {
     let mut responses = Map::new();
     for (key, question) in questions {
-        let answer = match given.iter().find(|(name, _)| name == key) {
-            Some((_, answer)) => answer.clone(),
+        let answer = match given.iter().position(|(name, _)| name == key) {
+            // Once: what is asked again was not answered by it.
+            Some(at) => given.remove(at).1,
             None if is_somebody_there() => ask(&question["params"]).with_context(|| format!("`{key}` was not answered"))?,
-            None => bail!("the tool asks {}", in_words(key, question)),
+            None => bail!("the tool asks, and has no answer that fits: {}", in_words(key, question)),
         };
         responses.insert(key.clone(), answer);
     }
@@ -92,7 +93,14 @@ fn ask(params: &Value) -> Result<Value> {
             None => {}
         }
     }
-    Ok(json!({ "action": "accept", "content": content }))
+    // Whoever had to fill something in has had the choice.
+    let is_chosen = schema["required"].as_array().is_some_and(|required| !required.is_empty());
+    let agreed = if is_chosen { Some(true) } else { Confirm::new("Is that right?").prompt_skippable()? };
+    let mut answer = action(agreed);
+    if agreed == Some(true) {
+        answer["content"] = content.into();
+    }
+    Ok(answer)
 }
 
 fn action(agreed: Option<bool>) -> Value {

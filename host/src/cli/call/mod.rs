@@ -134,14 +134,14 @@ fn arguments(args: &CallArgs) -> Result<Value> {
 /// end.
 fn await_end(args: &CallArgs, mut call: ToolCall, mut told: Value) -> Result<Value> {
     let until = Instant::now().checked_add(args.wait);
-    let mut rounds = 0;
+    let (mut rounds, mut given) = (0, args.answers.clone());
     loop {
         if let Some(questions) = asked::questions(&told) {
             rounds += 1;
             if rounds > MAX_ROUNDS {
                 bail!("the tool asked {MAX_ROUNDS} times, and asks again; it was given up");
             }
-            let answers = asked::answer(&questions, &args.answers, told["requestState"].take())?;
+            let answers = asked::answer(&questions, &mut given, told["requestState"].take())?;
             told = args.client().call(&call, Some(answers))?;
             continue;
         }

@@ -7,17 +7,19 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Answered;
+use crate::admission::AskLimits;
 use crate::model::{CallId, Principal, Question};
 
 /// One principal may have this part of the calls that wait for answers.
 const SHARE: usize = 10;
 
 /// The calls of this process that wait for answers.
-#[derive(Default)]
 pub struct Asking(Mutex<HashMap<CallId, Asked>>);
 
 struct Asked {
     principal: Arc<Principal>,
+    /// What it takes up, with all that may be answered.
+    bytes: usize,
     open: Arc<Vec<Question>>,
     /// None until what it asks is durable.
     answers: Option<mpsc::Sender<Offer>>,
@@ -38,20 +40,31 @@ pub struct Offer {
 }
 
 impl Asking {
+    /// None.
+    pub fn new() -> Self {
+        metrics::gauge!("tidegate_calls_asking").set(0.0);
+        Self(Mutex::default())
+    }
+
     /// What the caller of a call has to be asked; nothing if the call does not wait for answers.
     pub fn questions(&self, call: &CallId) -> Option<Arc<Vec<Question>>> {
         self.lock().get(call).filter(|asked| asked.answers.is_some()).map(|asked| asked.open.clone())
     }
 
-    /// A place for one more call, of `max` in all. `None` if there is none, or none for this principal.
-    pub fn enter(self: &Arc<Self>, call: CallId, principal: &Arc<Principal>, max: usize) -> Option<Place> {
+    /// A place for one more call that takes up so much. `None` if there is none, or none for this principal, who may have a part of
+    /// the limits.
+    pub fn enter(self: &Arc<Self>, call: CallId, principal: &Arc<Principal>, bytes: usize, most: AskLimits) -> Option<Place> {
         let mut asking = self.lock();
         let is_theirs =
             |asked: &&Asked| asked.principal.issuer == principal.issuer && asked.principal.subject == principal.subject;
-        if asking.len() >= max || asking.values().filter(is_theirs).count() >= max.div_ceil(SHARE) {
+        let count = |(calls, taken): (usize, usize), asked: &Asked| (calls + 1, taken.saturating_add(asked.bytes));
+        let (calls, taken) = asking.values().fold((1, bytes), count);
+        let (own_calls, own) = asking.values().filter(is_theirs).fold((1, bytes), count);
+        let is_too_much = calls > most.calls || taken > most.bytes;
+        if is_too_much || own_calls > most.calls.div_ceil(SHARE) || own > most.bytes.div_ceil(SHARE) {
             return None;
         }
-        asking.insert(call, Asked { principal: principal.clone(), open: Arc::default(), answers: None });
+        asking.insert(call, Asked { principal: principal.clone(), bytes, open: Arc::default(), answers: None });
         metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
         Some(Place { asking: self.clone(), call })
     }
