@@ -136,7 +136,7 @@ impl AdmissionConfig {
         nonzero("queue", self.queue as u64, "no call could wait")?;
         nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
         nonzero("max_asking", self.max_asking as u64, "no tool could ask anything")?;
-        nonzero("ask_bytes", self.ask_bytes.0, "no tool could ask anything")?;
+        nonzero("ask_bytes", u64::from(self.ask_bytes >= Bytes::mib(1)), "no tool could ask anything: it takes 1MiB at least")?;
         nonzero("ask_timeout", u64::from(!self.ask_timeout.duration().is_zero()), "nobody could answer anything")?;
         nonzero("queue_bytes", self.queue_bytes.0, "no call could be told to wait")?;
         nonzero("memory", self.memory.0, "no guest could start")?;

@@ -179,5 +179,8 @@ pub fn admission(config: &Config, sandbox: &Sandbox) -> Result<Admission> {
     tracing::info!(fuel_per_second = capacity, source, slots = gate.slots, "the gate is open");
     // INVARIANT: a yes counts once: what comes with it again finds the answer kept for as long as it would be taken.
     let ask_timeout = gate.ask_timeout.min(config.ledger.keep_answers);
+    if ask_timeout < gate.ask_timeout {
+        tracing::warn!(%ask_timeout, "`ask_timeout` is longer than `[ledger] keep_answers`, and ends with that");
+    }
     Ok(Admission::new(AdmissionConfig { ask_timeout, ..gate.clone() }, capacity)?)
 }

@@ -88,6 +88,12 @@ impl Envelope {
         Words::new(ErrorCode::InvalidArguments, message).envelope(EffectState::None, call_id, trace_id)
     }
 
+    /// The envelope of answers that could not be kept.
+    pub fn answers_not_kept(call_id: CallId, trace_id: String) -> Self {
+        let message = "your answers were not kept, and the call waits on; answer again";
+        Words::new(ErrorCode::AuditUnavailable, message).after(LOOK_AGAIN).envelope(EffectState::None, call_id, trace_id)
+    }
+
     /// The envelope of answers to a call that asks nothing.
     pub fn nothing_asked(call_id: CallId, trace_id: String) -> Self {
         let message = "the call asks nothing now; ask for its result";

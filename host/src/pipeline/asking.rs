@@ -53,11 +53,12 @@ pub enum Answered {
     },
 }
 
-/// A run that ended with questions.
+/// A call that may ask, in whichever of its runs.
 pub(super) struct Asker<'a> {
     pub call: &'a Call,
     pub tool: &'a Tool,
     pub arguments: &'a Arguments,
+    /// Its idempotency key, if it has one.
     pub key: Option<&'a IdempotencyKey>,
 }
 
@@ -206,7 +207,9 @@ impl Pipeline {
 
     /// Takes up a call that asked when the host stopped. More of them may wait than may be added.
     pub(super) fn ask_on(self: &Arc<Self>, waiting: Waiting, open: Vec<Question>, until: Timestamp) {
-        let place = self.asking.enter(waiting.call.id, &waiting.call.principal, 0, AskLimits::NONE).expect("there is no limit");
+        let bytes = size(&waiting.arguments) + size(&open) + MAX_ANSWERS;
+        let place = self.asking.enter(waiting.call.id, &waiting.call.principal, bytes, AskLimits::NONE);
+        let place = place.expect("there is no limit");
         self.await_answers(waiting, place, open, until);
     }
 

@@ -98,7 +98,9 @@ impl Inquiry {
                 return Err(format!("two questions have the key `{}`", question.key));
             }
         }
-        let in_all = spent.keys.keys().chain(self.dialogue.given.keys()).collect::<BTreeSet<_>>().len();
+        // Not what came unasked: a caller must not use up what its tool may ask.
+        let answered = self.dialogue.given.iter().filter(|(_, given)| given.question.is_some()).map(|(key, _)| key);
+        let in_all = spent.keys.keys().chain(answered).collect::<BTreeSet<_>>().len();
         if in_all > MAX_IN_ALL { Err(format!("more than {MAX_IN_ALL} in one call")) } else { Ok(()) }
     }
 

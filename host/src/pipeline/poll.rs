@@ -140,7 +140,7 @@ impl Pipeline {
         match self.parts.ledger.standing(&id) {
             // Its turn came while the ledger took nothing. As long as that lasts no promise is made: a host that is started anew by
             // then would run the call.
-            Ok(Some(state)) if state.ended.is_none() => match self.takes_intents() {
+            Ok(Some(state)) if state.ended.is_none() => match self.takes_intents() && !self.parts.shutdown.is_cancelled() {
                 true => Cancelled::Told,
                 false => Cancelled::Unavailable,
             },
@@ -160,8 +160,6 @@ impl Pipeline {
         let Some(state) = standing.filter(|state| state.is_of(principal)) else { return Ok(Polled::Unknown) };
         let accepted = state.queued_at.or(state.started).or(state.ended).ok_or("nobody knows when it was accepted")?;
         let waiting = match state.status {
-            // Its row is there before its questions can be answered, and a moment longer.
-            CallStatus::Asking if self.asking.questions(&id).is_none() => Some(PendingState::Queued),
             CallStatus::Asking => Some(PendingState::Asking),
             CallStatus::Queued => Some(PendingState::Queued),
             CallStatus::Running => Some(PendingState::Running),

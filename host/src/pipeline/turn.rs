@@ -143,12 +143,15 @@ impl Pipeline {
 
     /// What whoever has a handle is told while the call has not ended.
     pub(super) fn pending(&self, call: CallId, state: PendingState, created: Timestamp, wait: Duration) -> Pending {
+        // One look at it: its last answer may come between two.
+        let asks = self.asking.questions(&call).filter(|_| state == PendingState::Asking);
+        let state = if state == PendingState::Asking && asks.is_none() { PendingState::Queued } else { state };
         Pending {
             call,
             state,
             created,
             updated: Timestamp::now(),
-            asks: self.asking.questions(&call).filter(|_| state == PendingState::Asking),
+            asks,
             retry_after: self.parts.admission.poll_after(wait),
             kept_for: self.parts.ledger.keeps_answers(),
         }

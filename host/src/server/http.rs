@@ -201,7 +201,8 @@ impl Front {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 Ok(response)
             }
-            (path, _) if path.starts_with(CALLS_PATH) => self.handle(request).await,
+            // Boxed, as all that is rare: what ten thousand callers wait in has no room for it.
+            (path, _) if path.starts_with(CALLS_PATH) => Box::pin(self.handle(request)).await,
             _ => Err(RpcError::http(StatusCode::NOT_FOUND, format!("nothing is here; MCP is served at {MCP_PATH}")).into()),
         }
     }
@@ -243,7 +244,7 @@ impl Front {
                         drop(body);
                         return self.call(asked).await;
                     }
-                    Some(method) if era == Era::Modern => return self.task(method, asked).await,
+                    Some(method) if era == Era::Modern => return Box::pin(self.task(method, asked)).await,
                     _ => {}
                 }
                 let Asked { id, params, headers, principal, .. } = asked;
@@ -318,7 +319,7 @@ impl Front {
         let takes_questions = call.request.takes_questions.clone();
         let recipient = Recipient { era, had_token, takes_tasks, takes_questions, calls_at };
         if call.request.tool == POLL_TOOL {
-            return self.poll(id, call.request, &principal, &recipient, operation).await;
+            return Box::pin(self.poll(id, call.request, &principal, &recipient, operation)).await;
         }
         let mut running = call.start(&self.pipeline, principal, recipient, CancellationToken::new(), operation);
         let reply = match running.next().await {

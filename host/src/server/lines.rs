@@ -25,6 +25,7 @@ use super::message::{self, MAX_SMALL_MESSAGE, Message};
 use super::meta::Meta;
 use super::rpc::{Id, RpcError};
 use super::stdio::StdioConfig;
+use super::task::TaskMethod;
 
 /// Lines that may wait for the client to read them.
 const WRITE_BACKLOG: usize = 64;
@@ -137,8 +138,12 @@ impl<R: AsyncRead + Send + Unpin> Lines<R> {
                 let call = tool_call(params).map_err(|error| error.answering(id.clone()))?;
                 ClientJsonRpcMessage::request(ClientRequest::CallToolRequest(call), rmcp_id(id))
             }
-            Message::Request { id, .. } => small_message(line).map_err(|error| error.answering(id))?,
-            Message::Notification { .. } => small_message(line)?,
+            // Answers take up as much as that, and stand in something.
+            Message::Request { id, method, .. } if method == TaskMethod::Update.as_str() => {
+                small_message(line, 2 * MAX_SMALL_MESSAGE).map_err(|error| error.answering(id))?
+            }
+            Message::Request { id, .. } => small_message(line, MAX_SMALL_MESSAGE).map_err(|error| error.answering(id))?,
+            Message::Notification { .. } => small_message(line, MAX_SMALL_MESSAGE)?,
             // We send no requests, and a response is not for answering (JSON-RPC 2.0 §5).
             Message::Response => return Ok(None),
         };
@@ -301,9 +306,9 @@ fn tool_call(mut params: Map<String, Value>) -> Result<CallToolRequest, RpcError
 }
 
 /// Any other message, read by rmcp.
-fn small_message(line: &[u8]) -> Result<ClientJsonRpcMessage, RpcError> {
-    if line.len() > MAX_SMALL_MESSAGE {
-        return Err(RpcError::invalid_request(format!("only `tools/call` takes more than {MAX_SMALL_MESSAGE} bytes")));
+fn small_message(line: &[u8], max: usize) -> Result<ClientJsonRpcMessage, RpcError> {
+    if line.len() > max {
+        return Err(RpcError::invalid_request(format!("only `tools/call` takes more than {max} bytes")));
     }
     serde_json::from_slice(line).map_err(|_| RpcError::invalid_request("the message fits no method of MCP"))
 }

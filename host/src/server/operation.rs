@@ -46,7 +46,7 @@ const METHODS: [&str; 19] = [
 ];
 
 /// The JSON-RPC codes that tell of a client's mistake, not of a failed server.
-const MISTAKES: [i32; 8] = [-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022];
+const MISTAKES: [i32; 9] = [-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022, 429];
 
 /// What a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

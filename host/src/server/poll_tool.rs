@@ -15,8 +15,8 @@ use crate::pipeline::{Answer, Answered, Pending, Pipeline, Polled, Reply};
 pub fn listed() -> Tool {
     let description = "Gives the result of an earlier call that was answered with `\"status\": \"pending\"`. Pass the call_id from \
                        that answer, after the `retry_after_seconds` it names. If the call is still not finished, the answer is \
-                       pending again: wait as long as it says, then ask again. If the call waits for answers, they are asked for here. Never repeat \
-                       a pending call, ask for its result.";
+                       pending again: wait as long as it says, then ask again. If the call waits for answers, they are asked \
+                       for here. Never repeat a pending call, ask for its result.";
     let schema = json!({
         "type": "object",
         "properties": {
@@ -30,6 +30,7 @@ pub fn listed() -> Tool {
         "additionalProperties": false,
     });
     let Value::Object(schema) = schema else { unreachable!("an object is written above") };
+    // What it lets go on when it brings answers is another call, and no model can bring any.
     let hints = ToolAnnotations::new().read_only(true).idempotent(true).open_world(false);
     Tool::new(POLL_TOOL, description, schema).with_title("Get the result of a call").with_annotations(hints)
 }
@@ -62,7 +63,7 @@ pub async fn answer(
         match pipeline.answer(principal, call, responses).await {
             // What does not fit is asked for again below.
             Answered::Taken | Answered::NothingAsked | Answered::Invalid(_) | Answered::Unknown => {}
-            Answered::Unavailable => return refused(call, Envelope::call_unreadable(call, trace.trace_id())),
+            Answered::Unavailable => return refused(call, Envelope::answers_not_kept(call, trace.trace_id())),
             Answered::TooMany { retry_after } => {
                 let envelope = Envelope::of_rejection(&Rejection::RateLimited { retry_after }, call, trace.trace_id());
                 return refused(call, envelope.expect("it has an envelope"));

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -153,11 +154,15 @@ impl TaskRequest {
                 Answered::Taken | Answered::NothingAsked => Ok(heard()),
                 Answered::Invalid(problems) => Err(RpcError::invalid_params(problems.join("; "))),
                 Answered::Unknown => Err(unknown()),
-                Answered::Unavailable => Err(unavailable()),
-                Answered::TooMany { retry_after } => Err(RpcError::internal(format!(
-                    "you call more often than you may; answer again in {} s",
-                    whole_seconds(retry_after)
-                ))),
+                Answered::Unavailable => {
+                    Err(RpcError::internal("your answers were not kept, and the task waits on; answer again in a few seconds"))
+                }
+                Answered::TooMany { retry_after } => {
+                    let seconds = whole_seconds(retry_after);
+                    let problem = format!("you call more often than you may; answer again in {seconds} s");
+                    let refused = RpcError::http(StatusCode::TOO_MANY_REQUESTS, problem);
+                    Err(refused.with_data(json!({ "retry_after_seconds": seconds })))
+                }
             };
         }
         match pipeline.poll(principal, call, trace).await {

@@ -65,6 +65,11 @@ pub fn answer(questions: &Map<String, Value>, given: &mut Vec<(String, Value)>, 
     Ok(Answers { responses, state })
 }
 
+/// Questions that can't be put to anybody here.
+pub fn all_in_words(questions: &Map<String, Value>) -> String {
+    questions.iter().map(|(key, question)| in_words(key, question)).collect::<Vec<_>>().join("; ")
+}
+
 /// A question, and how to answer it from a script.
 fn in_words(key: &str, question: &Value) -> String {
     let message = printable(question["params"]["message"].as_str().unwrap_or_default());
@@ -125,7 +130,10 @@ fn fill_in(name: &str, field: &Value) -> Result<Option<Value>> {
             chosen.map(|chosen| chosen.into_iter().map(|choice| choice.value).collect())
         }
         _ => match choices(field) {
-            choices if choices.is_empty() => Text::new(&title).prompt_skippable()?.map(Value::from),
+            // An empty line is nothing.
+            choices if choices.is_empty() => {
+                Text::new(&title).prompt_skippable()?.filter(|text| !text.is_empty()).map(Value::from)
+            }
             choices => Select::new(&title, choices).prompt_skippable()?.map(|choice| choice.value),
         },
     })

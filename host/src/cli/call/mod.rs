@@ -146,6 +146,9 @@ fn await_end(args: &CallArgs, mut call: ToolCall, mut told: Value) -> Result<Val
             continue;
         }
         let Some(id) = pending(&told).filter(|_| !args.no_wait) else { return Ok(told) };
+        if let Some(questions) = told["structuredContent"]["input_requests"].as_object() {
+            bail!("{id} waits for answers: {}", asked::all_in_words(questions));
+        }
         let pause = pause(&told);
         if until.is_some_and(|until| Instant::now() + pause > until) {
             eprintln!("{id} is not finished; ask for its result later: tidegate call {POLL_TOOL} '{{\"call_id\": \"{id}\"}}'");

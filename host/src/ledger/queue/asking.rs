@@ -1,5 +1,5 @@
-//! Waiting calls whose callers have to be asked something first: what a run asked is written with its outcome, what was answered
-//! as it comes.
+//! The rows of waiting calls on their way to the disk; above all of those whose callers have to be asked something first: what a run
+//! asked is written with its outcome, what was answered as it comes.
 
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ impl Ledger {
             Ok::<_, LedgerError>(())
         };
         inner.store.commit_in(slot, write).await?;
-        inner.waiting.answered(&call, asking, until);
+        inner.waiting.waits_for(&call, asking, until);
         Ok(())
     }
 }

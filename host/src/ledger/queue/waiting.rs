@@ -131,8 +131,8 @@ impl Waiting {
         taken
     }
 
-    /// The call has its answers, durably, and waits for its turn until then.
-    pub fn answered(&self, call: &CallId, asking: bool, until: Timestamp) {
+    /// What the call waits for now, durably, and until when.
+    pub fn waits_for(&self, call: &CallId, asking: bool, until: Timestamp) {
         if let Some(waiting) = self.lock().calls.get_mut(call) {
             (waiting.asking, waiting.until) = (asking, until);
         }

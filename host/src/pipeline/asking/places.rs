@@ -17,6 +17,8 @@ const SHARE: usize = 10;
 pub struct Asking(Mutex<HashMap<CallId, Asked>>);
 
 struct Asked {
+    /// That of the place: a call that was let go may have been taken up again, under the same id.
+    token: Arc<()>,
     principal: Arc<Principal>,
     /// What it takes up, with all that may be answered.
     bytes: usize,
@@ -29,13 +31,16 @@ struct Asked {
 pub struct Place {
     asking: Arc<Asking>,
     call: CallId,
+    token: Arc<()>,
 }
 
 /// Answers on their way to a call.
 pub struct Offer {
     /// Who answers: the call goes on in the name, and with the rights, that its caller has now.
     pub principal: Arc<Principal>,
+    /// By the keys of the questions.
     pub responses: Map<String, Value>,
+    /// Who waits to hear what came of them.
     pub taken: oneshot::Sender<Answered>,
 }
 
@@ -64,11 +69,16 @@ impl Asking {
         if is_too_much || own_calls > most.calls.div_ceil(SHARE) || own > most.bytes.div_ceil(SHARE) {
             return None;
         }
-        asking.insert(call, Asked { principal: principal.clone(), bytes, open: Arc::default(), answers: None });
+        let token = Arc::new(());
+        asking.insert(
+            call,
+            Asked { token: token.clone(), principal: principal.clone(), bytes, open: Arc::default(), answers: None },
+        );
         metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
-        Some(Place { asking: self.clone(), call })
+        Some(Place { asking: self.clone(), call, token })
     }
 
+    /// Where answers to a call go, if it waits for any.
     pub fn sender(&self, call: &CallId) -> Option<mpsc::Sender<Offer>> {
         self.lock().get(call)?.answers.clone()
     }
@@ -91,7 +101,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut asking = self.asking.lock();
-        asking.remove(&self.call);
+        if asking.get(&self.call).is_some_and(|asked| Arc::ptr_eq(&asked.token, &self.token)) {
+            asking.remove(&self.call);
+        }
         metrics::gauge!("tidegate_calls_asking").set(asking.len() as f64);
     }
 }

@@ -160,7 +160,7 @@ impl Front {
                 Standing::new(StatusCode::BAD_REQUEST, Envelope::answers_unfit(&problems, call, trace_id).to_json())
             }
             Answered::Unknown => Standing::unknown(call, trace),
-            Answered::Unavailable => Standing::unreadable(call, trace),
+            Answered::Unavailable => Standing::unavailable(Envelope::answers_not_kept(call, trace_id)),
             Answered::TooMany { retry_after } => {
                 let envelope = Envelope::of_rejection(&Rejection::RateLimited { retry_after }, call, trace_id);
                 let told = envelope.expect("it has an envelope").to_json();
@@ -214,7 +214,10 @@ impl Standing {
     }
 
     fn unreadable(call: CallId, trace: &TraceContext) -> Self {
-        let envelope = Envelope::call_unreadable(call, trace.trace_id());
+        Self::unavailable(Envelope::call_unreadable(call, trace.trace_id()))
+    }
+
+    fn unavailable(envelope: Envelope) -> Self {
         let retry_after = envelope.retry_after_seconds.map(Duration::from_secs);
         Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, envelope.to_json()) }
     }
