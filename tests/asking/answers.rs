@@ -189,7 +189,12 @@ fn what_was_asked_and_answered_is_written_down_and_secrets_are_not() {
     assert!(said.structured()["words"].is_array());
     let first = asked.body["result"]["_meta"]["dev.tidegate/call-id"].as_str().expect("an id").to_owned();
     let second = said.body["result"]["_meta"]["dev.tidegate/call-id"].as_str().expect("an id").to_owned();
-    let log = records(&host.data);
+    // The outcome of a read is on its way to the log when its caller is answered.
+    let log = std::iter::repeat_with(|| records(&host.data)).find(|log| {
+        let ended = |call: &str| log.iter().any(|record| record["call"] == call && record["kind"] == "outcome");
+        ended(&first) && ended(&second)
+    });
+    let log = log.expect("both end");
     let of = |call: &str| log.iter().filter(|record| record["call"] == call).collect::<Vec<_>>();
     let (first, second): (Vec<&Value>, Vec<&Value>) = (of(&first), of(&second));
     assert_eq!((&first[1]["body"]["ended"], &first[1]["body"]["disposition"]), (&json!("asked"), &json!("released")));
