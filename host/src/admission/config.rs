@@ -9,6 +9,8 @@ use crate::model::{Bytes, Principal, Span, ToolName};
 
 /// What no amount of fuel in the config may exceed, so that sums of them never overflow.
 const MOST_FUEL: u64 = 1 << 56;
+/// A tenth of it holds the longest answers of one call, and what they answer.
+const LEAST_ASK_BYTES: Bytes = Bytes::mib(1);
 /// The seconds of its rate that a budget holds if its `burst` is not said.
 const BURST_SECONDS: u64 = 10;
 
@@ -136,7 +138,12 @@ impl AdmissionConfig {
         nonzero("queue", self.queue as u64, "no call could wait")?;
         nonzero("max_wait", u64::from(!self.max_wait.duration().is_zero()), "no call could wait")?;
         nonzero("max_asking", self.max_asking as u64, "no tool could ask anything")?;
-        nonzero("ask_bytes", u64::from(self.ask_bytes >= Bytes::mib(1)), "no tool could ask anything: it takes 1MiB at least")?;
+        if self.ask_bytes < LEAST_ASK_BYTES {
+            return Err(AdmissionConfigError(format!(
+                "`admission.ask_bytes` is {}: a principal may have a tenth of it, and no tool could ask anything with less than {LEAST_ASK_BYTES}",
+                self.ask_bytes
+            )));
+        }
         nonzero("ask_timeout", u64::from(!self.ask_timeout.duration().is_zero()), "nobody could answer anything")?;
         nonzero("queue_bytes", self.queue_bytes.0, "no call could be told to wait")?;
         nonzero("memory", self.memory.0, "no guest could start")?;

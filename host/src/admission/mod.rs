@@ -183,8 +183,7 @@ impl Admission {
 
     /// Until when a question may be answered that is asked `now`.
     pub fn asks_until(&self, now: Timestamp) -> Timestamp {
-        let longest = u64::try_from(self.ask_timeout.as_millis()).unwrap_or(u64::MAX);
-        Timestamp(now.as_millis().saturating_add(longest))
+        now.after(self.ask_timeout)
     }
 
     /// The longest a caller waits for the result, queueing included, before it is told *pending*.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,11 @@ impl Timestamp {
     /// Milliseconds since the Unix epoch.
     pub fn as_millis(self) -> u64 {
         self.0
+    }
+
+    /// The instant so much later; the end of time, if that is beyond it.
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -119,3 +119,59 @@ impl Inquiry {
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Given;
+
+    /// Of a tool and a client that speak of roots, with these answers; those that came `unasked`, or others.
+    fn inquiry(keys: usize, unasked: bool) -> Inquiry {
+        let answer = |n: usize| {
+            let question = (!unasked).then_some(Digest([1; 32]));
+            (format!("before_{n}"), Given { question, answer: json!({ "roots": [] }) })
+        };
+        let kinds = BTreeSet::from([QuestionKind::Roots]);
+        let dialogue = Dialogue { takes: kinds.clone(), given: (0..keys).map(answer).collect() };
+        Inquiry { may: kinds, dialogue: Arc::new(dialogue), spent: Mutex::default() }
+    }
+
+    fn roots(key: &str) -> AskedFor {
+        AskedFor { key: key.to_owned(), method: "roots/list".to_owned(), params: "{}".to_owned() }
+    }
+
+    fn is_malformed(asked: &Result<Vec<Option<String>>, Unanswered>) -> bool {
+        matches!(asked, Err(Unanswered::Malformed(_)))
+    }
+
+    #[test]
+    fn a_caller_can_not_use_up_what_its_tool_may_ask() {
+        assert!(matches!(inquiry(1_000, true).ask(vec![roots("k")], false, |_| {}), Err(Unanswered::Asks(_))));
+        assert!(is_malformed(&inquiry(MAX_IN_ALL, false).ask(vec![roots("k")], false, |_| {})), "what it was asked counts");
+    }
+
+    #[test]
+    fn a_run_that_may_have_changed_something_asks_nobody_and_its_author_is_told_once() {
+        let (inquiry, told) = (inquiry(0, true), Mutex::new(Vec::new()));
+        for _ in 0..3 {
+            let asked = inquiry.ask(vec![roots("k")], true, |why| told.lock().expect("whole").push(why.to_owned()));
+            assert_eq!(asked, Ok(vec![None]));
+        }
+        let told = told.into_inner().expect("whole");
+        assert!(told.len() == 1 && told[0].contains("may have changed something"), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_asked_again_costs_nothing_again_and_another_question_has_another_key() {
+        let inquiry = inquiry(1, true);
+        for _ in 0..1_000 {
+            assert_eq!(inquiry.ask(vec![roots("before_0")], false, |_| {}), Ok(vec![Some("{\"roots\":[]}".to_owned())]));
+        }
+        let other = AskedFor { params: "{\"_meta\":{}}".to_owned(), ..roots("before_0") };
+        assert!(is_malformed(&inquiry.ask(vec![other], false, |_| {})));
+        assert!(is_malformed(&inquiry.ask(vec![roots("a"), roots("a")], false, |_| {})));
+        assert_eq!(inquiry.ask(Vec::new(), false, |_| {}), Ok(Vec::new()));
+    }
+}

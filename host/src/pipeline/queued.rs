@@ -219,8 +219,7 @@ impl Pipeline {
 
     /// Until when a call that is queued now may start.
     pub(super) fn waits_until(&self) -> Timestamp {
-        let longest = u64::try_from(self.parts.ledger.keeps_answers().as_millis()).unwrap_or(u64::MAX);
-        Timestamp(Timestamp::now().as_millis().saturating_add(longest))
+        Timestamp::now().after(self.parts.ledger.keeps_answers())
     }
 
     /// Ends a call that waited and will not run; whoever asks is told why.
